@@ -1,0 +1,61 @@
+# make train | make test | make check : each sets up .venv by itself, from an empty folder.
+# Needs Python 3.11 or newer and a package index, nothing else.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+# uv reads its own variable for extra package folders, pip's is honoured too.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-fast check format tiny-base bench constraints clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP)  ## create .venv with the pinned versions
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "orapo needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; set PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet 'uv>=0.9,<0.12' || echo "uv could not be installed: going on with pip, which is slower"
+	@if [ -x $(BIN)/uv ]; then \
+		$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
+	else \
+		$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'; \
+	fi
+	@touch $@
+
+train: $(STAMP)  ## train the embedded default on this machine (ARGS="+experiment=smoke" for less)
+	$(BIN)/python train.py $(ARGS)
+
+test: $(STAMP)  ## run every test
+	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(STAMP)  ## run the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+check: $(STAMP)  ## lint, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)  ## rewrite the code in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+tiny-base: $(STAMP)  ## rebuild the embedded base policy from nothing
+	$(BIN)/python tiny_base/build.py $(ARGS)
+
+constraints: $(STAMP)  ## resolve the newest versions that pyproject.toml admits into constraints.txt
+	@printf '# Versions that were tested together; `make setup` installs exactly these. Remake with `make constraints`.\n' > constraints.new
+	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 -q --no-annotate --no-header \
+		| grep -vE '^(nvidia|cuda|triton|torch==|-e )' | sed -E 's/ *;.*//' | sort -u >> constraints.new
+	@$(BIN)/python -c 'import torch; print("torch==" + torch.__version__.split("+")[0])' >> constraints.new
+	@mv constraints.new constraints.txt
+
+clean:  ## remove .venv and caches, keep logs and sweeps
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

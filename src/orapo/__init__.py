@@ -1,0 +1,1 @@
+"""OraPO: oracle-educated reinforcement learning for radiology report generation."""

@@ -1,0 +1,21 @@
+"""Errors that are the user's to mend: one line that names the value, where it stands, and what is allowed."""
+
+
+class OrapoError(Exception):
+    """Base of every error whose message is meant to be read by a user without a traceback."""
+
+
+class SettingError(OrapoError, ValueError):
+    """A setting is out of range or contradicts another one."""
+
+
+class DataError(OrapoError):
+    """A file, table, study or image can't be used as it is."""
+
+
+class CheckpointError(OrapoError):
+    """A model folder or checkpoint is missing, incomplete or of another architecture."""
+
+
+class NonFiniteError(OrapoError):
+    """A loss, reward or log-probability became NaN or infinite during training."""

@@ -1,0 +1,1 @@
+"""Report text to 14 label states, with the evidence for each."""

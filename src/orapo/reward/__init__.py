@@ -1,0 +1,1 @@
+"""What a generated report is worth, and why."""

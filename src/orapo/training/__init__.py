@@ -1,0 +1,1 @@
+"""The Lightning module that joins policy, reward and objective."""
