@@ -1,0 +1,181 @@
+"""Generated reports beside the radiologist's, with the label states of both: the rows of test_reports.jsonl."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation, positive_observations
+from orapo.errors import DataError
+from orapo.evaluation.clinical import ClinicalScores, clinical_scores
+from orapo.evaluation.text import TextScores, text_scores
+from orapo.labeler.types import LabeledReport
+from orapo.records import Study
+
+
+class ReportLabeler(Protocol):
+    """What reads the label states of a generated report."""
+
+    def label(self, text: str) -> LabeledReport:
+        """The 14 label states of a report, which may be empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPair:
+    """One test study: what the radiologist wrote, what the policy wrote, and what each says.
+
+    Attributes:
+        study_id: unique within the test split.
+        oracle_report: the radiologist's report.
+        generated_report: the policy's report; may be empty.
+        oracle_states: the study's true label states, the yardstick.
+        generated_states: what the labeler reads in ``generated_report``.
+    """
+
+    study_id: str
+    oracle_report: str
+    generated_report: str
+    oracle_states: LabelStates
+    generated_states: LabelStates
+
+    def to_row(self) -> dict[str, Any]:
+        """One row of test_reports.jsonl: label states as words under the observations' CheXpert names."""
+        return {
+            "study_id": self.study_id,
+            "oracle_report": self.oracle_report,
+            "generated_report": self.generated_report,
+            "oracle_states": _states_to_words(self.oracle_states),
+            "generated_states": _states_to_words(self.generated_states),
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "ReportPair":
+        """Reads a row written by ``to_row``.
+
+        Raises:
+            DataError: a key or observation is missing, or a label state is none of the four words.
+        """
+        study_id = row.get("study_id")
+        keys = ("study_id", "oracle_report", "generated_report", "oracle_states", "generated_states")
+        missing = [key for key in keys if key not in row]
+        if missing:
+            raise DataError(f"study {study_id!r}: the row of generated reports lacks {', '.join(missing)}")
+        return cls(
+            study_id=str(study_id),
+            oracle_report=str(row["oracle_report"]),
+            generated_report=str(row["generated_report"]),
+            oracle_states=_states_from_words(row["oracle_states"], f"study {study_id!r}: oracle_states"),
+            generated_states=_states_from_words(row["generated_states"], f"study {study_id!r}: generated_states"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Observations present in the study or in the generated report, by who says so."""
+
+    agreed: tuple[Observation, ...]
+    missed: tuple[Observation, ...]
+    false_alarms: tuple[Observation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportScores:
+    """What the examiner says of one system's reports."""
+
+    clinical: ClinicalScores
+    text: TextScores
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and strings for summary.json."""
+        return {"clinical": self.clinical.to_dict(), "text": self.text.to_dict()}
+
+
+def pair_reports(
+    studies: Sequence[Study], generated_reports: Sequence[str], labeler: ReportLabeler
+) -> tuple[ReportPair, ...]:
+    """Puts each generated report beside its study; the study's own labels are the truth.
+
+    Raises:
+        DataError: there isn't exactly one report for each study.
+    """
+    if len(studies) != len(generated_reports):
+        raise DataError(f"{len(generated_reports)} generated reports for {len(studies)} studies; one each is needed")
+    return tuple(
+        ReportPair(
+            study_id=study.study_id,
+            oracle_report=study.oracle_report,
+            generated_report=generated_report,
+            oracle_states=study.labels,
+            generated_states=labeler.label(generated_report).states,
+        )
+        for study, generated_report in zip(studies, generated_reports, strict=True)
+    )
+
+
+def score_reports(pairs: Sequence[ReportPair], *, uncertain_is_positive: bool = False) -> ReportScores:
+    """Clinical and text scores of one system's reports.
+
+    Raises:
+        DataError: no pairs.
+    """
+    return ReportScores(
+        clinical=clinical_scores(
+            [pair.generated_states for pair in pairs],
+            [pair.oracle_states for pair in pairs],
+            uncertain_is_positive=uncertain_is_positive,
+        ),
+        text=text_scores([pair.generated_report for pair in pairs], [pair.oracle_report for pair in pairs]),
+    )
+
+
+def agreement(pair: ReportPair, *, uncertain_is_positive: bool = False) -> Agreement:
+    """Which observations the generated report gets right, misses or invents, in the order of ``OBSERVATIONS``."""
+    true = positive_observations(pair.oracle_states, uncertain_is_positive=uncertain_is_positive)
+    called = positive_observations(pair.generated_states, uncertain_is_positive=uncertain_is_positive)
+    return Agreement(
+        agreed=tuple(o for o in OBSERVATIONS if o in true and o in called),
+        missed=tuple(o for o in OBSERVATIONS if o in true and o not in called),
+        false_alarms=tuple(o for o in OBSERVATIONS if o in called and o not in true),
+    )
+
+
+def write_report_pairs(path: Path, pairs: Sequence[ReportPair]) -> None:
+    """Writes test_reports.jsonl: one study a line, UTF-8, in the order given."""
+    lines = [json.dumps(pair.to_row(), ensure_ascii=False) + "\n" for pair in pairs]
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def read_report_pairs(path: Path) -> tuple[ReportPair, ...]:
+    """Reads what ``write_report_pairs`` wrote.
+
+    Raises:
+        DataError: the file is missing, or a line isn't a row of ``ReportPair.to_row``; names file and line.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file of generated reports")
+    pairs = []
+    # Not str.splitlines: a report may hold characters, such as U+2028, that it takes for the end of a line.
+    for number, line in enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n"), start=1):
+        try:
+            pairs.append(ReportPair.from_row(json.loads(line)))
+        except (json.JSONDecodeError, AttributeError) as error:
+            raise DataError(f"{path}, line {number}: not a JSON object: {line[:60]!r}") from error
+        except DataError as error:
+            raise DataError(f"{path}, line {number}: {error}") from error
+    return tuple(pairs)
+
+
+def _states_to_words(states: LabelStates) -> dict[str, str]:
+    return {observation.value: states[observation].value for observation in OBSERVATIONS}
+
+
+def _states_from_words(words: Mapping[str, str], where: str) -> dict[Observation, LabelState]:
+    allowed = [state.value for state in LabelState]
+    states = {}
+    for observation in OBSERVATIONS:
+        word = words.get(observation.value)
+        if word not in allowed:
+            raise DataError(f"{where}: {observation.value} is {word!r}, allowed are {', '.join(allowed)}")
+        states[observation] = LabelState(word)
+    return states

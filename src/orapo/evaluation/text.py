@@ -1,0 +1,66 @@
+"""Measures of the text alone: overlap with the oracle report, and signs of a policy that always says the same."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from orapo.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class TextScores:
+    """Text measures of N generated reports; overlap is computed on lower-cased letters and digits.
+
+    Attributes:
+        mean_words: words per generated report, split at white space.
+        distinct_report_fraction: different generated reports over N, in (0, 1]; 1 / N when all are the same.
+        empty_report_fraction: reports without any letter or digit, in [0, 1].
+        rouge_l: mean over studies of the F-measure of the longest common subsequence, in [0, 1].
+        bleu_4: corpus BLEU up to four-grams with brevity penalty, no smoothing, in [0, 1].
+    """
+
+    mean_words: float
+    distinct_report_fraction: float
+    empty_report_fraction: float
+    rouge_l: float
+    bleu_4: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain numbers for summary.json."""
+        return asdict(self)
+
+
+def text_scores(generated_reports: Sequence[str], oracle_reports: Sequence[str]) -> TextScores:
+    """Text measures of N generated reports against the oracle reports of the same studies.
+
+    Nothing is downloaded: ROUGE-Lsum, which needs a sentence splitter from the network, is left out on purpose.
+
+    Raises:
+        DataError: no reports, or different lengths.
+    """
+    if not oracle_reports or len(generated_reports) != len(oracle_reports):
+        raise DataError(
+            f"text scores need one generated report for each of at least 1 oracle report, "
+            f"got {len(generated_reports)} for {len(oracle_reports)}"
+        )
+    # torchmetrics takes seconds to import; whoever only reads scores shouldn't pay for it.
+    from torchmetrics.functional.text import bleu_score
+    from torchmetrics.functional.text.rouge import rouge_score
+
+    num_reports = len(generated_reports)
+    generated = [_normalised(report) for report in generated_reports]
+    oracle = [_normalised(report) for report in oracle_reports]
+    # The default normalizer of ROUGE drops letters outside a-z, which BLEU keeps: both get the same words here.
+    rouge = rouge_score(generated, oracle, rouge_keys=("rougeL",), normalizer=str, tokenizer=str.split)
+    return TextScores(
+        mean_words=sum(len(report.split()) for report in generated_reports) / num_reports,
+        distinct_report_fraction=len(set(generated)) / num_reports,
+        empty_report_fraction=generated.count("") / num_reports,
+        rouge_l=float(rouge["rougeL_fmeasure"]),
+        bleu_4=float(bleu_score(generated, [[report] for report in oracle])),
+    )
+
+
+def _normalised(report: str) -> str:
+    """Words of letters and digits, lower-cased, one space apart: "Small effusion." and "small effusion" are equal."""
+    return " ".join(re.findall(r"[^\W_]+", report.lower()))
