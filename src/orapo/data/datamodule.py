@@ -1,0 +1,182 @@
+"""The data module: chooses the balanced training subset and serves training, validation and test batches."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from orapo.batches import StudyBatch
+from orapo.bounds import require_number, require_whole
+from orapo.data.balanced_subset import BalancedSubset, SubsetManifest
+from orapo.data.collate import Collate, StudyWithImages
+from orapo.data.loader import ResumableLoader, StreamBatches
+from orapo.data.shuffled import derangement
+from orapo.data.source import StudySource
+from orapo.errors import DataError, SettingError
+from orapo.records import Split, Study
+
+
+class StudyImages(Dataset[StudyWithImages]):
+    """Studies with their images, opened when asked for."""
+
+    def __init__(self, source: StudySource, studies: Sequence[Study], images_of: Sequence[int] | None = None) -> None:
+        """Lists studies, opens nothing.
+
+        Args:
+            source: opens the images.
+            studies: the rows.
+            images_of: per row, the row whose images it shows instead of its own (the shuffled-image control).
+        """
+        self._source = source
+        self._studies = studies
+        self._images_of = images_of
+
+    def __len__(self) -> int:
+        return len(self._studies)
+
+    def __getitem__(self, index: int) -> StudyWithImages:
+        shown = self._studies[index if self._images_of is None else self._images_of[index]]
+        return self._studies[index], self._source.load_images(shown)
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """How studies are served.
+
+    Attributes:
+        batch_size: B, studies per training step; at least 1.
+        num_steps: training steps (batches of studies), or None when ``num_passes`` is given.
+        num_passes: passes over the training subset, > 0, or None when ``num_steps`` is given.
+        eval_batch_size: studies generated for at a time in validation and test; at least 1.
+        max_validate_studies: the first so many validation studies are used; None uses all.
+        max_test_studies: the first so many test studies are used; None uses all.
+        num_workers: processes that open images; 0 opens them in the training process.
+        seed: of the order of training studies and of the shuffled images.
+    """
+
+    batch_size: int
+    num_steps: int | None
+    num_passes: float | None
+    eval_batch_size: int
+    max_validate_studies: int | None
+    max_test_studies: int | None
+    num_workers: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        require_whole("training.batch_size", self.batch_size, 1)
+        require_whole("training.eval_batch_size", self.eval_batch_size, 1)
+        require_whole("training.num_workers", self.num_workers, 0)
+        require_whole("seed", self.seed, 0)
+        for key in ("num_steps", "max_validate_studies", "max_test_studies"):
+            if getattr(self, key) is not None:
+                require_whole(f"training.{key}", getattr(self, key), 1)
+        if (self.num_steps is None) == (self.num_passes is None):
+            raise SettingError(
+                f"training.num_steps is {self.num_steps!r} and training.num_passes is {self.num_passes!r}; "
+                "exactly one of them must be given, the other null"
+            )
+        if self.num_passes is not None:
+            require_number("training.num_passes", self.num_passes, above=0)
+
+
+class ReportDataModule(LightningDataModule):
+    """Builds the balanced subset and its batches; validation and test come with the shuffled-image control beside them.
+
+    Attributes:
+        manifest: which studies train, and why.
+        train_studies: the chosen subset.
+        validate_studies: never used for training.
+        test_studies: touched at the start (base policy) and at the end only.
+    """
+
+    def __init__(self, source: StudySource, subset: BalancedSubset, settings: BatchSettings) -> None:
+        """Chooses the subset at once, so that a data error comes before a model is loaded.
+
+        Raises:
+            DataError: a split has no study left.
+        """
+        super().__init__()
+        self._source = source
+        self._settings = settings
+        self._collate: Collate | None = None
+        pool = _non_empty(source, Split.TRAIN)
+        self.manifest: SubsetManifest = subset.choose(pool, source_digest=source.digest())
+        by_id = {study.study_id: study for study in pool}
+        self.train_studies = tuple(by_id[study_id] for study_id in self.manifest.study_ids)
+        self.validate_studies = _non_empty(source, Split.VALIDATE)[: settings.max_validate_studies]
+        self.test_studies = _non_empty(source, Split.TEST)[: settings.max_test_studies]
+        self._refuse_shared_patients()
+
+    def attach(self, collate: Collate) -> None:
+        """Gives the module the policy's way of making batches; called once the policy is loaded."""
+        self._collate = collate
+
+    @property
+    def num_steps(self) -> int:
+        """Training steps (batches of studies) of the whole run."""
+        if self._settings.num_steps is not None:
+            return self._settings.num_steps
+        assert self._settings.num_passes is not None
+        return math.ceil(self._settings.num_passes * len(self.train_studies) / self._settings.batch_size)
+
+    def train_dataloader(self) -> ResumableLoader:
+        """One stream of ``num_steps`` batches."""
+        settings = self._settings
+        batches = StreamBatches(len(self.train_studies), settings.batch_size, self.num_steps, settings.seed)
+        return ResumableLoader(
+            StudyImages(self._source, self.train_studies),
+            batches,
+            collate_fn=self._collate_function(),
+            num_workers=settings.num_workers,
+            persistent_workers=settings.num_workers > 0,
+        )
+
+    def val_dataloader(self) -> list[DataLoader[StudyBatch]]:
+        """The validation studies, and the same with their images shuffled among them."""
+        return self._with_shuffled(self.validate_studies)
+
+    def test_dataloader(self) -> list[DataLoader[StudyBatch]]:
+        """The test studies, and the same with their images shuffled among them."""
+        return self._with_shuffled(self.test_studies)
+
+    def load_images(self, study: Study) -> StudyWithImages:
+        """A study with its images, for pictures and tables."""
+        return study, self._source.load_images(study)
+
+    def _with_shuffled(self, studies: Sequence[Study]) -> list[DataLoader[StudyBatch]]:
+        rows = [StudyImages(self._source, studies)]
+        if len(studies) > 1:
+            rows.append(StudyImages(self._source, studies, derangement(len(studies), self._settings.seed)))
+        return [
+            DataLoader(
+                row,
+                batch_size=self._settings.eval_batch_size,
+                collate_fn=self._collate_function(),
+                num_workers=self._settings.num_workers,
+            )
+            for row in rows
+        ]  # type: ignore[misc]
+
+    def _collate_function(self) -> Callable[[Sequence[StudyWithImages]], StudyBatch]:
+        if self._collate is None:
+            raise RuntimeError("attach(collate) must be called before batches are asked for")
+        return self._collate
+
+    def _refuse_shared_patients(self) -> None:
+        trained = {study.patient_id: study.study_id for study in self.train_studies}
+        for study in (*self.validate_studies, *self.test_studies):
+            if study.patient_id in trained:
+                raise DataError(
+                    f"patient {study.patient_id} has study {trained[study.patient_id]} in train and study "
+                    f"{study.study_id} in {study.split}; a patient must be in one split only"
+                )
+
+
+def _non_empty(source: StudySource, split: Split) -> Sequence[Study]:
+    studies = source.studies(split)
+    if not studies:
+        raise DataError(f"{source.name}: no {split} study is left after filtering; at least one is needed")
+    return studies

@@ -1,0 +1,74 @@
+"""A data loader whose order depends on seed and position alone, so that a resumed run sees the same batches."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from orapo.batches import StudyBatch
+
+
+class StreamBatches(Sampler[list[int]]):
+    """Batches cut from one endless stream of shuffled passes over the studies.
+
+    No study is left out at the end of a pass: a batch may close one pass and open the next.
+    """
+
+    def __init__(self, num_studies: int, batch_size: int, num_batches: int, seed: int) -> None:
+        """Settings are checked by the data module.
+
+        Args:
+            num_studies: at least 1.
+            batch_size: studies per batch.
+            num_batches: batches until the stream ends.
+            seed: of the shuffles.
+        """
+        self._num_studies = num_studies
+        self._batch_size = batch_size
+        self._num_batches = num_batches
+        self._seed = seed
+        self.first_batch = 0
+
+    def __len__(self) -> int:
+        return self._num_batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order: dict[int, list[int]] = {}
+        for batch in range(self.first_batch, self._num_batches):
+            indices = []
+            for place in range(batch * self._batch_size, (batch + 1) * self._batch_size):
+                pass_index, position = divmod(place, self._num_studies)
+                if pass_index not in order:
+                    order = {pass_index: self._shuffled(pass_index)}
+                indices.append(order[pass_index][position])
+            yield indices
+
+    def _shuffled(self, pass_index: int) -> list[int]:
+        # A generator of its own: the order owes nothing to what else has drawn random numbers.
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + pass_index)
+        return torch.randperm(self._num_studies, generator=generator).tolist()
+
+
+class ResumableLoader(DataLoader[StudyBatch]):
+    """A ``DataLoader`` over ``StreamBatches`` that knows how many batches it has handed out."""
+
+    def __init__(self, dataset: Any, batches: StreamBatches, **options: Any) -> None:
+        super().__init__(dataset, batch_sampler=batches, **options)
+        self._batches = batches
+        self._num_handed_out = 0
+
+    def __iter__(self) -> Iterator[StudyBatch]:  # type: ignore[override]
+        self._num_handed_out = self._batches.first_batch
+        for batch in super().__iter__():
+            self._num_handed_out += 1
+            yield batch
+        self._batches.first_batch = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches have been handed out; Lightning stores it in the checkpoint."""
+        return {"num_handed_out": self._num_handed_out}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Goes on behind the batches already handed out."""
+        self._batches.first_batch = state["num_handed_out"]

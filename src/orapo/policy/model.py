@@ -1,0 +1,135 @@
+"""The policy: a Qwen2.5-VL model with its tokenizer, able to sample reports and to score given ones."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
+
+from orapo.batches import RolloutGroup, StudyBatch
+from orapo.errors import SettingError
+from orapo.policy.rollouts import StopRules, draw_completions
+from orapo.policy.sampling import SamplingSettings
+from orapo.policy.scoring import SCORING_PATHS, CompletionLogps, Completions
+
+
+class Policy(nn.Module):
+    """A vision-language policy over reports.
+
+    Attributes:
+        model: the Hugging Face model; LoRA layers, if any, stand inside it.
+        adapter: the PEFT wrapper of the same model, or None when all weights train.
+        tokenizer: of the same folder.
+        image_processor: of the same folder.
+        instruction: what the policy is asked, beside the images.
+    """
+
+    def __init__(
+        self,
+        model: Qwen2_5_VLForConditionalGeneration,
+        tokenizer: PreTrainedTokenizerBase,
+        image_processor: Any,
+        instruction: str,
+        adapter: Any = None,
+        scoring: str = "shared",
+    ) -> None:
+        """Wraps a loaded model.
+
+        Args:
+            model: with LoRA layers already in place when there is an adapter.
+            tokenizer: of the same folder.
+            image_processor: of the same folder.
+            instruction: what the policy is asked.
+            adapter: the ``PeftModel`` around ``model``, or None.
+            scoring: "shared" computes a study's prompt once; "repeated" repeats it, for checking only.
+
+        Raises:
+            SettingError: ``scoring`` is neither.
+        """
+        super().__init__()
+        if scoring not in SCORING_PATHS:
+            raise SettingError(f"model.scoring is {scoring!r}; it must be one of {', '.join(SCORING_PATHS)}")
+        self.model = model
+        # The adapter wraps the same modules: kept outside the module tree, or every weight would be listed twice.
+        self._adapter = (adapter,)
+        self.tokenizer = tokenizer
+        self.image_processor = image_processor
+        self.instruction = instruction
+        self._score = SCORING_PATHS[scoring]
+
+    @property
+    def adapter(self) -> Any:
+        """The PEFT wrapper, or None when all weights train."""
+        return self._adapter[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.model.device
+        return device
+
+    def forward(self, batch: StudyBatch, completions: Completions, temperature: float = 1.0) -> CompletionLogps:
+        """Log-probabilities of given completions of each study, with gradient.
+
+        Args:
+            batch: B studies, on the policy's device.
+            completions: per study, token ids [T] of each completion; the number may differ between studies.
+            temperature: > 0, the one that the rollouts were sampled at.
+
+        Returns:
+            Per study and completion, [T] float32.
+        """
+        return self._score(self.model, batch, completions, temperature, self._padding_id)
+
+    def roll_out(self, batch: StudyBatch, per_study: int, settings: SamplingSettings) -> tuple[RolloutGroup, ...]:
+        """Samples K = ``per_study`` reports for each study, without gradient and in eval mode; B groups."""
+        with self._eval_mode():
+            drawn = draw_completions(self.model, batch, per_study, settings, self._stop_rules())
+        # Autocast keeps low-precision copies of weights that were cast without a graph; a later pass with gradient
+        # would take them and lose its gradient.
+        torch.clear_autocast_cache()
+        texts = self.tokenizer.batch_decode([ids.tolist() for ids, _, _ in drawn], skip_special_tokens=True)
+        groups = []
+        for first in range(0, len(drawn), per_study):
+            token_ids, logps, finished = zip(*drawn[first : first + per_study], strict=True)
+            group_texts = tuple(text.strip() for text in texts[first : first + per_study])
+            groups.append(RolloutGroup(group_texts, token_ids, logps, finished))
+        return tuple(groups)
+
+    @property
+    def _padding_id(self) -> int:
+        return int(self.tokenizer.pad_token_id)
+
+    def _stop_rules(self) -> StopRules:
+        vocabulary_size = self.model.get_output_embeddings().weight.shape[0]
+        stop_ids = self.model.generation_config.eos_token_id
+        stops = [stop_ids] if isinstance(stop_ids, int) else list(stop_ids)
+        banned = torch.zeros(vocabulary_size, dtype=torch.bool)
+        control = [i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special]
+        banned[control] = True
+        # Embedding tables are padded to round sizes: rows behind the last token decode to nothing.
+        banned[len(self.tokenizer) :] = True
+        banned[stops] = False
+        return StopRules(torch.tensor(stops, device=self.device), banned.to(self.device), self._padding_id)
+
+    @contextmanager
+    def _eval_mode(self) -> Iterator[None]:
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.model.train(was_training)
+
+    def trainable_state(self) -> dict[str, Tensor]:
+        """The weights that training changes, by name."""
+        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        return {name: value for name, value in self.state_dict().items() if name in trained}
+
+    def save(self, folder: str) -> None:
+        """Writes a folder that ``from_pretrained`` loads: the whole model, or the adapter when LoRA trains."""
+        (self.adapter or self.model).save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        self.image_processor.save_pretrained(folder)

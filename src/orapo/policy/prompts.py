@@ -1,0 +1,49 @@
+"""Prompts inside the model: rotary positions, and embeddings with the image features in place."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import Qwen2_5_VLForConditionalGeneration
+
+from orapo.batches import StudyBatch
+
+
+def prompt_positions(model: Qwen2_5_VLForConditionalGeneration, batch: StudyBatch) -> tuple[Tensor, ...]:
+    """B tensors [3, P_i], int64: the model's own M-RoPE positions of each prompt."""
+    image_token = model.config.image_token_id
+    grids = torch.split(batch.image_grid_thw, list(batch.images_per_study))
+    known: dict[tuple[int, ...], Tensor] = {}
+    positions = []
+    for ids, grid in zip(batch.prompt_ids, grids, strict=True):
+        is_image = (ids == image_token).int()
+        # Positions depend on where the images stand and how large they are, not on the words: studies share them.
+        key = (*is_image.tolist(), *grid.flatten().tolist())
+        if key not in known:
+            index, _ = model.model.get_rope_index(ids[None], is_image[None], image_grid_thw=grid)
+            known[key] = index[:, 0]
+        positions.append(known[key])
+    return tuple(positions)
+
+
+def image_features(model: Qwen2_5_VLForConditionalGeneration, batch: StudyBatch) -> Tensor:
+    """[image tokens over the batch, H]: each image is encoded once; without a graph when the tower is frozen."""
+    trains = torch.is_grad_enabled() and any(p.requires_grad for p in model.model.visual.parameters())
+    with torch.set_grad_enabled(trains):
+        encoded = model.model.get_image_features(batch.pixel_values, batch.image_grid_thw, return_dict=True)
+    return torch.cat(tuple(encoded.pooler_output))
+
+
+def embed(model: Qwen2_5_VLForConditionalGeneration, input_ids: Tensor, is_prompt: Tensor, features: Tensor) -> Tensor:
+    """[B, L, H]: token embeddings, with the image features at the prompts' image placeholders in row order."""
+    embeddings: Tensor = model.get_input_embeddings()(input_ids)
+    is_image = (input_ids == model.config.image_token_id) & is_prompt
+    return embeddings.masked_scatter(is_image.unsqueeze(-1), features.to(embeddings.dtype))
+
+
+def pad_left(rows: Sequence[Tensor], value: int) -> tuple[Tensor, Tensor]:
+    """([B, P] padded on the left, [B, P] bool: True at real tokens)."""
+    length = max(len(row) for row in rows)
+    padded = torch.stack([torch.nn.functional.pad(row, (length - len(row), 0), value=value) for row in rows])
+    lengths = torch.tensor([len(row) for row in rows], device=padded.device)
+    return padded, torch.arange(length, device=padded.device) >= (length - lengths).unsqueeze(1)

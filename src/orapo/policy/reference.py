@@ -1,0 +1,58 @@
+"""The frozen reference policy: the policy without its adapter, or a copy taken before training."""
+
+import copy
+from typing import Protocol
+
+import torch
+
+from orapo.batches import StudyBatch
+from orapo.policy.model import Policy
+from orapo.policy.scoring import CompletionLogps, Completions
+
+
+class Reference(Protocol):
+    """Scores completions under the policy as it was before training."""
+
+    def score(self, batch: StudyBatch, completions: Completions, temperature: float) -> CompletionLogps:
+        """Log-probabilities without gradient; shapes as in ``Policy.forward``."""
+        ...
+
+
+class AdapterOffReference:
+    """The policy itself with its LoRA adapter switched off: no second copy of the weights."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def score(self, batch: StudyBatch, completions: Completions, temperature: float) -> CompletionLogps:
+        """Log-probabilities under the base weights."""
+        with self._policy.adapter.disable_adapter():
+            return score_frozen(self._policy, batch, completions, temperature)
+
+
+class FrozenCopyReference:
+    """A copy of all weights, taken when it is made."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._copy = copy.deepcopy(policy).requires_grad_(False).eval()
+
+    def score(self, batch: StudyBatch, completions: Completions, temperature: float) -> CompletionLogps:
+        """Log-probabilities under the copy, which follows the batch's device."""
+        self._copy.to(batch.pixel_values.device)
+        return score_frozen(self._copy, batch, completions, temperature)
+
+
+def score_frozen(policy: Policy, batch: StudyBatch, completions: Completions, temperature: float) -> CompletionLogps:
+    """Scores in eval mode without gradient, and restores the mode."""
+    was_training = policy.model.training
+    policy.model.eval()
+    with torch.no_grad():
+        logps: CompletionLogps = policy(batch, completions, temperature)
+    policy.model.train(was_training)
+    torch.clear_autocast_cache()
+    return logps
+
+
+def make_reference(policy: Policy) -> Reference:
+    """The cheapest reference that is exact for this policy; call it before training starts."""
+    return AdapterOffReference(policy) if policy.adapter is not None else FrozenCopyReference(policy)

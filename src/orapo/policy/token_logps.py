@@ -1,0 +1,36 @@
+"""Log-probabilities of chosen tokens without keeping logits of the whole vocabulary for the backward pass."""
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+MAX_LOGITS_AT_ONCE = 2**24
+"""Logits held at a time (64 MB in float32); beyond it chunks are recomputed in the backward pass."""
+
+
+def token_logps(hidden: Tensor, targets: Tensor, output_embedding: nn.Module, temperature: float) -> Tensor:
+    """Log softmax of (logits / temperature) at the target tokens, in float32.
+
+    Args:
+        hidden: [N, H], the states that predict.
+        targets: [N], int64, the tokens predicted.
+        output_embedding: H to vocabulary size.
+        temperature: > 0; 1 is the model as it is.
+
+    Returns:
+        [N], float32, each at most 0.
+    """
+    vocabulary_size = int(output_embedding.weight.shape[0])  # type: ignore[index]
+    rows = max(1, MAX_LOGITS_AT_ONCE // vocabulary_size)
+    if len(hidden) <= rows:
+        return _logps(hidden, targets, output_embedding, temperature)
+    chunks = [
+        checkpoint(_logps, states, tokens, output_embedding, temperature, use_reentrant=False)
+        for states, tokens in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
+    ]
+    return torch.cat(chunks)
+
+
+def _logps(hidden: Tensor, targets: Tensor, output_embedding: nn.Module, temperature: float) -> Tensor:
+    logits = output_embedding(hidden).float() / temperature
+    return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")

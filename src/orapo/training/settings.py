@@ -1,0 +1,53 @@
+"""How the policy is updated."""
+
+from dataclasses import dataclass
+
+from orapo.bounds import require_number, require_whole
+
+
+@dataclass(frozen=True)
+class OptimisationSettings:
+    """Optimiser, schedule and the shape of one update.
+
+    Attributes:
+        learning_rate: peak, > 0.
+        warmup_steps: optimiser steps of linear warm-up from 0, >= 0.
+        final_lr_fraction: in [0, 1]; the rate falls linearly to this fraction of the peak; 1 keeps it constant.
+        weight_decay: AdamW's, >= 0.
+        beta1: AdamW's, in [0, 1).
+        beta2: AdamW's, in [0, 1).
+        max_grad_norm: gradients are scaled down to this norm, > 0.
+        inner_steps: optimiser steps on each batch of rollouts, >= 1; above 1 the clipped ratio acts.
+        studies_per_micro_batch: studies scored at a time, >= 1; memory grows with it, the result does not change.
+        rollouts_per_study: K, >= 2.
+    """
+
+    learning_rate: float
+    warmup_steps: int
+    final_lr_fraction: float
+    weight_decay: float
+    beta1: float
+    beta2: float
+    max_grad_norm: float
+    inner_steps: int
+    studies_per_micro_batch: int
+    rollouts_per_study: int
+
+    def __post_init__(self) -> None:
+        require_number("training.learning_rate", self.learning_rate, above=0)
+        require_number("training.warmup_steps", self.warmup_steps, at_least=0)
+        require_number("training.final_lr_fraction", self.final_lr_fraction, at_least=0, at_most=1)
+        require_number("training.weight_decay", self.weight_decay, at_least=0)
+        require_number("training.beta1", self.beta1, at_least=0, below=1)
+        require_number("training.beta2", self.beta2, at_least=0, below=1)
+        require_number("training.max_grad_norm", self.max_grad_norm, above=0)
+        require_whole("training.inner_steps", self.inner_steps, 1)
+        require_whole("training.studies_per_micro_batch", self.studies_per_micro_batch, 1)
+        require_whole("rollout.per_study", self.rollouts_per_study, 2)
+
+    def learning_rate_factor(self, step: int, num_steps: int) -> float:
+        """The rate at an optimiser step (from 0) of ``num_steps``, as a fraction of the peak."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        left = max(0.0, (num_steps - step) / max(1, num_steps - self.warmup_steps))
+        return self.final_lr_fraction + (1 - self.final_lr_fraction) * left
