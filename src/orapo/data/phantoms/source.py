@@ -1,0 +1,126 @@
+"""A source of phantom studies: text and labels are made when listed, pixels only when an image is opened."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image
+
+from orapo.chexpert import Observation
+from orapo.data.phantoms.draws import Draws
+from orapo.data.phantoms.findings import Finding, Prevalence, draw_findings
+from orapo.data.phantoms.grammar import write_report
+from orapo.data.phantoms.signs import paint_study
+from orapo.errors import DataError, SettingError
+from orapo.records import Split, Study
+
+_SPLIT_KEYS = {Split.TRAIN: 0, Split.VALIDATE: 1, Split.TEST: 2}
+_TEXT_KEY, _PIXEL_KEY = 0, 1
+
+
+@dataclass(frozen=True)
+class PhantomSource:
+    """Synthetic frontal chest radiographs with templated reports; study ``i`` depends on seed, split and ``i`` alone.
+
+    Attributes:
+        seed: at least 0; the splits of one seed never share random numbers.
+        image_size: pixels per side, at least 56.
+        num_train: studies of the training pool, from which a balanced subset is chosen.
+        num_validate: studies of the validation split.
+        num_test: studies of the test split.
+        train_prevalence: "natural" (long tail) or "balanced" (study i has observation i mod 14).
+        validate_prevalence: likewise.
+        test_prevalence: likewise.
+    """
+
+    seed: int = 0
+    image_size: int = 112
+    num_train: int = 20_000
+    num_validate: int = 210
+    num_test: int = 210
+    train_prevalence: str = Prevalence.NATURAL.value
+    validate_prevalence: str = Prevalence.BALANCED.value
+    test_prevalence: str = Prevalence.BALANCED.value
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise SettingError(f"phantoms: seed is {self.seed}, allowed: 0 or more")
+        if not 56 <= self.image_size <= 2048:
+            raise SettingError(f"phantoms: image_size is {self.image_size}, allowed: 56 to 2048 pixels")
+        for key in ("num_train", "num_validate", "num_test"):
+            if not 0 <= getattr(self, key) <= 1_000_000:
+                raise SettingError(f"phantoms: {key} is {getattr(self, key)}, allowed: 0 to 1000000 studies")
+        for key in ("train_prevalence", "validate_prevalence", "test_prevalence"):
+            if getattr(self, key) not in list(Prevalence):
+                raise SettingError(f"phantoms: {key} is {getattr(self, key)!r}, allowed: natural, balanced")
+
+    @property
+    def name(self) -> str:
+        """The source's short name."""
+        return "phantoms"
+
+    def studies(self, split: Split) -> Sequence[Study]:
+        """All studies of one split, in order of their number; no pixel is drawn."""
+        return tuple(self.study(split, index) for index in range(self._num_studies(split)))
+
+    def study(self, split: Split, index: int) -> Study:
+        """Study number ``index`` of a split, from 0; numbers beyond the split's size are valid and unseen studies."""
+        draws = Draws(self.seed, _SPLIT_KEYS[split], index, _TEXT_KEY)
+        report, labels = write_report(draws, draw_findings(draws, self._prevalence(split), index))
+        name = f"{split.value}/{index:06d}"
+        return Study(
+            study_id=f"phantom-{split.value}-{index:06d}",
+            patient_id=f"phantom-patient-{split.value}-{index:06d}",
+            split=split,
+            image_paths=(f"phantom:{name}",),
+            views=("PA",),
+            oracle_report=report,
+            labels=labels,
+        )
+
+    def findings(self, split: Split, index: int) -> dict[Observation, Finding]:
+        """What is drawn on the image of study number ``index``."""
+        return draw_findings(Draws(self.seed, _SPLIT_KEYS[split], index, _TEXT_KEY), self._prevalence(split), index)
+
+    def load_images(self, study: Study) -> tuple[Image.Image, ...]:
+        """Draws the study's one image, 8-bit grey.
+
+        Raises:
+            DataError: an image name isn't of the form ``phantom:<split>/<number>``.
+        """
+        return tuple(self._draw(study.study_id, path) for path in study.image_paths)
+
+    def digest(self) -> str:
+        """SHA-256 of the settings and of the code that draws and writes."""
+        return hashlib.sha256(f"{self!r}{_code_digest()}".encode()).hexdigest()
+
+    def _draw(self, study_id: str, path: str) -> Image.Image:
+        scheme, _, name = path.partition(":")
+        split_name, _, number = name.partition("/")
+        if scheme != "phantom" or split_name not in list(Split) or not number.isdecimal():
+            raise DataError(f"study {study_id}: image {path!r} is no phantom, allowed: phantom:<split>/<number>")
+        split, index = Split(split_name), int(number)
+        pixels = Draws(self.seed, _SPLIT_KEYS[split], index, _PIXEL_KEY)
+        return Image.fromarray(paint_study(pixels, self.findings(split, index), self.image_size))
+
+    def _num_studies(self, split: Split) -> int:
+        return {Split.TRAIN: self.num_train, Split.VALIDATE: self.num_validate, Split.TEST: self.num_test}[split]
+
+    def _prevalence(self, split: Split) -> Prevalence:
+        return Prevalence(
+            {
+                Split.TRAIN: self.train_prevalence,
+                Split.VALIDATE: self.validate_prevalence,
+                Split.TEST: self.test_prevalence,
+            }[split]
+        )
+
+
+@lru_cache(maxsize=1)
+def _code_digest() -> str:
+    code = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        code.update(file.read_bytes())
+    return code.hexdigest()
