@@ -1,0 +1,161 @@
+"""Group relative policy optimisation, equations (3) and (4), with GRPO's and Dr.GRPO's advantages and averages."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from orapo.errors import DataError
+from orapo.objective.advantages import centred_advantages, standardised_advantages
+from orapo.objective.settings import check_count, check_number
+from orapo.objective.tensors import ScoredGroups, StudyLoss, counted, require
+
+
+def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float) -> Tensor:
+    """min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A) of equation (4), with rho = exp(log_ratio) of (3).
+
+    Args:
+        log_ratio: [B, K, T], log pi_theta - log pi_old; 0 at padding.
+        advantages: [B, K], without gradient.
+        clip_low: in [0, 1).
+        clip_high: in [0, 1).
+
+    Returns:
+        [B, K, T]; larger is better.
+    """
+    ratio = log_ratio.exp()
+    advantages = advantages.unsqueeze(-1)
+    return torch.minimum(ratio * advantages, ratio.clamp(1.0 - clip_low, 1.0 + clip_high) * advantages)
+
+
+def is_clipped(log_ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float) -> Tensor:
+    """Where the clipped branch of equation (4) wins and stops the gradient: bool [B, K, T]."""
+    ratio = log_ratio.exp()
+    advantages = advantages.unsqueeze(-1)
+    return ((ratio > 1.0 + clip_high) & (advantages > 0)) | ((ratio < 1.0 - clip_low) & (advantages < 0))
+
+
+def k3_kl(policy_logps: Tensor, ref_logps: Tensor) -> Tensor:
+    """exp(d) - d - 1 with d = log pi_ref - log pi_theta, per token: never negative, 0 when the two agree."""
+    difference = ref_logps - policy_logps
+    return torch.expm1(difference) - difference
+
+
+@dataclass(frozen=True)
+class Grpo:
+    """L_GRPO(i) with standardised advantages; mean over a rollout's tokens, then over the K rollouts.
+
+    Attributes:
+        clip_low: eps_low, in [0, 1).
+        clip_high: eps_high, in [0, 1).
+        kl_coef: beta_KL, at least 0; at 0 the reference is not needed.
+        std_eps: added to the standard deviation of a group's rewards, above 0.
+    """
+
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    kl_coef: float = 0.0
+    std_eps: float = 1e-4
+
+    def __post_init__(self) -> None:
+        _check_coefficients(self.clip_low, self.clip_high, self.kl_coef)
+        check_number("std_eps", self.std_eps, above=0)
+
+    @property
+    def needs_reference(self) -> bool:
+        """True when there is a KL term."""
+        return self.kl_coef > 0
+
+    def __call__(self, scored: ScoredGroups) -> StudyLoss:
+        """Equation (4); diagnostics ``clip_fraction`` and, where a reference is given, ``kl``.
+
+        Raises:
+            DataError: ``ref_logps`` is None although ``kl_coef`` is above 0.
+            SettingError: K is below 2.
+        """
+        advantages = standardised_advantages(scored.rewards.detach(), self.std_eps).to(scored.policy_logps.dtype)
+        gain = _token_gain(scored, advantages, self.clip_low, self.clip_high, self.kl_coef)
+        per_rollout = gain.sum(dim=-1) / scored.completion_mask.sum(dim=-1)
+        return StudyLoss(
+            loss=-per_rollout.mean(dim=-1),
+            diagnostics=_diagnostics(scored, advantages, self.clip_low, self.clip_high),
+        )
+
+
+@dataclass(frozen=True)
+class DrGrpo:
+    """L_GRPO(i) with centred advantages; sum over tokens divided by the constant K * max_new_tokens.
+
+    Attributes:
+        max_new_tokens: the token limit of a rollout, at least 1; the same number that sampling uses.
+        clip_low: eps_low, in [0, 1).
+        clip_high: eps_high, in [0, 1).
+        kl_coef: beta_KL, at least 0; at 0 the reference is not needed.
+    """
+
+    max_new_tokens: int
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    kl_coef: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_count("max_new_tokens", self.max_new_tokens, at_least=1)
+        _check_coefficients(self.clip_low, self.clip_high, self.kl_coef)
+
+    @property
+    def needs_reference(self) -> bool:
+        """True when there is a KL term."""
+        return self.kl_coef > 0
+
+    def __call__(self, scored: ScoredGroups) -> StudyLoss:
+        """Equation (4); diagnostics ``clip_fraction`` and, where a reference is given, ``kl``.
+
+        Raises:
+            DataError: ``ref_logps`` is None although ``kl_coef`` is above 0, or a rollout has more tokens than
+                ``max_new_tokens``.
+            SettingError: K is below 2.
+        """
+        advantages = centred_advantages(scored.rewards.detach()).to(scored.policy_logps.dtype)
+        longest = int(scored.completion_mask.sum(dim=-1).max())
+        if longest > self.max_new_tokens:
+            raise DataError(f"a rollout has {longest} tokens; the objective's max_new_tokens is {self.max_new_tokens}")
+        gain = _token_gain(scored, advantages, self.clip_low, self.clip_high, self.kl_coef)
+        return StudyLoss(
+            loss=-gain.sum(dim=(-2, -1)) / (scored.rollouts_per_study * self.max_new_tokens),
+            diagnostics=_diagnostics(scored, advantages, self.clip_low, self.clip_high),
+        )
+
+
+def _check_coefficients(clip_low: object, clip_high: object, kl_coef: object) -> None:
+    check_number("clip_low", clip_low, at_least=0, below=1)
+    check_number("clip_high", clip_high, at_least=0, below=1)
+    check_number("kl_coef", kl_coef, at_least=0)
+
+
+def _log_ratio(scored: ScoredGroups) -> Tensor:
+    mask = scored.completion_mask
+    return counted(scored.policy_logps, mask) - counted(scored.old_logps.detach(), mask)
+
+
+def _token_gain(scored: ScoredGroups, advantages: Tensor, clip_low: float, clip_high: float, kl_coef: float) -> Tensor:
+    """The bracket of equation (4), [B, K, T], 0 at padding."""
+    mask = scored.completion_mask
+    gain = clipped_surrogate(_log_ratio(scored), advantages, clip_low, clip_high)
+    if kl_coef > 0:
+        ref_logps = require("ref_logps", scored.ref_logps, "a kl_coef above 0").detach()
+        gain = gain - kl_coef * k3_kl(counted(scored.policy_logps, mask), counted(ref_logps, mask))
+    # At padding rho is exp(0) = 1, so the surrogate there is A and not 0.
+    return gain.masked_fill(~mask, 0.0)
+
+
+@torch.no_grad()
+def _diagnostics(scored: ScoredGroups, advantages: Tensor, clip_low: float, clip_high: float) -> dict[str, Tensor]:
+    """Means over all tokens of a study that count, each [B]."""
+    mask = scored.completion_mask
+    num_tokens = mask.sum(dim=(-2, -1))
+    clipped = is_clipped(_log_ratio(scored), advantages, clip_low, clip_high) & mask
+    diagnostics = {"clip_fraction": clipped.sum(dim=(-2, -1)) / num_tokens}
+    if scored.ref_logps is not None:
+        kl = k3_kl(counted(scored.policy_logps, mask), counted(scored.ref_logps, mask))
+        diagnostics["kl"] = kl.sum(dim=(-2, -1)) / num_tokens
+    return diagnostics

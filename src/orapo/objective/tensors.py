@@ -1,0 +1,191 @@
+"""What the objective takes and gives: scored tokens with their masks, checked at the door; losses per study."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from orapo.errors import DataError, NonFiniteError
+
+_LOGP_DTYPES = (torch.float32, torch.float64)
+
+
+@dataclass(frozen=True)
+class ScoredGroups:
+    """B studies with K rollouts of up to T tokens each, and their oracle reports of up to S tokens.
+
+    Log-probabilities are natural, one per token; what stands at padding is never read (NaN and infinity included).
+    All of them share one dtype, float32 or float64: sums over hundreds of tokens need it. The gradient flows through
+    ``policy_logps`` and ``oracle_policy_logps`` only.
+
+    Attributes:
+        policy_logps: [B, K, T], under the policy being trained.
+        old_logps: [B, K, T], under the policy that sampled the group.
+        ref_logps: [B, K, T], under the frozen reference; None where no loss needs it.
+        completion_mask: [B, K, T] bool, True = this token counts: EOS does, padding doesn't; at least one per rollout.
+        rewards: [B, K], in [0, 1].
+        oracle_policy_logps: [B, S], the oracle report under the policy; None where no loss needs it.
+        oracle_ref_logps: [B, S], the oracle report under the frozen reference; None where no loss needs it.
+        oracle_mask: [B, S] bool, like ``completion_mask``; present exactly when ``oracle_policy_logps`` is.
+
+    Raises:
+        DataError: a shape, dtype or range is wrong; the message names the field.
+        NonFiniteError: a reward, or the log-probability of a token that counts, is NaN or infinite.
+    """
+
+    policy_logps: Tensor
+    old_logps: Tensor
+    ref_logps: Tensor | None
+    completion_mask: Tensor
+    rewards: Tensor
+    oracle_policy_logps: Tensor | None = None
+    oracle_ref_logps: Tensor | None = None
+    oracle_mask: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        _check_mask("completion_mask", self.completion_mask, num_dims=3)
+        groups = {"policy_logps": self.policy_logps, "old_logps": self.old_logps, "ref_logps": self.ref_logps}
+        self._check_logps(groups, self.completion_mask)
+        self._check_rewards()
+        if (self.oracle_policy_logps is None) != (self.oracle_mask is None):
+            raise DataError("oracle_policy_logps and oracle_mask go together; one of them is None")
+        if self.oracle_mask is None:
+            if self.oracle_ref_logps is not None:
+                raise DataError("oracle_ref_logps is given without oracle_policy_logps and oracle_mask")
+            return
+        _check_mask("oracle_mask", self.oracle_mask, num_dims=2)
+        if self.oracle_mask.shape[0] != self.num_studies:
+            raise DataError(f"oracle_mask has {self.oracle_mask.shape[0]} studies, completion_mask {self.num_studies}")
+        oracles = {"oracle_policy_logps": self.oracle_policy_logps, "oracle_ref_logps": self.oracle_ref_logps}
+        self._check_logps(oracles, self.oracle_mask)
+
+    @classmethod
+    def without_rollouts(
+        cls, oracle_policy_logps: Tensor, oracle_mask: Tensor, oracle_ref_logps: Tensor | None = None
+    ) -> "ScoredGroups":
+        """Oracle reports only (K = 0, T = 0), for an objective that needs no rollouts such as pure SFT."""
+        empty = oracle_policy_logps.new_zeros((oracle_policy_logps.shape[0], 0, 0))
+        return cls(
+            policy_logps=empty,
+            old_logps=empty,
+            ref_logps=None,
+            completion_mask=empty.bool(),
+            rewards=empty.sum(dim=-1),
+            oracle_policy_logps=oracle_policy_logps,
+            oracle_ref_logps=oracle_ref_logps,
+            oracle_mask=oracle_mask,
+        )
+
+    @property
+    def num_studies(self) -> int:
+        """B."""
+        return self.completion_mask.shape[0]
+
+    @property
+    def rollouts_per_study(self) -> int:
+        """K; 0 when there are only oracle reports."""
+        return self.completion_mask.shape[1]
+
+    def _check_logps(self, tensors: Mapping[str, Tensor | None], mask: Tensor) -> None:
+        for name, logps in tensors.items():
+            if logps is None:
+                continue
+            _check_shape(name, logps, mask.shape)
+            if logps.dtype not in _LOGP_DTYPES or logps.dtype != self.policy_logps.dtype:
+                raise DataError(f"{name} is {logps.dtype}; all log-probabilities are float32, or all are float64")
+            broken = (~counted(logps.detach(), mask).isfinite()).nonzero()
+            if len(broken):
+                where = broken[0].tolist()
+                raise NonFiniteError(f"{name}{where} is {logps[tuple(where)].item()} at a token that counts")
+
+    def _check_rewards(self) -> None:
+        _check_shape("rewards", self.rewards, self.completion_mask.shape[:2])
+        check_rewards(self.rewards)
+
+
+@dataclass(frozen=True)
+class StudyLoss:
+    """One loss, per study.
+
+    Attributes:
+        loss: [B], with its gradient.
+        diagnostics: name -> [B], detached; NaN where it is undefined for a study (then leave it out of an average).
+    """
+
+    loss: Tensor
+    diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ObjectiveOutput:
+    """The loss of B studies and what it was made of.
+
+    Attributes:
+        loss: scalar, the mean over the B studies: the only tensor here that carries a gradient.
+        policy_loss: [B], L_GRPO of each study before weighting; None where its weight is always 0.
+        oracle_loss: [B], L_DPO (or SFT) of each study before weighting; None where its weight is always 0.
+        weight: [B], the oracle's share w.
+        diagnostics: name -> [B], of both losses: ``kl``, ``clip_fraction``, ``dpo_margin``, ``dpo_accuracy``,
+            ``dpo_num_pairs``; NaN where undefined for a study.
+    """
+
+    loss: Tensor
+    policy_loss: Tensor | None
+    oracle_loss: Tensor | None
+    weight: Tensor
+    diagnostics: Mapping[str, Tensor]
+
+
+def counted(logps: Tensor, mask: Tensor) -> Tensor:
+    """The log-probabilities with 0 at padding, so that nothing there reaches a value or a gradient."""
+    return logps.masked_fill(~mask, 0.0)
+
+
+def check_rewards(rewards: Tensor) -> None:
+    """Accepts rewards [B, K] of a floating dtype in [0, 1].
+
+    Raises:
+        DataError: another rank or dtype, or a reward outside [0, 1].
+        NonFiniteError: a reward is NaN or infinite.
+    """
+    if not isinstance(rewards, Tensor) or rewards.ndim != 2 or not rewards.is_floating_point():
+        raise DataError(f"rewards is {_describe(rewards)}; a floating tensor [B, K] is needed")
+    outside = (~((rewards >= 0) & (rewards <= 1))).nonzero()
+    if len(outside):
+        study, rollout = outside[0].tolist()
+        value = rewards[study, rollout].item()
+        message = f"rewards[{study}, {rollout}] is {value}; allowed is [0, 1]"
+        raise DataError(message) if abs(value) < float("inf") else NonFiniteError(message)
+
+
+def require(name: str, tensor: Tensor | None, user: str) -> Tensor:
+    """The tensor, which this loss can't do without.
+
+    Raises:
+        DataError: it is None.
+    """
+    if tensor is None:
+        raise DataError(f"{name} is None; {user} needs it")
+    return tensor
+
+
+def _check_shape(name: str, tensor: object, shape: torch.Size) -> None:
+    if not isinstance(tensor, Tensor) or tensor.shape != shape:
+        raise DataError(f"{name} is {_describe(tensor)}; a tensor {list(shape)} is needed")
+
+
+def _check_mask(name: str, mask: object, num_dims: int) -> None:
+    if not isinstance(mask, Tensor) or mask.ndim != num_dims or mask.dtype != torch.bool:
+        raise DataError(f"{name} is {_describe(mask)}; a bool tensor of {num_dims} dimensions is needed")
+    if mask.shape[0] == 0:
+        raise DataError(f"{name} has no study; at least one is needed")
+    empty = (~mask.any(dim=-1)).nonzero()
+    if len(empty):
+        raise DataError(f"{name}{empty[0].tolist()} counts no token; every completion has at least its EOS")
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} {list(value.shape)}"
+    return type(value).__name__
