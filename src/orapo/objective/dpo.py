@@ -97,13 +97,13 @@ class Dpo:
         """
         margin = self.dpo_beta * (self._oracle_reward(scored).unsqueeze(-1) - self._rollout_rewards(scored))
         is_pair = self.negatives(scored.rewards)
-        num_pairs = is_pair.sum(dim=-1)
+        num_pairs = is_pair.sum(dim=-1).to(margin.dtype)
         total = preference_loss(margin).masked_fill(~is_pair, 0.0).sum(dim=-1)
         margins = margin.detach().masked_fill(~is_pair, 0.0)
         return StudyLoss(
             loss=total / num_pairs.clamp(min=1),
             diagnostics={
-                "dpo_num_pairs": num_pairs.to(margin.dtype),
+                "dpo_num_pairs": num_pairs,
                 "dpo_margin": margins.sum(dim=-1) / num_pairs,
                 "dpo_accuracy": (margins > 0).sum(dim=-1) / num_pairs,
             },

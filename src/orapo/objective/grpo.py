@@ -152,7 +152,7 @@ def _token_gain(scored: ScoredGroups, advantages: Tensor, clip_low: float, clip_
 def _diagnostics(scored: ScoredGroups, advantages: Tensor, clip_low: float, clip_high: float) -> dict[str, Tensor]:
     """Means over all tokens of a study that count, each [B]."""
     mask = scored.completion_mask
-    num_tokens = mask.sum(dim=(-2, -1))
+    num_tokens = mask.sum(dim=(-2, -1)).to(advantages.dtype)
     clipped = is_clipped(_log_ratio(scored), advantages, clip_low, clip_high) & mask
     diagnostics = {"clip_fraction": clipped.sum(dim=(-2, -1)) / num_tokens}
     if scored.ref_logps is not None:
