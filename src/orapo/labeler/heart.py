@@ -1,0 +1,127 @@
+"""What is said of a heart or mediastinum that is only named: normal, enlarged, stable, or nothing."""
+
+import re
+
+from orapo.chexpert import LabelState
+from orapo.labeler.lexicon import Effect, PhraseKind, Reach
+from orapo.labeler.segments import Cue, Hit, Segment
+
+_PREDICATES = (Effect.NORMAL, Effect.ENLARGED, Effect.BORDERLINE, Effect.STABLE)
+_STATES = {
+    Effect.NORMAL: LabelState.NEGATIVE,
+    Effect.ENLARGED: LabelState.POSITIVE,
+    Effect.BORDERLINE: LabelState.UNCERTAIN,
+    Effect.STABLE: LabelState.UNCERTAIN,
+    Effect.UNCERTAIN: LabelState.UNCERTAIN,
+    Effect.RULED_OPEN: LabelState.UNCERTAIN,
+    Effect.NEGATION: LabelState.NEGATIVE,
+}
+_COPULA = re.compile(
+    r"\b(?:is|are|was|were|be|been|remains?|appears?|seems?|looks?|has|have|demonstrates?|shows?|measures?)\b"
+)
+_PREDICATIVE = re.compile(r"(?:\b(?:is|are|was|were|remains?|appears?|seems?)\b(?: \w+){0,2}|,) ?$")
+_ATTRIBUTIVE = re.compile(
+    r"(?: (?:in|of|the|to|for|both|size[ds]?|sized|appearing|appearance|overall|shape|degree|configuration|position|contours?"
+    r"|and|or|cardiac|mediastinal|hilar|heart|aortic|pulmonary|vascular|vasculature|vascularity|silhouettes?|superior|upper"
+    r"|transverse|cardiomediastinal|caliber|appearances|limits|mild|moderate|postoperative|left|right|cardio|bony|tracheal"
+    r"|hila|lungs?|structures)|,)* ?"
+)
+_JOINED_IN_FRONT = re.compile(r" ?(?:,|and\b|or\b)")
+_OTHER_SUBJECT = re.compile(
+    r"\b(?:lungs?|lung|vascul\w*|vessels?|pulmonary|hil(?:um|a|ar)|aort\w+|trachea\w*|bon[ey]\w*|osseous|diaphragm\w*"
+    r"|hemidiaphragm\w*|costophrenic|pleura\w*|thora\w+|spine|soft tissues?|chest|abdom\w+|there|heart|cardi\w+|mediastin\w+"
+    r"|interstiti\w+|airways?|skelet\w+|ribs?|volumes?|bases?|structures|tubes?|catheters?|lines?|parenchyma\w*)\b"
+)
+_CONNECTED = re.compile(r"(?:,|\band\b|\bor\b)(.*)$")
+_NOUN_BEHIND = re.compile(r" (?!in\b|for\b|and\b|size\b|limits?\b)(?:[\w-]+ )?" + _OTHER_SUBJECT.pattern)
+_LONGEST_REACH = 110  # characters between a subject and its predicate; lists of four structures fit
+
+
+def neutral_state(segment: Segment, index: int, *, reached: Cue | None) -> tuple[LabelState | None, str]:
+    """The state of a named heart or mediastinum and the deciding words; None when nothing is said of its size.
+
+    Args:
+        segment: where the hit stands.
+        index: the hit, of a neutral phrase.
+        reached: the general cue (negation, hedge) that reaches the hit, used when no predicate decides.
+    """
+    hit = segment.hits[index]
+    decisive = _in_front(segment, hit) or _behind(segment, hit)
+    if decisive is not None:
+        return _STATES[decisive.effect], decisive.text
+    if reached is not None:
+        return _STATES[reached.effect], reached.text
+    return None, ""
+
+
+def _is_predicate(cue: Cue) -> bool:
+    return cue.effect in _PREDICATES or (
+        cue.reach is Reach.BEFORE and cue.effect in (Effect.UNCERTAIN, Effect.NEGATION, Effect.RULED_OPEN)
+    )
+
+
+def _in_front(segment: Segment, hit: Hit) -> Cue | None:
+    """An attribute: "normal heart size", "stable enlargement of the cardiac silhouette"."""
+    best: Cue | None = None
+    edge = hit.start
+    for cue in reversed(segment.cues):
+        if cue.end > edge or cue.effect not in _PREDICATES:
+            continue
+        between = segment.sentence[cue.end : edge]
+        if _ATTRIBUTIVE.fullmatch(between) is None or _JOINED_IN_FRONT.match(between):
+            break
+        if _PREDICATIVE.search(segment.sentence, segment.start, cue.start) and not _is_list(between):
+            return best if cue.effect is not Effect.STABLE or _is_subject_in_front(segment, cue) else (best or cue)
+        if best is None or cue.effect is Effect.ENLARGED:
+            best = cue
+        edge = cue.start
+    return best
+
+
+def _is_list(between: str) -> bool:
+    """An attribute after a comma is still one when nothing but its noun follows ("lungs clear, normal heart")."""
+    return between.strip() in ("", "size", "sized")
+
+
+def _is_subject_in_front(segment: Segment, cue: Cue) -> bool:
+    return _OTHER_SUBJECT.search(segment.sentence, segment.start, cue.start) is not None
+
+
+def _behind(segment: Segment, hit: Hit) -> Cue | None:
+    """A predicate: "heart size and mediastinal contours are within normal limits"; normal or enlarged beats stable."""
+    first: Cue | None = None
+    edge = hit.end
+    for cue in segment.cues:
+        if cue.start < edge or not _is_predicate(cue):
+            continue
+        between = segment.sentence[edge : cue.start]
+        if len(between) > _LONGEST_REACH or _holds_finding(segment, edge, cue.start):
+            break
+        if first is None:
+            if not _reaches_first(segment, between, cue):
+                break
+            first = cue
+        elif _OTHER_SUBJECT.search(between) or _NOUN_BEHIND.match(segment.sentence, cue.end, segment.end):
+            break
+        elif first.effect is Effect.STABLE and cue.effect in (Effect.NORMAL, Effect.ENLARGED, Effect.BORDERLINE):
+            return cue
+        edge = cue.end
+    return first
+
+
+def _holds_finding(segment: Segment, start: int, stop: int) -> bool:
+    return any(start <= hit.start < stop and hit.phrase.kind is not PhraseKind.NEUTRAL for hit in segment.hits)
+
+
+def _reaches_first(segment: Segment, between: str, cue: Cue) -> bool:
+    """Whether the first predicate behind a name belongs to it and not to a later subject of the sentence."""
+    copula = _COPULA.search(between)
+    if copula is not None:
+        connected = _CONNECTED.search(between, copula.end())
+        return connected is None or _OTHER_SUBJECT.search(connected.group(1)) is None
+    if _COPULA.match(cue.text):
+        return True
+    if _NOUN_BEHIND.match(segment.sentence, cue.end, segment.end):
+        # "heart normal lungs clear" has its predicate at once; "heart size, normal mediastinum" hasn't
+        return not between.strip()
+    return True

@@ -1,0 +1,150 @@
+"""The phrases and cues that the labeler knows, read from reviewable TOML files and compiled to one pattern each."""
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from orapo.chexpert import LabelState, Observation
+from orapo.errors import SettingError
+
+
+class PhraseKind(Enum):
+    """How a phrase comes to its state when no cue reaches it."""
+
+    FINDING = "finding"
+    NEUTRAL = "neutral"
+    HEDGED = "hedged"
+
+
+class Effect(Enum):
+    """What a cue does to the mentions within its reach."""
+
+    RULED_OPEN = "ruled_open"
+    NEGATION = "negation"
+    UNCERTAIN = "uncertain"
+    BREAK = "break"
+    NONE = "none"
+    NORMAL = "normal"
+    ENLARGED = "enlarged"
+    BORDERLINE = "borderline"
+    STABLE = "stable"
+
+
+class Reach(Enum):
+    """Where a cue finds its mentions."""
+
+    AFTER = "after"
+    BEFORE = "before"
+    AROUND = "around"
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """One family of phrases; see the head of ``lexicon/observations.toml`` for the meaning of each field."""
+
+    name: str
+    observations: tuple[Observation, ...]
+    forms: tuple[str, ...]
+    example: str
+    state: LabelState
+    kind: PhraseKind = PhraseKind.FINDING
+    bare_positive: bool = False
+    also_uncertain: tuple[Observation, ...] = ()
+    guards: Observation | None = None
+    only_quirks: str | None = None
+    is_device: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CueFamily:
+    """One family of cues; see the head of ``lexicon/cues.toml`` for the meaning of each field."""
+
+    name: str
+    effect: Effect
+    forms: tuple[str, ...]
+    example: str
+    mention: str
+    state: LabelState
+    reach: Reach = Reach.AFTER
+    only_quirks: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lexicon:
+    """All families of one vocabulary; group i + 1 of a pattern is family i."""
+
+    phrases: tuple[Phrase, ...]
+    cues: tuple[CueFamily, ...]
+    phrase_pattern: re.Pattern[str]
+    cue_pattern: re.Pattern[str]
+
+
+def _read(name: str) -> dict[str, Any]:
+    return tomllib.loads(files("orapo.labeler").joinpath("lexicon", name).read_text(encoding="utf-8"))
+
+
+def _phrase(entry: Mapping[str, Any], default_observations: Sequence[str]) -> Phrase:
+    observations = tuple(Observation(name) for name in entry.get("observations", default_observations))
+    return Phrase(
+        name=entry["name"],
+        observations=observations,
+        forms=tuple(entry["forms"]),
+        example=entry["example"],
+        state=LabelState(entry["state"]),
+        kind=PhraseKind(entry.get("kind", "finding")),
+        bare_positive=entry.get("bare_positive", False),
+        also_uncertain=tuple(Observation(name) for name in entry.get("also_uncertain", ())),
+        guards=Observation(entry["guards"]) if "guards" in entry else None,
+        only_quirks=entry.get("only_quirks"),
+        is_device=observations == (Observation.SUPPORT_DEVICES,),
+    )
+
+
+def _cue(entry: Mapping[str, Any], words: Mapping[str, str]) -> CueFamily:
+    forms = tuple(re.sub(r"<(\w+)>", lambda found: words[found.group(1)], form) for form in entry["forms"])
+    return CueFamily(
+        name=entry["name"],
+        effect=Effect(entry["effect"]),
+        forms=forms,
+        example=entry["example"],
+        mention=entry["mention"],
+        state=LabelState(entry["state"]),
+        reach=Reach(entry.get("reach", "after")),
+        only_quirks=entry.get("only_quirks"),
+    )
+
+
+def _compile(families: Iterable[Phrase | CueFamily]) -> re.Pattern[str]:
+    """One alternation with one group per family, from word boundary to word boundary."""
+    groups = []
+    for family in families:
+        for form in family.forms:
+            if re.compile(form).groups:
+                raise SettingError(f"lexicon family {family.name!r}: form {form!r} has a capturing group; use (?:...)")
+        groups.append(f"({'|'.join(family.forms)})")
+    return re.compile(rf"(?<![a-z0-9])(?:{'|'.join(groups)})(?![a-z0-9])")
+
+
+@cache
+def load_lexicon(vocabulary: str) -> Lexicon:
+    """Reads and compiles the package's lexicon files for "none" or "original" quirks; cached, it's immutable."""
+    cue_file = _read("cues.toml")
+    phrases = tuple(
+        phrase
+        for phrase in (
+            *(_phrase(entry, ()) for entry in _read("observations.toml")["phrase"]),
+            *(_phrase(entry, ("No Finding",)) for entry in _read("other_abnormalities.toml")["phrase"]),
+        )
+        if phrase.only_quirks in (None, vocabulary)
+    )
+    cues = tuple(
+        cue
+        for cue in (_cue(entry, cue_file["words"]) for entry in cue_file["cue"])
+        if cue.only_quirks in (None, vocabulary)
+    )
+    return Lexicon(phrases, cues, _compile(phrases), _compile(cues))

@@ -1,0 +1,196 @@
+"""How far a cue reaches over a list: "no A, B or C" negates three, "no A, small B" negates one."""
+
+import re
+from collections.abc import Callable, Iterator
+
+from orapo.labeler.lexicon import Effect
+from orapo.labeler.segments import Cue, Hit, Segment
+
+_VERB = re.compile(
+    r"\b(?:is|are|was|were|has|have|had|appears?|remains?|persists?|shows?|demonstrates?|demonstrated|seen|noted"
+    r"|identified|present|extends?|terminates?|projects?|overl(?:ies|ay|ie)|lies|measures?)\b"
+)
+_CONNECTOR = re.compile(r",(?: and\b| or\b| nor\b)?|\b(?:and|or|nor|as well as|plus)\b")
+_CLOSING = re.compile(r"\b(?:or|nor)\b")
+_PLACE = re.compile(
+    r"\b(?:in|at|of|with|from|for|to|near|around|along|by|adjacent|on|over|under|above|below|via|about|through|related"
+    r"|surrounding|superimposed|overlying|associated)\b"
+)
+
+# What opens a new statement inside a list. Determiners and states of change always do; sizes may belong to the list.
+_DETERMINED = (
+    r"the|there|this|these|that|an?|it|stable|unchanged|persist\w*|increas\w*|worsen\w*|improv\w*|decreas\w*|new|newly"
+    r"|again|interval|residual|continued|likely|possibl[ey]|probabl[ey]|questionable|suspected|presumed|status|chronic"
+    r"|old|healed|remote|known|prior|previous|redemonstrat\w*|heart|cardiac|lungs?|mediastin\w+|cardiomediastin\w+"
+)
+_SIZED = (
+    r"mild(?:ly)?|moderate(?:ly)?|severe(?:ly)?|small|tiny|trace|minimal|minor|slight|large|marked|massive|extensive|patchy|multiple|several|few"
+    r"|some|dense|prominent|diffuse|streaky|linear|hazy|low|left|right|bilateral|bibasilar|basilar|bibasal|biapical|mildly|subsegmental"
+)
+_NEW_STATEMENT = re.compile(rf"\s*(?:{_DETERMINED})\b")
+_NEW_ITEM = re.compile(rf"\s*(?:{_DETERMINED}|{_SIZED})\b")
+_SIZE_ONLY = re.compile(r"\s*(?:mild|moderate|small|tiny|trace|minimal|slight|patchy|hazy|streaky|low)\b")
+# Words that may stand before an item of a bare comma list and leave it under "no".
+_LIST_WORDS = re.compile(
+    r"\s*(?:(?:focal|pleural|acute|pulmonary|large|definite|definitive|lobar|air[ -]?space|suspicious|overt|frank|discrete"
+    r"|evidence|of|for|significant|gross|pneumonic|parenchymal|confluent|displaced|pericardial|obvious|sizable|rib|lung"
+    r"|interstitial|vascular|tension|alveolar|cardiogenic|visible|focus|area|radiographic|any|appreciable|bony|acute|dense"
+    r"|signs?|findings?|evident|alveolar|hilar|other)\s*)*$"
+)
+_ASSERTED = re.compile(
+    r" ?(?:\w+ ){0,2}(?:(?:is|are|has|have|was|were) (?!(?:been )?(?:seen|identified|noted|present|visuali|demonstrated|evident"
+    r"|appreciated|detected|found|observed|apparent|definite\w*|clear\w* (?:seen|evident)))|remains?|persists?|appears?|continues?)"
+)
+_REMOVAL = re.compile(r"remov|extubat|discontinu|extract|explant|taken out|withdraw")
+
+_FORWARD_STOPS = (Effect.NEGATION, Effect.RULED_OPEN)
+
+
+def _closes(segment: Segment, index: int) -> bool:
+    """Whether an "or" after hit ``index`` ends the list that it stands in, before any verb or further negation."""
+    start = segment.hits[index].end
+    stop = next((cue.start for cue in segment.cues if cue.start >= start and cue.effect in _FORWARD_STOPS), segment.end)
+    verb = _VERB.search(segment.sentence, start, stop)
+    return _CLOSING.search(segment.sentence, start, verb.start() if verb else stop) is not None
+
+
+def _last_connector(gap: str) -> tuple[str, str, str]:
+    """The words before the last connector of a gap, the connector ("" when there is none) and the words behind it."""
+    found = [*_CONNECTOR.finditer(gap)]
+    if not found:
+        return gap, "", ""
+    return gap[: found[-1].start()], found[-1].group(), gap[found[-1].end() :]
+
+
+def negation_carries(segment: Segment, index: int, gap: str, *, is_first: bool) -> bool:
+    """Whether a negation in front still holds for hit ``index``, ``gap`` being the words since the cue or last hit."""
+    hit = segment.hits[index]
+    before, connector, behind = _last_connector(gap)
+    if not connector:
+        if hit.phrase.is_device and not (is_first and _PLACE.search(gap) is None) and _PLACE.search(gap) is not None:
+            return is_first and gap.strip() in ("evidence of", "of", "for", "of the", "of an", "of a", "sign of")
+        return is_first or _NEW_ITEM.match(gap) is None
+    if _VERB.search(before):
+        return False
+    if "or" in connector:
+        return True
+    if _NEW_STATEMENT.match(behind):
+        return False
+    if "and" in connector or connector in ("as well as", "plus"):
+        return _NEW_ITEM.match(behind) is None and not _asserted_after(segment, index)
+    if _closes(segment, index):
+        return not (_SIZE_ONLY.match(behind) and is_first)
+    return _LIST_WORDS.match(behind) is not None and not _asserted_after(segment, index)
+
+
+def hedge_carries(segment: Segment, index: int, gap: str, *, is_first: bool) -> bool:
+    """Whether a hedge in front ("possible", "may represent") still holds for hit ``index``; it stops sooner."""
+    before, connector, behind = _last_connector(gap)
+    if not connector:
+        return is_first or (_PLACE.search(gap) is None and _VERB.search(gap) is None and _NEW_ITEM.match(gap) is None)
+    if not is_first and _VERB.search(before):
+        return False
+    if "or" in connector:
+        return True
+    if _NEW_ITEM.match(behind) or _NEW_STATEMENT.match(behind):
+        return False
+    return "and" in connector or _closes(segment, index)
+
+
+def _asserted_after(segment: Segment, index: int) -> bool:
+    return _ASSERTED.match(segment.sentence, segment.hits[index].end, segment.end) is not None
+
+
+def _hits_after(segment: Segment, cue: Cue, carries: Callable[..., bool]) -> Iterator[int]:
+    previous, is_first = cue.end, True
+    own_stop = next(
+        (
+            other.start
+            for other in segment.cues
+            if other.start >= cue.end and other.effect in _FORWARD_STOPS and other.reach.value == "after"
+        ),
+        segment.end,
+    )
+    for index, hit in enumerate(segment.hits):
+        if hit.start < cue.end:
+            continue
+        if hit.start >= own_stop:
+            return
+        gap = segment.sentence[previous : hit.start]
+        if not carries(segment, index, gap, is_first=is_first):
+            return
+        yield index
+        previous, is_first = max(previous, hit.end), False
+
+
+def _hits_before(segment: Segment, cue: Cue) -> Iterator[int]:
+    """The nearest hit in front of the cue, then leftwards over a list closed by "and" or "or"."""
+    following: Hit | None = None
+    saw_conjunction = False
+    for index in range(len(segment.hits) - 1, -1, -1):
+        hit = segment.hits[index]
+        if hit.end > cue.start:
+            continue
+        gap = segment.sentence[hit.end : following.start if following else cue.start]
+        before, connector, _ = _last_connector(gap)
+        if connector and _VERB.search(before):
+            return
+        if following is not None:
+            if not connector and _VERB.search(gap):
+                return
+            saw_conjunction |= "or" in connector or "and" in connector
+            if connector == "," and not saw_conjunction:
+                return
+        yield index
+        following = hit
+
+
+def _nearest_on_both_sides(segment: Segment, cue: Cue) -> Iterator[int]:
+    before = [index for index, hit in enumerate(segment.hits) if hit.end <= cue.start]
+    after = [index for index, hit in enumerate(segment.hits) if hit.start >= cue.end]
+    yield from before[-1:]
+    yield from after[:1]
+
+
+def _concerns(cue: Cue, hit: Hit) -> bool:
+    """Devices are removed, findings resolve; "removed" doesn't make an effusion go, nor "resolved" a tube."""
+    if cue.effect is not Effect.NEGATION or not (is_removal := _REMOVAL.search(cue.text) is not None):
+        return True
+    return hit.phrase.is_device == is_removal
+
+
+def reached_hits(segment: Segment, cue: Cue) -> Iterator[int]:
+    """Indices of the hits of the segment that the cue speaks of."""
+    if cue.reach.value == "around":
+        indices = _nearest_on_both_sides(segment, cue)
+    elif cue.reach.value == "before":
+        indices = _hits_before(segment, cue)
+    else:
+        indices = _hits_after(segment, cue, hedge_carries if cue.effect is Effect.UNCERTAIN else negation_carries)
+    return (index for index in indices if _concerns(cue, segment.hits[index]))
+
+
+_OR_BEHIND = re.compile(r" or\b(?! (?:larger|more|greater|so|less|two|three|four)\b)")
+_OR_BETWEEN = re.compile(r",? ?or (?:[\w-]+ ){0,5}$|(?: [\w-]+){0,5},? or (?:[\w-]+ ){0,5}$")
+_OR_IN_FRONT = re.compile(r"\bor (?!(?:two|three|four|more|left|right)\b)(?:[\w-]+ ){0,2}$")
+_SIDES = re.compile(r"\b(?:left|right|one|upper|lower|middle|mid) or (?:[\w-]+ ){0,3}$")
+
+
+def alternatives(segment: Segment) -> Iterator[int]:
+    """Indices of hits that are offered as alternatives ("atelectasis or pneumonia"), whatever else is said of them."""
+    text, hits = segment.sentence, segment.hits
+    flagged = [False] * len(hits)
+    for index, hit in enumerate(hits):
+        if _OR_BEHIND.match(text, hit.end, segment.end):
+            flagged[index] = True
+        front = text[hits[index - 1].end if index else segment.start : hit.start]
+        if "or" not in front or _VERB.search(front) or _SIDES.search(front):
+            continue
+        if index and _OR_BETWEEN.match(front):
+            flagged[index - 1] = flagged[index] = True
+        elif not index and _OR_IN_FRONT.search(front):
+            flagged[index] = True
+    for index in range(len(hits) - 2, -1, -1):  # "A, B or C": the comma joins A to the alternatives
+        if flagged[index + 1] and text[hits[index].end : hits[index + 1].start] == ", ":
+            flagged[index] = True
+    return (index for index, is_alternative in enumerate(flagged) if is_alternative)
