@@ -1,0 +1,185 @@
+"""Pictures of a run: the learning curve, and the drawing habits that every picture of this package shares.
+
+Drawn on matplotlib's Agg canvas through ``Figure`` alone: no window, no global state, no display needed.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orapo.errors import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette: told apart by readers with any common colour blindness.
+BLUE = "#0072B2"
+VERMILLION = "#D55E00"
+GREEN = "#00805C"
+AMBER = "#B36B00"
+GREY = "#6B6B6B"
+INK = "#222222"
+
+DOTS_PER_INCH = 150
+
+WINDOWS_PER_CURVE = 15
+"""A training curve of n steps is drawn as its running mean over n // 15 of them, the single steps faintly behind."""
+
+MetricsRow = Mapping[str, float | str | None]
+"""One row of a run's metrics; a blank, absent or NaN value is a gap. Strings are what a CSV reader gives."""
+
+
+def new_figure(width_inches: float, height_inches: float) -> "Figure":
+    """An empty white figure on the Agg canvas."""
+    # matplotlib takes a second to import; whoever only reads scores shouldn't pay for it.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_inches, height_inches), dpi=DOTS_PER_INCH, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Writes the figure at its exact size; the ending of ``path`` chooses the format, folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # No software version or date inside: the same data gives the same bytes.
+    figure.savefig(path, metadata={"Software": None} if path.suffix == ".png" else None)
+
+
+def learning_curve(
+    metrics_rows: Sequence[MetricsRow],
+    validation_rows: Sequence[MetricsRow],
+    path: Path,
+    *,
+    floor_macro_f1: float | None = None,
+) -> None:
+    """Draws reward, macro F1, zero-reward rate and mixing weight against the optimiser step.
+
+    Args:
+        metrics_rows: one a step, with ``step``, ``reward``, ``zero_reward_rate``, ``mixing_weight``; other keys are
+            ignored, and a panel without values says so.
+        validation_rows: one a validation, with ``step``, ``macro_f1``, ``shuffled_macro_f1``.
+        path: the picture to write, 1350 x 870 pixels as PNG.
+        floor_macro_f1: of the always-positive report on the same studies, drawn as a line when given.
+
+    Raises:
+        DataError: a row without ``step``, or a value that is no number.
+    """
+    figure = new_figure(9.0, 5.8)
+    axes = figure.subplots(2, 2, sharex=True)
+    _training_panel(axes[0, 0], metrics_rows, "reward", "Reward of the rollouts", "mean reward (0 to 1)", GREEN)
+    _validation_panel(axes[0, 1], validation_rows, floor_macro_f1)
+    _training_panel(
+        axes[1, 0], metrics_rows, "zero_reward_rate", "Zero-reward rate", "fraction of rollouts (0 to 1)", VERMILLION
+    )
+    _training_panel(
+        axes[1, 1], metrics_rows, "mixing_weight", "Mixing weight w of the oracle term", "mean weight (0 to 1)", BLUE
+    )
+    # Fractions start at 0 and get their own top; only the weight, which moves within a narrow band, is zoomed in.
+    for panel in (axes[0, 0], axes[0, 1], axes[1, 0]):
+        panel.set_ylim(0.0, None)
+    for panel in axes[1]:
+        panel.set_xlabel("optimiser step", color=INK)
+    axes[0, 0].set_xlim(0, _last_step(metrics_rows, validation_rows))
+    smoothing = f"Thick: running mean over 1/{WINDOWS_PER_CURVE} of the run; faint: single steps."
+    note = f"{smoothing} The axis of the mixing weight does not start at 0."
+    figure.text(0.012, 0.012, note, fontsize=8, color=GREY)
+    figure.tight_layout(h_pad=1.6, w_pad=2.0, rect=(0.0, 0.03, 1.0, 1.0))
+    save_figure(figure, path)
+
+
+def _training_panel(panel: Any, rows: Sequence[MetricsRow], key: str, title: str, unit: str, colour: str) -> None:
+    _dress(panel, title, unit)
+    steps, values = series(rows, key)
+    if not len(values):
+        _say_absent(panel)
+        return
+    window = max(1, len(values) // WINDOWS_PER_CURVE)
+    if window > 1:
+        panel.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
+    panel.plot(steps, running_mean(values, window), color=colour, linewidth=2.0, solid_capstyle="round")
+
+
+def _validation_panel(panel: Any, rows: Sequence[MetricsRow], floor: float | None) -> None:
+    _dress(panel, "Validation macro F1", "mean F1 of 14 observations")
+    curves = [("macro_f1", "own images", BLUE, "o", "-"), ("shuffled_macro_f1", "shuffled images", AMBER, "s", "--")]
+    drawn = 0
+    for key, label, colour, marker, dash in curves:
+        steps, values = series(rows, key)
+        if len(values):
+            style = {"color": colour, "linestyle": dash, "marker": marker, "ms": 4.5, "linewidth": 2.0}
+            # Not clipped: the first and last markers sit on the frame.
+            panel.plot(steps, values, label=label, clip_on=False, zorder=3, **style)
+            drawn += 1
+    if floor is not None:
+        panel.axhline(floor, color=GREY, linestyle=":", linewidth=1.5, label="always-positive report")
+    if drawn:
+        panel.legend(frameon=False, fontsize=8.5, loc="upper left", labelcolor=INK)
+    else:
+        _say_absent(panel)
+
+
+def _dress(panel: Any, title: str, unit: str) -> None:
+    panel.set_title(title, loc="left", fontsize=10.5, color=INK, fontweight="bold")
+    panel.set_ylabel(unit, fontsize=9, color=INK)
+    panel.tick_params(labelsize=8.5, colors=GREY, labelbottom=True)
+    panel.locator_params(axis="both", nbins=6)
+    panel.ticklabel_format(useOffset=False)
+    panel.grid(axis="y", color="#E4E4E4", linewidth=0.8)
+    panel.set_axisbelow(True)
+    for side in ("top", "right"):
+        panel.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        panel.spines[side].set_color("#B0B0B0")
+
+
+def _say_absent(panel: Any) -> None:
+    panel.yaxis.set_ticks([])
+    panel.text(0.5, 0.5, "not recorded in this run", transform=panel.transAxes, ha="center", va="center", color=GREY)
+
+
+def series(rows: Sequence[MetricsRow], key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Steps and values of one key, both [n], gaps left out.
+
+    Raises:
+        DataError: a row without ``step``, or a value that is no number.
+    """
+    steps, values = [], []
+    for row in rows:
+        value = _number(row, key)
+        if not math.isnan(value):
+            step = _number(row, "step")
+            if math.isnan(step):
+                raise DataError(f"a row of metrics with {key} = {value} has no step")
+            steps.append(step)
+            values.append(value)
+    return np.array(steps, dtype=np.float64), np.array(values, dtype=np.float64)
+
+
+def running_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
+    """Centred mean [n] over up to ``window`` values; near the ends over those that exist, never padded."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    index = np.arange(len(values))
+    first = np.maximum(index - (window - 1) // 2, 0)
+    end = np.minimum(index + window // 2 + 1, len(values))
+    return np.asarray((sums[end] - sums[first]) / (end - first), dtype=np.float64)
+
+
+def _number(row: MetricsRow, key: str) -> float:
+    value = row.get(key)
+    if value is None or value == "":
+        return math.nan
+    try:
+        return float(value)
+    except ValueError as error:
+        raise DataError(f"metrics: {key} is {value!r} at step {row.get('step')!r}, a number is needed") from error
+
+
+def _last_step(*tables: Sequence[MetricsRow]) -> float:
+    steps = [_number(row, "step") for rows in tables for row in rows]
+    return max((step for step in steps if step > 0), default=1.0)
