@@ -55,7 +55,7 @@ def study_sheet(
     Args:
         images: one per pair, grey or RGB, 8 bits; about six fit a page.
         pairs: the studies, in the same order.
-        path: the picture to write, 1500 pixels wide as PNG; its height follows from the image and the longest text of each row.
+        path: the picture to write, 1500 pixels wide as PNG, as tall as its images and texts need.
         uncertain_is_positive: the mapping under which observations are compared.
 
     Raises:
