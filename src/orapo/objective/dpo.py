@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from orapo.objective.settings import check_flag, check_number, check_part
+from orapo.bounds import require_boolean, require_number
+from orapo.objective.losses import require_part
 from orapo.objective.tensors import ScoredGroups, StudyLoss, counted, require
 
 
@@ -72,9 +73,9 @@ class Dpo:
     negatives: Negatives = field(default_factory=AllRollouts)
 
     def __post_init__(self) -> None:
-        check_number("dpo_beta", self.dpo_beta, above=0)
-        check_flag("length_normalised", self.length_normalised)
-        check_part("negatives", self.negatives, example="AllRollouts()")
+        require_number("dpo_beta", self.dpo_beta, above=0)
+        require_boolean("length_normalised", self.length_normalised)
+        require_part("negatives", self.negatives, example="AllRollouts()")
 
     @property
     def needs_reference(self) -> bool:

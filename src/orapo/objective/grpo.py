@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from orapo.bounds import require_number, require_whole
 from orapo.errors import DataError
 from orapo.objective.advantages import centred_advantages, standardised_advantages
-from orapo.objective.settings import check_count, check_number
 from orapo.objective.tensors import ScoredGroups, StudyLoss, counted, require
 
 
@@ -59,7 +59,7 @@ class Grpo:
 
     def __post_init__(self) -> None:
         _check_coefficients(self.clip_low, self.clip_high, self.kl_coef)
-        check_number("std_eps", self.std_eps, above=0)
+        require_number("std_eps", self.std_eps, above=0)
 
     @property
     def needs_reference(self) -> bool:
@@ -99,7 +99,7 @@ class DrGrpo:
     kl_coef: float = 0.0
 
     def __post_init__(self) -> None:
-        check_count("max_new_tokens", self.max_new_tokens, at_least=1)
+        require_whole("max_new_tokens", self.max_new_tokens, at_least=1)
         _check_coefficients(self.clip_low, self.clip_high, self.kl_coef)
 
     @property
@@ -127,9 +127,9 @@ class DrGrpo:
 
 
 def _check_coefficients(clip_low: object, clip_high: object, kl_coef: object) -> None:
-    check_number("clip_low", clip_low, at_least=0, below=1)
-    check_number("clip_high", clip_high, at_least=0, below=1)
-    check_number("kl_coef", kl_coef, at_least=0)
+    require_number("clip_low", clip_low, at_least=0, below=1)
+    require_number("clip_high", clip_high, at_least=0, below=1)
+    require_number("kl_coef", kl_coef, at_least=0)
 
 
 def _log_ratio(scored: ScoredGroups) -> Tensor:
@@ -153,7 +153,8 @@ def _diagnostics(scored: ScoredGroups, advantages: Tensor, clip_low: float, clip
     """Means over all tokens of a study that count, each [B]."""
     mask = scored.completion_mask
     num_tokens = mask.sum(dim=(-2, -1)).to(advantages.dtype)
-    clipped = is_clipped(_log_ratio(scored), advantages, clip_low, clip_high) & mask
+    # never at padding, where rho is exp(0) = 1
+    clipped = is_clipped(_log_ratio(scored), advantages, clip_low, clip_high)
     diagnostics = {"clip_fraction": clipped.sum(dim=(-2, -1)) / num_tokens}
     if scored.ref_logps is not None:
         kl = k3_kl(counted(scored.policy_logps, mask), counted(scored.ref_logps, mask))

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from orapo.errors import SettingError
 from orapo.objective.tensors import ScoredGroups, StudyLoss
 
 
@@ -29,3 +30,13 @@ class OracleLoss(Protocol):
 
     def __call__(self, scored: ScoredGroups) -> StudyLoss:
         """The loss of each study, [B]."""
+
+
+def require_part(key: str, value: object, *, example: str) -> None:
+    """Refuses anything but a callable part such as a loss: a name, a mapping, or a class that isn't yet an object.
+
+    Raises:
+        SettingError: the value can't be called, or is a class.
+    """
+    if isinstance(value, type) or not callable(value):
+        raise SettingError(f"{key} is {value!r}; it must be an object such as {example}")

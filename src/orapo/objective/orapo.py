@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from orapo.bounds import require_number
 from orapo.errors import CheckpointError, DataError, SettingError
-from orapo.objective.losses import OracleLoss, PolicyLoss
-from orapo.objective.settings import check_number, check_part
+from orapo.objective.losses import OracleLoss, PolicyLoss, require_part
 from orapo.objective.tensors import ObjectiveOutput, ScoredGroups, check_rewards
 from orapo.objective.zero_reward import MovingAverage, ZeroReward, mixing_weight
 
@@ -65,16 +65,16 @@ class OrapoObjective:
     oracle_loss: OracleLoss
 
     def __post_init__(self) -> None:
-        check_number("alpha", self.alpha, at_least=0, at_most=1)
-        check_number("w_min", self.w_min, at_least=0, at_most=1)
-        check_number("w_max", self.w_max, at_least=0, at_most=1)
-        check_number("gamma", self.gamma, above=0)
+        require_number("alpha", self.alpha, at_least=0, at_most=1)
+        require_number("w_min", self.w_min, at_least=0, at_most=1)
+        require_number("w_max", self.w_max, at_least=0, at_most=1)
+        require_number("gamma", self.gamma, above=0)
         if self.w_min > self.w_max:
-            raise SettingError(f"w_min is {self.w_min!r}; allowed is a number <= w_max, which is {self.w_max!r}")
-        check_part("zero_reward", self.zero_reward, example="ZeroRewardFraction()")
-        check_part("policy_loss", self.policy_loss, example="DrGrpo(max_new_tokens=256)")
-        check_part("oracle_loss", self.oracle_loss, example="Dpo(dpo_beta=0.1)")
-        check_part("average", getattr(self.average, "update", None), example="PerStudyAverage()")
+            raise SettingError(f"w_min is {self.w_min!r}; it must be at most w_max, {self.w_max!r}")
+        require_part("zero_reward", self.zero_reward, example="ZeroRewardFraction()")
+        require_part("policy_loss", self.policy_loss, example="DrGrpo(max_new_tokens=256)")
+        require_part("oracle_loss", self.oracle_loss, example="Dpo(dpo_beta=0.1)")
+        require_part("average", getattr(self.average, "update", None), example="PerStudyAverage()")
 
     @property
     def uses_policy_loss(self) -> bool:
@@ -109,7 +109,7 @@ class OrapoObjective:
             SettingError: ``w_min`` and ``w_max`` differ, so that the weight needs ``observe``.
         """
         if self.w_min != self.w_max:
-            raise SettingError(f"w_min is {self.w_min!r}; without rollouts allowed is only w_max, {self.w_max!r}")
+            raise SettingError(f"w_min is {self.w_min!r}; without rollouts it must equal w_max, {self.w_max!r}")
         return torch.full((num_studies,), float(self.w_min))
 
     def observe(self, study_ids: Sequence[str], rewards: Tensor) -> Mixing:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import tensor
 
+from orapo.objective.advantages import centred_advantages, standardised_advantages
 from orapo.objective.dpo import Dpo, ZeroRewardRollouts
 from orapo.objective.grpo import DrGrpo, Grpo
 from orapo.objective.sft import Sft
@@ -105,11 +106,20 @@ def test_a_constant_added_to_a_groups_rewards_changes_nothing(loss, scored):
 @pytest.mark.parametrize("reward", [0.0, 0.7, 0.1, 1.0])
 @pytest.mark.parametrize("loss", [DrGrpo(max_new_tokens=9), Grpo(), Grpo(std_eps=1e-20)], ids=repr)
 def test_an_all_equal_group_has_no_task_gradient(loss, reward, scored):
-    # 0.7 and 0.1 don't average to themselves in floats: rounding must not pass for an advantage
     equal = dataclasses.replace(scored, rewards=torch.full_like(scored.rewards, reward))
     value, gradients = loss_and_gradients(loss, equal)
     assert value.abs().sum() == 0
     assert gradients["policy_logps"].abs().sum() == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rounding_does_not_pass_for_an_advantage(dtype):
+    # seven times 0.1 is not 0.7 in floats, so an equal group's mean may miss its reward by a rounding step
+    groups = [torch.full((1, size), tenth / 10, dtype=dtype) for size in range(2, 17) for tenth in range(11)]
+    assert any((group - group.mean()).abs().sum() > 0 for group in groups)
+    for group in groups:
+        assert centred_advantages(group).abs().sum() == 0
+        assert standardised_advantages(group, std_eps=1e-30).abs().sum() == 0
 
 
 def test_an_all_equal_group_still_feels_the_kl(scored):

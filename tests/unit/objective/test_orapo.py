@@ -226,7 +226,7 @@ def test_another_state_is_refused_and_the_present_one_kept(state):
     ],
 )
 def test_bad_settings_are_refused_by_name(key, value):
-    with pytest.raises(SettingError, match=rf"^{key} is .*allowed is .") as caught:
+    with pytest.raises(SettingError, match=rf"^{key} is .*it must be .") as caught:
         objective(**{key: value})
     assert "\n" not in str(caught.value)
 

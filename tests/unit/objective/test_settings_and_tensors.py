@@ -30,7 +30,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("kind", "key", "value"), REFUSED)
 def test_a_bad_setting_is_refused_by_name(kind, key, value):
-    with pytest.raises(SettingError, match=rf"^{key} is .*; allowed is .") as caught:
+    with pytest.raises(SettingError, match=rf"^{key} is .*; it must be .") as caught:
         kind(**{**CLASSES[kind], key: value})
     assert "\n" not in str(caught.value)
 

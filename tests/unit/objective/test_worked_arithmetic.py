@@ -8,7 +8,7 @@ from torch import tensor
 
 from orapo.objective.advantages import centred_advantages, standardised_advantages
 from orapo.objective.dpo import Dpo, ZeroRewardRollouts
-from orapo.objective.grpo import DrGrpo, Grpo, clipped_surrogate, k3_kl
+from orapo.objective.grpo import DrGrpo, Grpo, clipped_surrogate, is_clipped, k3_kl
 from orapo.objective.sft import Sft
 from orapo.objective.tensors import ScoredGroups
 from orapo.objective.zero_reward import AllZeroIndicator, ZeroRewardFraction, mixing_weight
@@ -66,6 +66,9 @@ def test_advantages_use_the_population_deviation():
 def test_clipped_surrogate(ratio, advantage, expected):
     got = clipped_surrogate(tensor([[[ratio]]], dtype=F64).log(), tensor([[advantage]], dtype=F64), 0.25, 0.5)
     assert got.item() == pytest.approx(expected, rel=1e-12)
+    # clipped exactly where the gain differs from ratio * advantage
+    cut = is_clipped(tensor([[[ratio]]], dtype=F64).log(), tensor([[advantage]], dtype=F64), 0.25, 0.5)
+    assert cut.item() == (expected != ratio * advantage)
 
 
 def test_k3_kl():

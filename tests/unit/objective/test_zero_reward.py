@@ -72,3 +72,11 @@ def test_weight_grows_with_the_rate_and_stays_in_range():
         assert (weight.diff() > 0).all()
         assert weight.min() >= torch.tensor(0.05)
         assert weight.max() <= torch.tensor(0.15)
+
+
+def test_rounding_does_not_carry_the_weight_out_of_its_range():
+    # 0.1 + (0.9 - 0.1) is one rounding step off for some pairs; the weight is refused outside [w_min, w_max]
+    one = torch.ones(1, dtype=torch.float64)
+    pairs = [(low / 100, high / 100) for low in range(0, 100, 3) for high in range(low, 101)]
+    assert any(low + (high - low) > high for low, high in pairs)
+    assert all(mixing_weight(one, low, high, 1.0).item() <= high for low, high in pairs)
