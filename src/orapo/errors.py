@@ -1,6 +1,5 @@
 """Errors that are the user's to mend: one line that names the value, where it stands, and what is allowed."""
 
-
 class OrapoError(Exception):
     """Base of every error whose message is meant to be read by a user without a traceback."""
 
@@ -18,4 +17,14 @@ class CheckpointError(OrapoError):
 
 
 class NonFiniteError(OrapoError):
-    """A loss, reward or log-probability became NaN or infinite during training."""
+    """A loss, reward or log-probability became NaN or infinite during training.
+
+    Attributes:
+        study_ids: the studies among which it happened; empty where it is raised by code that does not know them.
+    """
+
+    study_ids: tuple[str, ...] = ()
+
+
+class RunInterrupted(OrapoError):
+    """The user, or the machine's scheduler, asked the run to stop; the checkpoint is saved."""

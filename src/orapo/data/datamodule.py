@@ -8,13 +8,13 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from orapo.batches import StudyBatch
-from orapo.bounds import require_number, require_whole
+from orapo.bounds import require_whole
 from orapo.data.balanced_subset import BalancedSubset, SubsetManifest
 from orapo.data.collate import Collate, StudyWithImages
 from orapo.data.loader import ResumableLoader, StreamBatches
 from orapo.data.shuffled import derangement
 from orapo.data.source import StudySource
-from orapo.errors import DataError, SettingError
+from orapo.errors import DataError
 from orapo.records import Split, Study
 
 
@@ -66,20 +66,10 @@ class BatchSettings:
     seed: int
 
     def __post_init__(self) -> None:
-        require_whole("training.batch_size", self.batch_size, 1)
-        require_whole("training.eval_batch_size", self.eval_batch_size, 1)
-        require_whole("training.num_workers", self.num_workers, 0)
-        require_whole("seed", self.seed, 0)
-        for key in ("num_steps", "max_validate_studies", "max_test_studies"):
+        for key in ("max_validate_studies", "max_test_studies"):
             if getattr(self, key) is not None:
-                require_whole(f"training.{key}", getattr(self, key), 1)
-        if (self.num_steps is None) == (self.num_passes is None):
-            raise SettingError(
-                f"training.num_steps is {self.num_steps!r} and training.num_passes is {self.num_passes!r}; "
-                "exactly one of them must be given, the other null"
-            )
-        if self.num_passes is not None:
-            require_number("training.num_passes", self.num_passes, above=0)
+                require_whole(f"data.{key}", getattr(self, key), 1)
+        require_whole("seed", self.seed, 0)
 
 
 class ReportDataModule(LightningDataModule):
@@ -119,7 +109,8 @@ class ReportDataModule(LightningDataModule):
         """Training steps (batches of studies) of the whole run."""
         if self._settings.num_steps is not None:
             return self._settings.num_steps
-        assert self._settings.num_passes is not None
+        if self._settings.num_passes is None:
+            raise RuntimeError("neither num_steps nor num_passes is given")
         return math.ceil(self._settings.num_passes * len(self.train_studies) / self._settings.batch_size)
 
     def train_dataloader(self) -> ResumableLoader:

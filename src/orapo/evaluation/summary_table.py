@@ -24,7 +24,8 @@ class RunSummary:
     Attributes:
         base: the policy before training.
         trained: the policy after training.
-        shuffled: the trained policy, each study judged by the report of another study's images.
+        shuffled: the trained policy, each study judged by the report of another study's images; None where there is
+            only one study.
         always_positive: the report that affirms all 14 observations.
         base_seconds_per_image: to generate one report before training, batched as configured; None if not measured.
         trained_seconds_per_image: the same after training.
@@ -34,7 +35,7 @@ class RunSummary:
 
     base: ClinicalScores
     trained: ClinicalScores
-    shuffled: ClinicalScores
+    shuffled: ClinicalScores | None
     always_positive: ClinicalScores
     base_seconds_per_image: float | None
     trained_seconds_per_image: float | None
@@ -92,6 +93,8 @@ def _systems_table(summary: RunSummary) -> Table:
         ("always-positive report", summary.always_positive, None, ""),
     ]
     for name, scores, seconds, style in rows:
+        if scores is None:
+            continue
         cells = [*_ratio_cells(scores.macro), *_ratio_cells(scores.micro)]
         table.add_row(name, *cells, "-" if seconds is None else f"{seconds:.3f}", style=style)
     return table
@@ -118,7 +121,7 @@ def _observations_table(summary: RunSummary) -> Table:
             f"{base.f1:.3f}",
             f"{trained.f1:.3f}",
             Text(f"{change:+.3f}", style="green" if change > 0 else "red" if change < 0 else ""),
-            f"{summary.shuffled.per_observation[observation].f1:.3f}",
+            "-" if summary.shuffled is None else f"{summary.shuffled.per_observation[observation].f1:.3f}",
         )
     return table
 

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
 
 from orapo.batches import RolloutGroup, StudyBatch
-from orapo.errors import SettingError
 from orapo.policy.rollouts import StopRules, draw_completions
-from orapo.policy.sampling import SamplingSettings
+from orapo.policy.settings import SamplingSettings
 from orapo.policy.scoring import SCORING_PATHS, CompletionLogps, Completions
 
 
@@ -44,13 +43,8 @@ class Policy(nn.Module):
             instruction: what the policy is asked.
             adapter: the ``PeftModel`` around ``model``, or None.
             scoring: "shared" computes a study's prompt once; "repeated" repeats it, for checking only.
-
-        Raises:
-            SettingError: ``scoring`` is neither.
         """
         super().__init__()
-        if scoring not in SCORING_PATHS:
-            raise SettingError(f"model.scoring is {scoring!r}; it must be one of {', '.join(SCORING_PATHS)}")
         self.model = model
         # The adapter wraps the same modules: kept outside the module tree, or every weight would be listed twice.
         self._adapter = (adapter,)
@@ -83,15 +77,15 @@ class Policy(nn.Module):
         """
         return self._score(self.model, batch, completions, temperature, self._padding_id)
 
-    def roll_out(self, batch: StudyBatch, per_study: int, settings: SamplingSettings) -> tuple[RolloutGroup, ...]:
-        """Samples K = ``per_study`` reports for each study, without gradient and in eval mode; B groups."""
+    def roll_out(self, batch: StudyBatch, settings: SamplingSettings) -> tuple[RolloutGroup, ...]:
+        """Samples K = ``settings.per_study`` reports for each study, without gradient and in eval mode; B groups."""
         with self._eval_mode():
-            drawn = draw_completions(self.model, batch, per_study, settings, self._stop_rules())
+            drawn = draw_completions(self.model, batch, settings, self._stop_rules())
         # Autocast keeps low-precision copies of weights that were cast without a graph; a later pass with gradient
         # would take them and lose its gradient.
         torch.clear_autocast_cache()
         texts = self.tokenizer.batch_decode([ids.tolist() for ids, _, _ in drawn], skip_special_tokens=True)
-        groups = []
+        groups, per_study = [], settings.per_study
         for first in range(0, len(drawn), per_study):
             token_ids, logps, finished = zip(*drawn[first : first + per_study], strict=True)
             group_texts = tuple(text.strip() for text in texts[first : first + per_study])
@@ -123,10 +117,9 @@ class Policy(nn.Module):
         finally:
             self.model.train(was_training)
 
-    def trainable_state(self) -> dict[str, Tensor]:
-        """The weights that training changes, by name."""
-        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
-        return {name: value for name, value in self.state_dict().items() if name in trained}
+    def trainable_names(self) -> frozenset[str]:
+        """Names of the weights that training changes."""
+        return frozenset(name for name, parameter in self.named_parameters() if parameter.requires_grad)
 
     def save(self, folder: str) -> None:
         """Writes a folder that ``from_pretrained`` loads: the whole model, or the adapter when LoRA trains."""

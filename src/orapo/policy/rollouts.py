@@ -8,7 +8,8 @@ from transformers import DynamicCache, Qwen2_5_VLForConditionalGeneration
 
 from orapo.batches import StudyBatch
 from orapo.policy.prompts import embed, image_features, pad_left, prompt_positions
-from orapo.policy.sampling import SamplingSettings, draw_tokens
+from orapo.policy.sampling import draw_tokens
+from orapo.policy.settings import SamplingSettings
 
 
 @dataclass(frozen=True)
@@ -30,21 +31,20 @@ class StopRules:
 def draw_completions(
     model: Qwen2_5_VLForConditionalGeneration,
     batch: StudyBatch,
-    per_study: int,
     settings: SamplingSettings,
     rules: StopRules,
 ) -> list[tuple[Tensor, Tensor, bool]]:
-    """Draws ``per_study`` completions for each of B studies.
+    """Draws K = ``settings.per_study`` completions for each of B studies.
 
     Returns:
-        B * per_study triples in order of study: token ids [T] int64, log-probabilities [T] float32 (of the model at
+        B * K triples in order of study: token ids [T] int64, log-probabilities [T] float32 (of the model at
         the sampling temperature over the whole vocabulary), and whether a stop token ended it.
     """
     hidden, cache, mask, position = _prefill(model, batch, rules.padding_id)
-    cache.batch_repeat_interleave(per_study)
-    hidden = hidden.repeat_interleave(per_study, dim=0)
-    position = position.repeat_interleave(per_study)
-    mask = mask.repeat_interleave(per_study, dim=0)
+    cache.batch_repeat_interleave(settings.per_study)
+    hidden = hidden.repeat_interleave(settings.per_study, dim=0)
+    position = position.repeat_interleave(settings.per_study)
+    mask = mask.repeat_interleave(settings.per_study, dim=0)
     is_padded = not bool(mask.all())
     active = torch.arange(len(hidden), device=hidden.device)
     steps: list[tuple[Tensor, Tensor, Tensor]] = []

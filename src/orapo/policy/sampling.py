@@ -1,43 +1,9 @@
 """How one token is drawn from the policy's distribution."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from orapo.bounds import require_boolean, require_number, require_whole
-from orapo.errors import SettingError
-
-
-@dataclass(frozen=True)
-class SamplingSettings:
-    """How completions are drawn.
-
-    Attributes:
-        temperature: > 0; also the temperature at which log-probabilities are kept and scored.
-        top_p: in (0, 1]; tokens are drawn from the smallest set that holds this probability; 1 keeps all.
-        max_new_tokens: > 0; a completion is cut there.
-        min_new_tokens: in [0, max_new_tokens]; no stop token before it.
-        greedy: take the likeliest token instead of drawing one.
-    """
-
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_new_tokens: int = 256
-    min_new_tokens: int = 0
-    greedy: bool = False
-
-    def __post_init__(self) -> None:
-        require_number("rollout.temperature", self.temperature, above=0)
-        require_number("rollout.top_p", self.top_p, above=0, at_most=1)
-        require_whole("rollout.max_new_tokens", self.max_new_tokens, 1)
-        require_whole("rollout.min_new_tokens", self.min_new_tokens, 0)
-        require_boolean("rollout.greedy", self.greedy)
-        if self.min_new_tokens > self.max_new_tokens:
-            raise SettingError(
-                f"rollout.min_new_tokens is {self.min_new_tokens}; it must be at most "
-                f"rollout.max_new_tokens, which is {self.max_new_tokens}"
-            )
+from orapo.policy.settings import SamplingSettings
 
 
 def draw_tokens(logits: Tensor, banned: Tensor, settings: SamplingSettings) -> Tensor:

@@ -1,15 +1,22 @@
-"""How the policy is updated."""
+"""How long, on how much at a time, and how the policy is trained."""
 
 from dataclasses import dataclass
 
 from orapo.bounds import require_number, require_whole
+from orapo.errors import SettingError
 
 
 @dataclass(frozen=True)
-class OptimisationSettings:
-    """Optimiser, schedule and the shape of one update.
+class TrainingSettings:
+    """Length, batches, optimiser, schedule and the shape of one update.
 
     Attributes:
+        batch_size: B, studies per training step; at least 1.
+        num_steps: training steps (batches of studies), or None when ``num_passes`` is given.
+        num_passes: passes over the training subset, > 0, or None when ``num_steps`` is given.
+        eval_batch_size: studies generated for at a time in validation and test; at least 1.
+        num_workers: processes that open images; 0 opens them in the training process.
+        validate_every_steps: training steps between validations; at least 1; None never validates.
         learning_rate: peak, > 0.
         warmup_steps: optimiser steps of linear warm-up from 0, >= 0.
         final_lr_fraction: in [0, 1]; the rate falls linearly to this fraction of the peak; 1 keeps it constant.
@@ -19,9 +26,14 @@ class OptimisationSettings:
         max_grad_norm: gradients are scaled down to this norm, > 0.
         inner_steps: optimiser steps on each batch of rollouts, >= 1; above 1 the clipped ratio acts.
         studies_per_micro_batch: studies scored at a time, >= 1; memory grows with it, the result does not change.
-        rollouts_per_study: K, >= 2.
     """
 
+    batch_size: int
+    num_steps: int | None
+    num_passes: float | None
+    eval_batch_size: int
+    num_workers: int
+    validate_every_steps: int | None
     learning_rate: float
     warmup_steps: int
     final_lr_fraction: float
@@ -31,7 +43,6 @@ class OptimisationSettings:
     max_grad_norm: float
     inner_steps: int
     studies_per_micro_batch: int
-    rollouts_per_study: int
 
     def __post_init__(self) -> None:
         require_number("training.learning_rate", self.learning_rate, above=0)
@@ -43,7 +54,19 @@ class OptimisationSettings:
         require_number("training.max_grad_norm", self.max_grad_norm, above=0)
         require_whole("training.inner_steps", self.inner_steps, 1)
         require_whole("training.studies_per_micro_batch", self.studies_per_micro_batch, 1)
-        require_whole("rollout.per_study", self.rollouts_per_study, 2)
+        require_whole("training.batch_size", self.batch_size, 1)
+        require_whole("training.eval_batch_size", self.eval_batch_size, 1)
+        require_whole("training.num_workers", self.num_workers, 0)
+        for key in ("num_steps", "validate_every_steps"):
+            if getattr(self, key) is not None:
+                require_whole(f"training.{key}", getattr(self, key), 1)
+        if self.num_passes is not None:
+            require_number("training.num_passes", self.num_passes, above=0)
+        if (self.num_steps is None) == (self.num_passes is None):
+            raise SettingError(
+                f"training.num_steps is {self.num_steps!r} and training.num_passes is {self.num_passes!r}; "
+                "exactly one of them must be given, the other null"
+            )
 
     def learning_rate_factor(self, step: int, num_steps: int) -> float:
         """The rate at an optimiser step (from 0) of ``num_steps``, as a fraction of the peak."""

@@ -1,0 +1,62 @@
+"""Commands with a Hydra config: errors in one line, exit codes, traceback on request."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from orapo.errors import OrapoError, RunInterrupted
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+
+
+def run_command(task: Callable[[DictConfig], Any], config_folder: Path, config_name: str = "config") -> None:
+    """Composes the config from the command line, runs ``task`` on it, and exits.
+
+    A user's error is one line on standard error and exit code 1; ``HYDRA_FULL_ERROR=1`` shows the traceback instead.
+    An interrupted run exits with 130.
+    """
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    wants_traceback = os.environ.get(FULL_ERROR) == "1"
+    # Hydra would print its own report and exit; the error itself is needed here.
+    os.environ[FULL_ERROR] = "1"
+    command = hydra.main(version_base="1.3", config_path=str(config_folder.resolve()), config_name=config_name)(task)
+    try:
+        command()
+    except RunInterrupted as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+    except (OrapoError, HydraException, OmegaConfBaseException) as error:
+        if wants_traceback:
+            raise
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        sys.exit(EXIT_ERROR)
+
+
+def run_folder(resume: str | None, logs: str, run_name: str, time: str) -> str:
+    """The folder of this run: the one to resume, or a new one below the logs."""
+    return resume if resume is not None else f"{logs}/{run_name}/{time}"
+
+
+def one_line(error: BaseException) -> str:
+    """The message that helps: the innermost of our own errors, or the first lines of Hydra's as one line."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OrapoError):
+            return str(inner)
+        inner = inner.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if error.__cause__ is not None:
+        lines += [line.strip() for line in str(error.__cause__).splitlines() if line.strip()]
+    # omegaconf adds the key's path and the object's type on lines of their own.
+    told = [line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type="))]
+    return "; ".join(dict.fromkeys(told)) or type(error).__name__

@@ -1,0 +1,91 @@
+"""W&B as an extra view of a run: the files in the run folder are the record, so W&B may fail and the run goes on."""
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger, WandbLogger
+
+from orapo.experiment.config import WandbSettings
+
+log = logging.getLogger(__name__)
+
+
+def open_loggers(settings: WandbSettings | None, folder: Path, run_name: str, config: dict[str, Any]) -> list[Logger]:
+    """The loggers besides the files: none, or W&B, offline when there is no key or no connection.
+
+    Args:
+        settings: None for no W&B.
+        folder: of the run; all that W&B writes goes below it.
+        run_name: shown in W&B.
+        config: the resolved config.
+    """
+    if settings is None:
+        return []
+    import wandb
+
+    # Everything inside the run folder: tables with images lie outside it otherwise.
+    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+        os.environ[name] = str((folder / "wandb").resolve())
+    (folder / "wandb").mkdir(parents=True, exist_ok=True)
+    arguments = {
+        "project": settings.project,
+        "group": settings.group,
+        "job_type": settings.job_type,
+        "name": run_name,
+        # The same folder is the same run: a resumed run goes on, a second upload does not double it.
+        "id": hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16],
+        "resume": "allow",
+        "dir": str(folder),
+        "config": config,
+    }
+    run = _open_run(wandb, arguments, settings.timeout_seconds)
+    return [] if run is None else [WandbLogger(experiment=run)]
+
+
+def _open_run(wandb: Any, arguments: dict[str, Any], timeout_seconds: int) -> Any:
+    # An old error in the key or the connection must not stop a run: each way down is said aloud.
+    if os.environ.get("WANDB_MODE") not in ("offline", "disabled") and _has_key(wandb):
+        try:
+            settings = wandb.Settings(init_timeout=timeout_seconds, login_timeout=timeout_seconds)
+            return wandb.init(**arguments, settings=settings)
+        except Exception as error:
+            log.warning("W&B can't be reached (%s): this run is logged offline", str(error).split("\n")[0])
+            wandb.teardown()
+    mode = "disabled" if os.environ.get("WANDB_MODE") == "disabled" else "offline"
+    try:
+        return wandb.init(**arguments, mode=mode)
+    except Exception as error:
+        log.warning("W&B can't be started (%s): this run is logged to its files only", str(error).split("\n")[0])
+        return None
+
+
+def _has_key(wandb: Any) -> bool:
+    return bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)
+
+
+def log_test_table(loggers: list[Logger], rows: list[dict[str, Any]]) -> None:
+    """A W&B table of test studies with image, both reports and facts; rows keep the same keys in every run."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger) and rows:
+            import wandb
+
+            columns = list(rows[0])
+            cells = [[wandb.Image(value) if key == "image" else value for key, value in row.items()] for row in rows]
+            logger.experiment.log({"test/reports": wandb.Table(columns=columns, data=cells)})
+
+
+def log_summary(loggers: list[Logger], values: dict[str, float]) -> None:
+    """Final scores in the run's W&B summary, by which runs are sorted."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.summary.update(values)
+
+
+def close_loggers(loggers: list[Logger]) -> None:
+    """Ends W&B's run; without it the next job of a sweep would log into this one."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()

@@ -1,0 +1,147 @@
+"""From checked settings to the objects of a run, cheap ones first."""
+
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.loggers import Logger
+
+from orapo.data.collate import Collate
+from orapo.data.datamodule import BatchSettings, ReportDataModule
+from orapo.errors import SettingError
+from orapo.experiment.config import CallbackSettings, Experiment, build, check_keys, plain
+from orapo.labeler import Labeler
+from orapo.objective.orapo import OrapoObjective
+from orapo.policy.loading import load_policy
+from orapo.policy.model import Policy
+from orapo.policy.reference import make_reference
+from orapo.reward.protocol import Reward
+from orapo.training.checkpoints import LastCheckpoint, RandomStates
+from orapo.training.module import OrapoModule
+from orapo.training.run_files import MetricsFile, RolloutFile, ValidationFile
+
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything a run needs, built."""
+
+    policy: Policy
+    reward: Reward
+    data: ReportDataModule
+    module: OrapoModule
+    trainer: Trainer
+
+
+def build_data(experiment: Experiment) -> ReportDataModule:
+    """The data module with its subset chosen; a data error comes here, before a model is loaded."""
+    data, training = experiment.data, experiment.training
+    section = experiment.config.data
+    return ReportDataModule(
+        source=build(section.source, "data.source"),
+        subset=build(section.subset, "data.subset"),
+        settings=BatchSettings(
+            batch_size=training.batch_size,
+            num_steps=training.num_steps,
+            num_passes=training.num_passes,
+            eval_batch_size=training.eval_batch_size,
+            max_validate_studies=data.max_validate_studies,
+            max_test_studies=data.max_test_studies,
+            num_workers=training.num_workers,
+            seed=experiment.seed,
+        ),
+    )
+
+
+def build_parts(experiment: Experiment, folder: Path, loggers: list[Logger]) -> Parts:
+    """Objective and reward, then the data, then the model: the cheaper a mistake is to find, the sooner.
+
+    Args:
+        experiment: checked settings.
+        folder: of the run.
+        loggers: besides the files that every run writes.
+    """
+    objective = build_objective(experiment)
+    reward: Reward = build(experiment.config.reward, "reward")
+    data = build_data(experiment)
+    policy = load_policy(experiment.model)
+    collate = Collate(policy.tokenizer, policy.image_processor, policy.instruction, experiment.data.max_report_tokens)
+    data.attach(collate)
+    module = OrapoModule(
+        policy=policy,
+        reference=make_reference(policy) if objective.needs_reference else None,
+        reward=reward,
+        objective=objective,
+        labeler=Labeler(),
+        sampling=experiment.rollout,
+        settings=experiment.training,
+        num_steps=data.num_steps,
+    )
+    callbacks = build_callbacks(experiment.callbacks, experiment.data.uncertain_is_positive, folder, data.num_steps)
+    trainer = build_trainer(experiment, callbacks, loggers, data.num_steps)
+    return Parts(policy, reward, data, module, trainer)
+
+
+def build_objective(experiment: Experiment) -> OrapoObjective:
+    """The objective, once it is sure that the groups are large enough for it."""
+    objective: OrapoObjective = build(experiment.config.objective, "objective")
+    least = objective.min_rollouts_per_study
+    if experiment.rollout.per_study < least:
+        raise SettingError(
+            f"rollout.per_study is {experiment.rollout.per_study}; it must be at least {least}, "
+            "since an advantage compares the rollouts of a group"
+        )
+    return objective
+
+
+def build_callbacks(
+    settings: CallbackSettings, uncertain_is_positive: bool, folder: Path, num_steps: int
+) -> list[Callback]:
+    """The callbacks in their order: what writes files stands before the checkpoint that remembers how far they got."""
+    return [
+        MetricsFile(folder / "metrics.csv"),
+        RolloutFile(folder / "rollouts.jsonl", settings.rollouts_every_steps, settings.rollouts_studies),
+        ValidationFile(folder / "validation.csv", uncertain_is_positive),
+        RandomStates(),
+        StepProgress(),
+        LastCheckpoint(folder / CHECKPOINTS, settings.checkpoint_every_steps, num_steps),
+    ]
+
+
+def build_trainer(experiment: Experiment, callbacks: list[Callback], loggers: list[Logger], num_steps: int) -> Trainer:
+    """Lightning's trainer over one stream of ``num_steps`` batches, which it calls one epoch."""
+    every = experiment.training.validate_every_steps
+    fixed: dict[str, Any] = {
+        "max_epochs": 1,
+        "val_check_interval": num_steps if every is None else min(every, num_steps),
+        "limit_val_batches": 0.0 if every is None else 1.0,
+        "num_sanity_val_steps": 0,
+        "callbacks": callbacks,
+        "logger": loggers,
+        # Our own checkpoints hold whole steps and are replaced atomically.
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        # The loader shards by itself and must not be wrapped.
+        "use_distributed_sampler": False,
+        "log_every_n_steps": 1,
+    }
+    given = plain(experiment.config.trainer)
+    clash = sorted(set(given) & set(fixed))
+    if clash:
+        raise SettingError(f"trainer.{clash[0]} is set by the experiment itself; leave it out")
+    check_keys(given, inspect.signature(Trainer).parameters, (), "trainer")
+    return Trainer(**fixed, **given)
+
+
+class StepProgress(TQDMProgressBar):
+    """One bar over all training steps, with reward, zero-reward rate and mixing weight."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: Any) -> dict[str, Any]:
+        """Lightning's metrics without the logger's version number."""
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return dict(metrics)

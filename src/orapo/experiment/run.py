@@ -1,0 +1,152 @@
+"""One run, step by step: build, test the base policy, fit, test the trained policy, write down, close."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import seed_everything
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+
+from orapo.errors import NonFiniteError
+from orapo.evaluation.report_pairs import write_report_pairs
+from orapo.experiment.config import Experiment, plain, read_experiment
+from orapo.experiment.loggers import close_loggers, log_summary, log_test_table, open_loggers
+from orapo.experiment.parts import CHECKPOINTS, Parts, build_parts
+from orapo.experiment.results import Results, Scores, read_scores, write_pictures, write_results, write_scores
+from orapo.training.checkpoints import LAST
+from orapo.training.module import Generated, OrapoModule
+from orapo.training.step import Stopwatch
+
+log = logging.getLogger(__name__)
+
+BASE_SCORES = "base_scores.json"
+
+
+def train(config: DictConfig, folder: Path) -> dict[str, Any]:
+    """Trains as ``config`` says and leaves everything in ``folder``.
+
+    Args:
+        config: the composed config, or the saved one of the run that is resumed.
+        folder: of the run, existing; holds a checkpoint when the run is resumed.
+
+    Returns:
+        The content of summary.json.
+
+    Raises:
+        OrapoError: whatever the user can mend.
+    """
+    experiment = read_experiment(config)
+    checkpoint = folder / CHECKPOINTS / LAST
+    is_resumed = checkpoint.exists()
+    if not is_resumed:
+        OmegaConf.save(config, folder / "config.yaml", resolve=True)
+    seed_everything(experiment.seed, workers=True, verbose=False)
+    loggers: list[Logger] = []
+    try:
+        loggers = open_loggers(experiment.wandb, folder, experiment.run_name, plain(config))
+        return _run(experiment, folder, checkpoint if is_resumed else None, loggers)
+    finally:
+        close_loggers(loggers)
+
+
+def _run(experiment: Experiment, folder: Path, checkpoint: Path | None, loggers: list[Logger]) -> dict[str, Any]:
+    watch = Stopwatch()
+    with watch.phase("setup"):
+        parts = build_parts(experiment, folder, loggers)
+        parts.data.manifest.write(folder / "subset.json")
+    uncertain_is_positive = experiment.data.uncertain_is_positive
+    with watch.phase("base_test"):
+        base = _base_scores(parts, folder, uncertain_is_positive)
+    with watch.phase("training"):
+        _fit(parts, folder, checkpoint)
+    with watch.phase("final_test"):
+        own, shuffled = _test(parts)
+    write_report_pairs(folder / "test_reports.jsonl", own.pairs)
+    parts.policy.save(str(folder / "model"))
+    results = Results(
+        base=base,
+        trained=Scores.of(own, uncertain_is_positive),
+        shuffled=None if shuffled is None else Scores.of(shuffled, uncertain_is_positive),
+        num_train_studies=len(parts.data.train_studies),
+        num_validate_studies=len(parts.data.validate_studies),
+        num_steps=parts.data.num_steps,
+        seconds=watch.seconds,
+    )
+    summary = write_results(results, experiment, folder)
+    table = write_pictures(results, own, parts.data, folder, uncertain_is_positive)
+    log_test_table(loggers, _table_rows(parts, own, experiment))
+    log_summary(loggers, summary["sortable"])
+    print(table)
+    return summary
+
+
+def _base_scores(parts: Parts, folder: Path, uncertain_is_positive: bool) -> "Scores":
+    """Scores of the policy before training; a resumed run has them already."""
+    path = folder / BASE_SCORES
+    if path.exists():
+        return read_scores(path)
+    own, _ = _test(parts)
+    write_report_pairs(folder / "base_test_reports.jsonl", own.pairs)
+    scores = Scores.of(own, uncertain_is_positive)
+    write_scores(scores, path)
+    return scores
+
+
+def _test(parts: Parts) -> tuple[Generated, Generated | None]:
+    """Reports for the test studies on their own images, and on shuffled ones where there are two studies or more."""
+    parts.trainer.test(parts.module, datamodule=parts.data, verbose=False)
+    generated = parts.module.generated
+    return generated[0], generated[1] if len(generated) > 1 else None
+
+
+def _fit(parts: Parts, folder: Path, checkpoint: Path | None) -> None:
+    if checkpoint is not None:
+        log.info("going on from %s", checkpoint)
+    try:
+        parts.trainer.fit(
+            parts.module, datamodule=parts.data, ckpt_path=None if checkpoint is None else str(checkpoint)
+        )
+    except NonFiniteError as error:
+        path = folder / "nonfinite_studies.json"
+        _save_offending(error, parts, path)
+        saved = NonFiniteError(f"{error}; these studies are saved in {path}")
+        saved.study_ids = error.study_ids
+        raise saved from error
+
+
+def _save_offending(error: NonFiniteError, parts: Parts, path: Path) -> None:
+    by_id = {study.study_id: study for study in parts.data.train_studies}
+    rows = [
+        {
+            "study_id": study_id,
+            "image_paths": list(by_id[study_id].image_paths),
+            "oracle_report": by_id[study_id].oracle_report,
+        }
+        for study_id in error.study_ids
+    ]
+    module: OrapoModule = parts.module
+    last = None if module.last_step is None else dict(module.last_step.metrics)
+    content = {"error": str(error), "studies": rows, "last_finite_step": last}
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _table_rows(parts: Parts, own: Generated, experiment: Experiment) -> list[dict[str, Any]]:
+    if experiment.wandb is None:
+        return []
+    rows = []
+    studies = parts.data.test_studies[: experiment.wandb.num_table_studies]
+    for study, pair in zip(studies, own.pairs, strict=False):
+        breakdown = parts.reward.score([pair.generated_report], [study.labels])[0]
+        rows.append(
+            {
+                "study_id": study.study_id,
+                "image": parts.data.load_images(study)[1][0],
+                "oracle_report": pair.oracle_report,
+                "generated_report": pair.generated_report,
+                "facts": " | ".join(fact.text for fact in breakdown.facts),
+                "reward": breakdown.total,
+            }
+        )
+    return rows

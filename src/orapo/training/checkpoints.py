@@ -1,0 +1,123 @@
+"""Callbacks that make a run resumable: checkpoints at whole steps, random states, a graceful stop."""
+
+import os
+import random
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from orapo.bounds import require_whole
+from orapo.errors import RunInterrupted
+
+LAST = "last.ckpt"
+
+
+class RandomStates(Callback):
+    """Keeps the random states of Python, NumPy and torch in the checkpoint.
+
+    They are restored when the first batch starts, not earlier: making the loader's iterator draws random numbers too.
+    """
+
+    def __init__(self) -> None:
+        self._restored: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers and tensors: checkpoints are loaded with ``weights_only``, which refuses NumPy's own types."""
+        version, words, gauss = random.getstate()
+        kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002  the global state is what libraries draw from
+        return {
+            "python": [version, list(words), gauss],
+            "numpy": [kind, [int(key) for key in keys], int(position), int(has_gauss), float(cached)],
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keeps the states until the first batch."""
+        self._restored = state_dict
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Restores the states once."""
+        if self._restored is None:
+            return
+        version, words, gauss = self._restored["python"]
+        random.setstate((version, tuple(words), gauss))
+        kind, keys, position, has_gauss, cached = self._restored["numpy"]
+        np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, cached))  # noqa: NPY002
+        torch.set_rng_state(self._restored["torch"].cpu())
+        if self._restored["cuda"]:
+            torch.cuda.set_rng_state_all([state.cpu() for state in self._restored["cuda"]])
+        self._restored = None
+
+
+class LastCheckpoint(Callback):
+    """Saves last.ckpt every so many steps, at the last step, and when asked to stop; then ends the run.
+
+    Ctrl-C and SIGTERM let the current step finish first, so that a checkpoint never holds half a step.
+    Stand it last among the callbacks: a checkpoint includes what the others have written.
+    """
+
+    def __init__(self, folder: Path, every_steps: int, num_steps: int) -> None:
+        """Settings.
+
+        Args:
+            folder: where last.ckpt goes; made when needed.
+            every_steps: at least 1.
+            num_steps: training steps of the whole run.
+        """
+        require_whole("callbacks.checkpoint_every_steps", every_steps, 1)
+        self._path = folder / LAST
+        self._every_steps = every_steps
+        self._num_steps = num_steps
+        self._signal_name: str | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listens for the signals."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._ask_to_stop)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gives the signals back."""
+        self._give_back()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Gives the signals back."""
+        self._give_back()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves when it is due.
+
+        Raises:
+            RunInterrupted: a signal came during the step; the checkpoint is saved.
+        """
+        step = batch_idx + 1
+        if step % self._every_steps == 0 or step == self._num_steps or self._signal_name is not None:
+            self._save(trainer)
+        if self._signal_name is not None:
+            raise RunInterrupted(f"stopped by {self._signal_name} after step {step} of {self._num_steps}")
+
+    def _save(self, trainer: Trainer) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self._path.with_suffix(".unfinished")
+        trainer.save_checkpoint(unfinished)
+        # A machine that dies while writing leaves the previous checkpoint whole.
+        os.replace(unfinished, self._path)
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        if self._signal_name is not None:
+            raise KeyboardInterrupt
+        self._signal_name = signal.Signals(number).name
+        print(f"\n{self._signal_name}: finishing this step and saving a checkpoint; once more to stop at once")
+
+    def _give_back(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}

@@ -1,0 +1,151 @@
+"""What one training step knows: rollouts, their judgement, the mixture, the scored micro-batches, the seconds."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from orapo.batches import RolloutGroup, StudyBatch
+from orapo.objective.orapo import Mixing
+from orapo.objective.tensors import ObjectiveOutput
+from orapo.records import RewardBreakdown
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent per phase of one step."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Adds the time of the block to ``name``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class JudgedRollouts:
+    """K rollouts of each of B studies with what they earned.
+
+    Attributes:
+        groups: length B.
+        breakdowns: per study, K breakdowns.
+        rewards: [B, K], float32, in [0, 1].
+        mixing: the oracle's share per study.
+    """
+
+    groups: tuple[RolloutGroup, ...]
+    breakdowns: tuple[tuple[RewardBreakdown, ...], ...]
+    rewards: Tensor
+    mixing: Mixing
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """The studies that are scored together, with what does not change over the inner steps.
+
+    Attributes:
+        indices: places of these studies in the whole batch.
+        batch: the studies.
+        completions: per study, its rollouts and then its oracle report, as far as the objective needs them.
+        reference_logps: per study and completion, [T], or None where no loss needs the reference.
+    """
+
+    indices: tuple[int, ...]
+    batch: StudyBatch
+    completions: tuple[tuple[Tensor, ...], ...]
+    reference_logps: tuple[tuple[Tensor, ...], ...] | None
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Everything that a callback may want to write down after a step.
+
+    Attributes:
+        batch: the studies.
+        judged: their rollouts, or None for an objective without rollouts.
+        metrics: name -> value; the row of metrics.csv without the step.
+    """
+
+    batch: StudyBatch
+    judged: JudgedRollouts | None
+    metrics: Mapping[str, float]
+
+
+METRIC_NAMES = (
+    "reward",
+    "reward_precision",
+    "reward_recall",
+    "zero_reward_rate",
+    "all_zero_group_fraction",
+    "mixing_weight",
+    "loss",
+    "policy_loss",
+    "oracle_loss",
+    "kl",
+    "clip_fraction",
+    "dpo_margin",
+    "dpo_accuracy",
+    "completion_tokens",
+    "finished_fraction",
+    "grad_norm",
+    "learning_rate",
+    "seconds_rollout",
+    "seconds_reward",
+    "seconds_reference",
+    "seconds_update",
+)
+"""The columns of metrics.csv behind the step; docs/metrics.md says what each means."""
+
+
+def step_metrics(
+    judged: JudgedRollouts | None,
+    outputs: Sequence[ObjectiveOutput],
+    seconds: Mapping[str, float],
+    grad_norm: float,
+    learning_rate: float,
+) -> dict[str, float]:
+    """One row of metrics.csv; NaN where a quantity does not exist for this objective or batch.
+
+    Args:
+        judged: the rollouts, or None.
+        outputs: of every micro-batch and inner step.
+        seconds: per phase.
+        grad_norm: before clipping, of the last inner step.
+        learning_rate: that the last optimiser step used.
+    """
+    row = dict.fromkeys(METRIC_NAMES, float("nan"))
+    if judged is not None:
+        flat = [breakdown for group in judged.breakdowns for breakdown in group]
+        lengths = torch.tensor([float(len(ids)) for group in judged.groups for ids in group.token_ids])
+        row["reward"] = judged.rewards.mean().item()
+        row["reward_precision"] = sum(b.precision for b in flat) / len(flat)
+        row["reward_recall"] = sum(b.recall for b in flat) / len(flat)
+        row["zero_reward_rate"] = judged.mixing.zero_reward_rate.mean().item()
+        row["all_zero_group_fraction"] = judged.mixing.all_zero_group.float().mean().item()
+        row["completion_tokens"] = lengths.mean().item()
+        row["finished_fraction"] = sum(sum(g.finished) for g in judged.groups) / len(flat)
+    studies = torch.cat([output.weight for output in outputs])
+    row["mixing_weight"] = studies.mean().item()
+    row["loss"] = sum(o.loss.item() * len(o.weight) for o in outputs) / len(studies)
+    row["policy_loss"] = _mean([o.policy_loss for o in outputs])
+    row["oracle_loss"] = _mean([o.oracle_loss for o in outputs])
+    for name in ("kl", "clip_fraction", "dpo_margin", "dpo_accuracy"):
+        row[name] = _mean([o.diagnostics.get(name) for o in outputs])
+    row["grad_norm"] = grad_norm
+    row["learning_rate"] = learning_rate
+    row.update({f"seconds_{phase}": value for phase, value in seconds.items()})
+    return row
+
+
+def _mean(parts: Sequence[Tensor | None]) -> float:
+    """The mean over studies, leaving out those for which the quantity is undefined."""
+    present = [part.detach().float() for part in parts if part is not None]
+    return torch.cat(present).nanmean().item() if present else float("nan")

@@ -1,0 +1,147 @@
+"""Fixtures shared by all tests: a folder in the hub's layout with random weights, and batches for it."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+os.environ.setdefault("WANDB_MODE", "offline")
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from orapo.chexpert import OBSERVATIONS, LabelState
+from orapo.data.collate import Collate
+from orapo.policy.loading import load_policy
+from orapo.policy.model import Policy
+from orapo.policy.settings import ModelSettings
+from orapo.records import Split, Study
+
+CONTROL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% for part in message.content %}"
+    "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}{% endif %}"
+    "{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def random_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Qwen2.5-VL folder with the hub's files and random weights, large enough in scale that logits differ clearly."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import (
+        PreTrainedTokenizerFast,
+        Qwen2_5_VLConfig,
+        Qwen2_5_VLForConditionalGeneration,
+        Qwen2VLImageProcessorPil,
+    )
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    text = [
+        "Write the report of this chest radiograph.",
+        "Small left pleural effusion. No pneumothorax. user assistant",
+    ]
+    trainer = trainers.BpeTrainer(
+        vocab_size=330, special_tokens=list(CONTROL_TOKENS), initial_alphabet=alphabet, show_progress=False
+    )
+    bpe.train_from_iterator(text * 5, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+        extra_special_tokens=list(CONTROL_TOKENS[1:]),
+        chat_template=CHAT_TEMPLATE,
+    )
+    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in CONTROL_TOKENS}
+    config = Qwen2_5_VLConfig(
+        text_config={
+            # Two rows more than there are tokens, as in real embedding tables.
+            "vocab_size": len(tokenizer) + 2,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 2048,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]},
+            "tie_word_embeddings": True,
+            "pad_token_id": ids["<|endoftext|>"],
+            "bos_token_id": ids["<|endoftext|>"],
+            "eos_token_id": ids["<|im_end|>"],
+            "initializer_range": 0.25,
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_heads": 2,
+            "out_hidden_size": 32,
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "window_size": 56,
+            "fullatt_block_indexes": [1],
+            "initializer_range": 0.25,
+        },
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(0)
+    model = Qwen2_5_VLForConditionalGeneration(config)
+    model.generation_config.eos_token_id = ids["<|im_end|>"]
+    model.generation_config.pad_token_id = ids["<|endoftext|>"]
+    folder = tmp_path_factory.mktemp("model") / "qwen2_5_vl_random"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=224 * 224).save_pretrained(folder)
+    return folder
+
+
+def make_study(study_id: str, report: str, views: int = 1) -> Study:
+    """A study whose images exist only in the test."""
+    labels = dict.fromkeys(OBSERVATIONS, LabelState.UNMENTIONED)
+    paths = tuple(f"{study_id}-{view}.png" for view in range(views))
+    return Study(study_id, f"p-{study_id}", Split.TRAIN, paths, ("PA",) * views, report, labels)
+
+
+def noise_image(seed: int, size: tuple[int, int]) -> Image.Image:
+    """A random RGB image; size is (width, height)."""
+    pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture
+def random_policy(random_model_folder: Path) -> Policy:
+    """The random folder as a policy, in float32."""
+    return load_policy(ModelSettings(path=str(random_model_folder), instruction="Write the report."))
+
+
+@pytest.fixture
+def collate(random_policy: Policy) -> Collate:
+    """Batches for ``random_policy``."""
+    return Collate(random_policy.tokenizer, random_policy.image_processor, random_policy.instruction, 24)

@@ -1,0 +1,208 @@
+"""The shared prefix gives what repeating the prompt gives: values, gradients, sampling, every way to load."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from orapo.batches import StudyBatch
+from orapo.data.collate import Collate
+from orapo.policy.loading import load_policy
+from orapo.policy.model import Policy
+from orapo.policy.packing import pack_rows
+from orapo.policy.settings import LoraSettings, ModelSettings, SamplingSettings
+from orapo.policy.scoring import score_repeated, score_shared
+from tests.conftest import make_study, noise_image
+
+
+@pytest.fixture
+def batch(collate: Collate) -> StudyBatch:
+    """Three studies with prompts of three lengths: images of two sizes, and one study with two views."""
+    rows = [
+        (make_study("a", "Small left pleural effusion."), (noise_image(0, (112, 84)),)),
+        (make_study("b", "No pneumothorax.", views=2), (noise_image(1, (56, 56)), noise_image(2, (84, 112)))),
+        (make_study("c", "Write the report of this chest radiograph."), (noise_image(3, (56, 84)),)),
+    ]
+    return collate(rows)
+
+
+@pytest.fixture
+def completions(batch: StudyBatch) -> list[list[Tensor]]:
+    """Completions of unequal number and length, a single token among them."""
+    generator = torch.Generator().manual_seed(1)
+    lengths = [[5, 1, 9], [3, 12], [7, 2, 4, 6]]
+    drawn = [[torch.randint(8, 300, (n,), generator=generator) for n in study] for study in lengths]
+    return [[*study, oracle] for study, oracle in zip(drawn, batch.oracle_ids, strict=True)]
+
+
+def flat(logps: tuple[tuple[Tensor, ...], ...]) -> Tensor:
+    return torch.cat([completion for study in logps for completion in study])
+
+
+def score_both(policy: Policy, batch: StudyBatch, completions: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
+    padding = policy.tokenizer.pad_token_id
+    shared = score_shared(policy.model, batch, completions, 0.7, padding)
+    repeated = score_repeated(policy.model, batch, completions, 0.7, padding)
+    assert [len(c) for s in shared for c in s] == [len(c) for s in completions for c in s]
+    return flat(shared), flat(repeated)
+
+
+def test_values_and_gradients_of_every_parameter_agree(
+    random_policy: Policy, batch: StudyBatch, completions: list[list[Tensor]]
+) -> None:
+    weights = torch.randn(sum(len(c) for s in completions for c in s), generator=torch.Generator().manual_seed(2))
+    gradients = []
+    values = score_both(random_policy, batch, completions)
+    for logps in values:
+        random_policy.zero_grad()
+        (logps * weights).sum().backward()
+        gradients.append({n: p.grad.clone() for n, p in random_policy.named_parameters() if p.grad is not None})
+    torch.testing.assert_close(values[0], values[1], atol=1e-5, rtol=0)
+    assert values[0].std() > 0.5, "the policy is so flat that any two ways would agree"
+    assert gradients[0].keys() == gradients[1].keys() == {n for n, _ in random_policy.named_parameters()}
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], atol=2e-4, rtol=1e-3, msg=name)
+
+
+def test_eager_attention_gets_an_additive_mask(
+    random_model_folder: Path, random_policy: Policy, batch: StudyBatch, completions: list[list[Tensor]]
+) -> None:
+    eager = load_policy(ModelSettings(path=str(random_model_folder), instruction="Write.", attention="eager"))
+    shared = flat(eager(batch, completions, 0.7))
+    torch.testing.assert_close(shared, flat(random_policy(batch, completions, 0.7)), atol=1e-5, rtol=0)
+
+
+def test_gradient_checkpointing_changes_nothing(
+    random_model_folder: Path, random_policy: Policy, batch: StudyBatch, completions: list[list[Tensor]]
+) -> None:
+    settings = ModelSettings(path=str(random_model_folder), instruction="Write.", gradient_checkpointing=True)
+    checkpointed = load_policy(settings)
+    assert checkpointed.model.is_activation_checkpointing
+    assert checkpointed.model.training
+    results = []
+    for policy in (random_policy, checkpointed):
+        logps = flat(policy(batch, completions))
+        logps.sum().backward()
+        results.append((logps.detach(), policy.model.model.visual.patch_embed.proj.weight.grad))
+    torch.testing.assert_close(results[0][0], results[1][0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(results[0][1], results[1][1], atol=1e-4, rtol=1e-3)
+
+
+def test_twin_a_branch_at_the_token_count_instead_of_the_next_rotary_position_is_wrong(
+    random_policy: Policy, batch: StudyBatch, completions: list[list[Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import orapo.policy.scoring as scoring
+
+    def at_token_count(prompt_ids, positions, *rest):  # type: ignore[no-untyped-def]
+        moved = [torch.cat([p[:, :-1], torch.full((3, 1), p.shape[1] - 1)], dim=1) for p in positions]
+        return pack_rows(prompt_ids, moved, *rest)
+
+    monkeypatch.setattr(scoring, "pack_rows", at_token_count)
+    shared, repeated = score_both(random_policy, batch, completions)
+    assert (shared - repeated).abs().max() > 1e-2
+
+
+def test_a_branch_does_not_see_its_neighbours(
+    random_policy: Policy, batch: StudyBatch, completions: list[list[Tensor]]
+) -> None:
+    before = random_policy(batch, completions)
+    changed = [[torch.randint_like(study[0], 8, 300), *study[1:]] for study in completions]
+    after = random_policy(batch, changed)
+    for one, other in zip(before, after, strict=True):
+        for untouched, same in zip(one[1:], other[1:], strict=True):
+            torch.testing.assert_close(untouched, same, atol=1e-5, rtol=0)
+
+
+def test_sampling_keeps_the_log_probabilities_that_scoring_gives(random_policy: Policy, batch: StudyBatch) -> None:
+    torch.manual_seed(3)
+    settings = SamplingSettings(per_study=4, temperature=0.8, top_p=0.9, max_new_tokens=12, min_new_tokens=2)
+    groups = random_policy.roll_out(batch, settings)
+    assert [len(group.token_ids) for group in groups] == [4, 4, 4]
+    scored = random_policy(batch, [group.token_ids for group in groups], 0.8)
+    for group, logps in zip(groups, scored, strict=True):
+        for kept, now in zip(group.old_logps, logps, strict=True):
+            torch.testing.assert_close(kept, now.detach(), atol=1e-4, rtol=0)
+
+
+def test_greedy_agrees_with_generate(random_policy: Policy, collate: Collate) -> None:
+    single = collate([(make_study("a", "x"), (noise_image(5, (84, 56)),))])
+    settings = SamplingSettings(max_new_tokens=10, greedy=True)
+    ours = random_policy.roll_out(single, settings)[0].token_ids[0]
+    rules = random_policy._stop_rules()
+    ids = single.prompt_ids[0][None]
+    theirs = random_policy.model.eval().generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        mm_token_type_ids=(ids == random_policy.model.config.image_token_id).int(),
+        pixel_values=single.pixel_values,
+        image_grid_thw=single.image_grid_thw,
+        max_new_tokens=10,
+        do_sample=False,
+        suppress_tokens=rules.banned.nonzero().squeeze(1).tolist(),
+    )[0, ids.shape[1] :]
+    assert ours.tolist() == theirs.tolist()
+
+
+def test_control_tokens_are_never_drawn_and_stops_wait_for_the_minimum(
+    random_policy: Policy, batch: StudyBatch
+) -> None:
+    torch.manual_seed(0)
+    settings = SamplingSettings(per_study=16, temperature=5.0, max_new_tokens=20, min_new_tokens=6)
+    groups = random_policy.roll_out(batch, settings)
+    stop = random_policy.tokenizer.eos_token_id
+    for group in groups:
+        for ids, finished in zip(group.token_ids, group.finished, strict=True):
+            assert 6 < len(ids) <= 20 or not finished
+            assert (int(ids[-1]) == stop) == finished
+            assert not set(ids[:-1].tolist()) & set(range(8)), "a control token was drawn"
+            assert int(ids.max()) < len(random_policy.tokenizer)
+
+
+def test_lora_reference_is_the_base_exactly(
+    random_model_folder: Path, random_policy: Policy, batch: StudyBatch, completions: list[list[Tensor]]
+) -> None:
+    from orapo.policy.reference import AdapterOffReference, FrozenCopyReference, make_reference
+
+    lora = LoraSettings(rank=2, alpha=4)
+    adapted = load_policy(
+        ModelSettings(path=str(random_model_folder), instruction="Write.", lora=lora, train_vision=False)
+    )
+    trained = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
+    assert trained
+    assert all("lora_" in name and "language_model" in name for name in trained)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if name in trained:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    reference = make_reference(adapted)
+    assert isinstance(reference, AdapterOffReference)
+    off = flat(reference.score(batch, completions, 1.0))
+    copied = make_reference(random_policy)
+    assert isinstance(copied, FrozenCopyReference)
+    base = flat(copied.score(batch, completions, 1.0))
+    torch.testing.assert_close(off, base, atol=0, rtol=0)
+    assert (flat(adapted(batch, completions)) - base).abs().max() > 1e-2
+    assert adapted.model.training, "scoring the reference must restore the mode"
+
+
+def test_frozen_copy_does_not_follow_the_policy(
+    random_policy: Policy, batch: StudyBatch, completions: list[list[Tensor]]
+) -> None:
+    from orapo.policy.reference import make_reference
+
+    reference = make_reference(random_policy)
+    before = flat(reference.score(batch, completions, 1.0))
+    with torch.no_grad():
+        for parameter in random_policy.parameters():
+            parameter.mul_(1.5)
+    torch.testing.assert_close(flat(reference.score(batch, completions, 1.0)), before, atol=0, rtol=0)
+
+
+def test_autocast_keeps_gradients_after_a_rollout(random_policy: Policy, batch: StudyBatch) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        groups = random_policy.roll_out(batch, SamplingSettings(per_study=2, max_new_tokens=4))
+        logps = flat(random_policy(batch, [group.token_ids for group in groups]))
+    logps.sum().backward()
+    silent = [n for n, p in random_policy.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not silent
