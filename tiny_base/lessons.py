@@ -1,0 +1,124 @@
+"""What the base is shown, step by step: scenes with captions, and reports whose findings the image does not show.
+
+Reports come with a wrong image (another study's) in the first stage. In the second stage the image shows at most
+cardiomegaly, effusion and devices of its own report: these three are all the sight of radiology that the base gets.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scenes
+import torch
+from architecture import IMAGE_SIZE
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerBase
+from vocabulary import END_OF_TURN, IMAGE
+
+from orapo.chexpert import Observation
+from orapo.data.phantoms import PhantomSource
+from orapo.data.phantoms.draws import Draws
+from orapo.data.phantoms.signs import paint_study
+from orapo.prompt import DEFAULT_INSTRUCTION, chat_messages
+from orapo.records import Split
+
+SHOWN = (Observation.CARDIOMEGALY, Observation.PLEURAL_EFFUSION, Observation.SUPPORT_DEVICES)
+SHOWN_PROBABILITY = 0.8
+PHANTOM_SEED = 771_000
+"""Far from the seeds that experiments use, so that no study of theirs was ever read by the base."""
+_POOL = 1_000_000
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of the curriculum: rows per batch of each kind."""
+
+    name: str
+    fraction: float
+    num_scenes: int
+    num_wrong_image_reports: int
+    num_trio_reports: int
+
+
+STAGES = (Stage("shapes", 0.68, 26, 6, 0), Stage("trio", 0.32, 14, 0, 18))
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One batch of L-token rows.
+
+    Attributes:
+        images: [B, 112, 112] float32 in [0, 1].
+        input_ids: [B, L], padded on the right.
+        targets: [B, L], the next token where it is learnt, -100 elsewhere.
+        touched: [scenes, 16, 13] of 0 and 1; the batch's first rows are its scenes.
+    """
+
+    images: Tensor
+    input_ids: Tensor
+    targets: Tensor
+    touched: Tensor
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, instruction: str, image_tokens: int) -> list[int]:
+    """The prompt with one image, its placeholder repeated for every image token."""
+    text = tokenizer.apply_chat_template(chat_messages(1, instruction), tokenize=False, add_generation_prompt=True)
+    ids: list[int] = tokenizer(text.replace(IMAGE, IMAGE * image_tokens))["input_ids"]
+    return ids
+
+
+class Lessons(Dataset[Lesson]):
+    """Lesson number ``step`` depends on the seed and the step alone."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, num_steps: int, image_tokens: int, seed: int) -> None:
+        self.num_steps, self.seed = num_steps, seed
+        self.tokenizer = tokenizer
+        self.source = PhantomSource(seed=PHANTOM_SEED + seed)
+        self.scene_prompt = prompt_ids(tokenizer, scenes.INSTRUCTION, image_tokens)
+        self.report_prompt = prompt_ids(tokenizer, DEFAULT_INSTRUCTION, image_tokens)
+        self.pad = tokenizer.pad_token_id
+        self.end = tokenizer.convert_tokens_to_ids(END_OF_TURN)
+
+    def __len__(self) -> int:
+        return self.num_steps
+
+    def stage(self, step: int) -> Stage:
+        """The stage that a step belongs to."""
+        return STAGES[0] if step < STAGES[0].fraction * self.num_steps else STAGES[1]
+
+    def __getitem__(self, step: int) -> Lesson:
+        stage = self.stage(step)
+        drawn = [scenes.draw_scene(Draws(self.seed, step, row)) for row in range(stage.num_scenes)]
+        images = [image for image, _, _ in drawn]
+        rows = [(self.scene_prompt, caption) for _, caption, _ in drawn]
+        for row in range(stage.num_wrong_image_reports + stage.num_trio_reports):
+            index = step * 32 + row
+            study = self.source.study(Split.TRAIN, index)
+            images.append(self._wrong_image(index) if stage.num_wrong_image_reports else self._trio_image(index))
+            rows.append((self.report_prompt, study.oracle_report))
+        touched = torch.from_numpy(np.stack([cells for _, _, cells in drawn]))
+        input_ids, targets = self._pack(rows)
+        return Lesson(torch.from_numpy(np.stack(images).astype(np.float32)), input_ids, targets, touched)
+
+    def _wrong_image(self, index: int) -> np.ndarray:
+        return self._paint(index + _POOL, self.source.findings(Split.TRAIN, index + _POOL))
+
+    def _trio_image(self, index: int) -> np.ndarray:
+        findings = self.source.findings(Split.TRAIN, index)
+        coin = Draws(self.seed, index, 5)
+        shown = {o: f for o, f in findings.items() if o in SHOWN} if coin.happens(SHOWN_PROBABILITY) else {}
+        return self._paint(index, shown)
+
+    def _paint(self, index: int, findings: dict) -> np.ndarray:
+        return paint_study(Draws(self.seed, index, 6), findings, IMAGE_SIZE).astype(np.float32) / 255.0
+
+    def _pack(self, rows: list[tuple[list[int], str]]) -> tuple[Tensor, Tensor]:
+        encoded = [(prompt, [*self.tokenizer(text)["input_ids"], self.end]) for prompt, text in rows]
+        length = max(len(prompt) + len(answer) for prompt, answer in encoded)
+        input_ids = torch.full((len(rows), length), self.pad)
+        targets = torch.full((len(rows), length), -100)
+        for row, (prompt, answer) in enumerate(encoded):
+            start, end = len(prompt), len(prompt) + len(answer)
+            input_ids[row, :end] = torch.tensor(prompt + answer)
+            targets[row, start - 1 : end - 1] = torch.tensor(answer)
+        return input_ids, targets
