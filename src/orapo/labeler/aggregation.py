@@ -5,7 +5,21 @@ from collections.abc import Iterable
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation
 from orapo.labeler.types import Mention
 
-_PRESENT = frozenset({LabelState.POSITIVE, LabelState.UNCERTAIN})
+_NEGATIVE, _UNCERTAIN, _POSITIVE = 1, 2, 4  # flags, because a report's mentions of one observation can be of all kinds
+_NONE_SEEN = dict.fromkeys(OBSERVATIONS, 0)
+_DOCUMENTED = (
+    LabelState.UNMENTIONED,
+    LabelState.NEGATIVE,
+    LabelState.UNCERTAIN,
+    LabelState.UNCERTAIN,
+    LabelState.POSITIVE,
+    LabelState.POSITIVE,
+    LabelState.POSITIVE,
+    LabelState.POSITIVE,
+)
+"""State for each sum of flags: positive beats uncertain beats negative."""
+_AS_CODED = (*_DOCUMENTED[:-1], LabelState.UNCERTAIN)
+"""The original's code asks for negative with uncertain first, so all three together are uncertain."""
 
 
 def aggregate_mentions(mentions: Iterable[Mention], *, negative_and_uncertain_hide_positive: bool) -> LabelStates:
@@ -19,25 +33,18 @@ def aggregate_mentions(mentions: Iterable[Mention], *, negative_and_uncertain_hi
         negative_and_uncertain_hide_positive: as the original's code has it, an observation with negative and uncertain
             mentions is uncertain even when a positive one stands beside them.
     """
-    seen: dict[Observation, set[LabelState]] = {observation: set() for observation in OBSERVATIONS}
+    seen = _NONE_SEEN.copy()
+    is_contradicted = False
     for mention in mentions:
-        seen[mention.observation].add(mention.state)
-    states = {
-        observation: _one_state(found, negative_and_uncertain_hide_positive) for observation, found in seen.items()
-    }
-    is_contradicted = bool(seen[Observation.NO_FINDING]) or any(
-        state in _PRESENT
-        for observation, state in states.items()
-        if observation not in (Observation.NO_FINDING, Observation.SUPPORT_DEVICES)
-    )
+        observation, state = mention.observation, mention.state
+        if observation is Observation.NO_FINDING:
+            is_contradicted = True
+        elif state is LabelState.NEGATIVE:
+            seen[observation] |= _NEGATIVE
+        else:
+            seen[observation] |= _POSITIVE if state is LabelState.POSITIVE else _UNCERTAIN
+            is_contradicted |= observation is not Observation.SUPPORT_DEVICES
+    state_of = _AS_CODED if negative_and_uncertain_hide_positive else _DOCUMENTED
+    states = {observation: state_of[flags] for observation, flags in seen.items()}
     states[Observation.NO_FINDING] = LabelState.UNMENTIONED if is_contradicted else LabelState.POSITIVE
     return states
-
-
-def _one_state(found: set[LabelState], negative_and_uncertain_hide_positive: bool) -> LabelState:
-    if negative_and_uncertain_hide_positive and {LabelState.NEGATIVE, LabelState.UNCERTAIN} <= found:
-        return LabelState.UNCERTAIN
-    for state in (LabelState.POSITIVE, LabelState.UNCERTAIN, LabelState.NEGATIVE):
-        if state in found:
-            return state
-    return LabelState.UNMENTIONED

@@ -19,6 +19,7 @@ _STATE = {
     Effect.UNCERTAIN: LabelState.UNCERTAIN,
 }
 _NORMAL_WORD = re.compile(r"normal|remarkable|wnl")
+_BORDERLINE_WORD = re.compile(r"border")
 _LINKED = re.compile(r" ?(?:is|are|appears?|remains?|:|,)?(?: \w+ly)? ?(?:within |in )?")
 _MARGINAL = re.compile(r" (?:\w+ )?")
 
@@ -55,7 +56,7 @@ def _strongest_cues(segment: Segment) -> list[Cue | None]:
     for cue in segment.cues:
         rank = _RANK.get(cue.effect)
         if rank is None:
-            if cue.effect is Effect.NORMAL or cue.text.startswith("border"):
+            if cue.effect is Effect.NORMAL or cue.effect is Effect.BORDERLINE:
                 _apply_to_adjacent(segment, cue, strongest)
             continue
         for index in reached_hits(segment, cue):
@@ -69,14 +70,14 @@ def _apply_to_adjacent(segment: Segment, cue: Cue, strongest: list[Cue | None]) 
     """A finding called normal is absent ("interstitial markings are normal"), one called borderline is uncertain."""
     text = segment.sentence
     is_normal = cue.effect is Effect.NORMAL
-    if is_normal and _NORMAL_WORD.search(cue.text) is None:
-        return
+    is_word = (_NORMAL_WORD if is_normal else _BORDERLINE_WORD).search(cue.text) is not None
     for index, hit in enumerate(segment.hits):
         if hit.phrase.kind is PhraseKind.NEUTRAL or hit.phrase.is_device or strongest[index] is not None:
             continue
         is_in_front = cue.end <= hit.start and _MARGINAL.fullmatch(text, cue.end, hit.start) is not None
         is_behind = hit.end <= cue.start and _LINKED.fullmatch(text, hit.end, cue.start) is not None
-        if is_in_front or is_behind:
+        is_around = cue.start < hit.end and hit.start < cue.end  # "no cardiac enlargement": the cue holds the phrase
+        if is_around or (is_word and (is_in_front or is_behind)):
             effect = Effect.NEGATION if is_normal else Effect.UNCERTAIN
             strongest[index] = cue._replace(effect=effect)
 

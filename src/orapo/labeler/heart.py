@@ -47,6 +47,8 @@ def neutral_state(segment: Segment, index: int, *, reached: Cue | None) -> tuple
     """
     hit = segment.hits[index]
     decisive = _in_front(segment, hit) or _behind(segment, hit)
+    if decisive is not None and decisive.effect is Effect.ENLARGED and reached is not None and reached.end <= hit.start:
+        return _STATES[reached.effect], reached.text  # "possible enlarged heart", "no definite widening of ..."
     if decisive is not None:
         return _STATES[decisive.effect], decisive.text
     if reached is not None:

@@ -1,8 +1,8 @@
-"""The phrases and cues that the labeler knows, read from reviewable TOML files and compiled to one pattern each."""
+"""The phrases and cues that the labeler knows, read from reviewable TOML files and compiled to scanners."""
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from orapo.chexpert import LabelState, Observation
-from orapo.errors import SettingError
+from orapo.labeler.scanner import Scanner
 
 
 class PhraseKind(Enum):
@@ -76,12 +76,12 @@ class CueFamily:
 
 @dataclass(frozen=True, slots=True)
 class Lexicon:
-    """All families of one vocabulary; group i + 1 of a pattern is family i."""
+    """All families of one vocabulary; the scanners report indices of ``phrases`` and ``cues``."""
 
     phrases: tuple[Phrase, ...]
     cues: tuple[CueFamily, ...]
-    phrase_pattern: re.Pattern[str]
-    cue_pattern: re.Pattern[str]
+    phrase_scanner: Scanner
+    cue_scanner: Scanner
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -119,17 +119,6 @@ def _cue(entry: Mapping[str, Any], words: Mapping[str, str]) -> CueFamily:
     )
 
 
-def _compile(families: Iterable[Phrase | CueFamily]) -> re.Pattern[str]:
-    """One alternation with one group per family, from word boundary to word boundary."""
-    groups = []
-    for family in families:
-        for form in family.forms:
-            if re.compile(form).groups:
-                raise SettingError(f"lexicon family {family.name!r}: form {form!r} has a capturing group; use (?:...)")
-        groups.append(f"({'|'.join(family.forms)})")
-    return re.compile(rf"(?<![a-z0-9])(?:{'|'.join(groups)})(?![a-z0-9])")
-
-
 @cache
 def load_lexicon(vocabulary: str) -> Lexicon:
     """Reads and compiles the package's lexicon files for "none" or "original" quirks; cached, it's immutable."""
@@ -147,4 +136,4 @@ def load_lexicon(vocabulary: str) -> Lexicon:
         for cue in (_cue(entry, cue_file["words"]) for entry in cue_file["cue"])
         if cue.only_quirks in (None, vocabulary)
     )
-    return Lexicon(phrases, cues, _compile(phrases), _compile(cues))
+    return Lexicon(phrases, cues, Scanner([phrase.forms for phrase in phrases]), Scanner([cue.forms for cue in cues]))

@@ -25,7 +25,7 @@ _DETERMINED = (
 )
 _SIZED = (
     r"mild(?:ly)?|moderate(?:ly)?|severe(?:ly)?|small|tiny|trace|minimal|minor|slight|large|marked|massive|extensive|patchy|multiple|several|few"
-    r"|some|dense|prominent|diffuse|streaky|linear|hazy|low|left|right|bilateral|bibasilar|basilar|bibasal|biapical|mildly|subsegmental"
+    r"|some|dense|prominent|enlarged|normal|diffuse|streaky|linear|hazy|low|left|right|bilateral|bibasilar|basilar|bibasal|biapical|mildly|subsegmental"
 )
 _NEW_STATEMENT = re.compile(rf"\s*(?:{_DETERMINED})\b")
 _NEW_ITEM = re.compile(rf"\s*(?:{_DETERMINED}|{_SIZED})\b")

@@ -40,10 +40,10 @@ def find_hits(sentence: str, lexicon: Lexicon) -> list[Hit]:
     """Every phrase of the lexicon, leftmost first, without overlaps; look-alikes are left out."""
     phrases = lexicon.phrases
     hits = []
-    for found in lexicon.phrase_pattern.finditer(sentence):
-        phrase = phrases[(found.lastindex or 1) - 1]
+    for start, end, index in lexicon.phrase_scanner.scan(sentence):
+        phrase = phrases[index]
         if phrase.observations:
-            hits.append(Hit(found.start(), found.end(), phrase))
+            hits.append(Hit(start, end, phrase))
     return hits
 
 
@@ -51,10 +51,10 @@ def find_cues(sentence: str, lexicon: Lexicon) -> list[Cue]:
     """Every cue of the lexicon, leftmost first, without overlaps; shields are left out."""
     families = lexicon.cues
     cues = []
-    for found in lexicon.cue_pattern.finditer(sentence):
-        family = families[(found.lastindex or 1) - 1]
+    for start, end, index in lexicon.cue_scanner.scan(sentence):
+        family = families[index]
         if family.effect is not Effect.NONE:
-            cues.append(Cue(found.start(), found.end(), family.effect, family.reach, found.group()))
+            cues.append(Cue(start, end, family.effect, family.reach, sentence[start:end]))
     return cues
 
 

@@ -46,8 +46,7 @@ def test_each_cue_gives_its_mention_the_state_it_names(mode: str, family: CueFam
 def test_each_cue_is_found_in_its_own_example(mode: str, family: CueFamily) -> None:
     lexicon = load_lexicon(mode)
     for sentence in split_sentences(family.example):
-        found = lexicon.cue_pattern.finditer(sentence)
-        assert family in [lexicon.cues[(match.lastindex or 1) - 1] for match in found]
+        assert family in [lexicon.cues[index] for _, _, index in lexicon.cue_scanner.scan(sentence)]
         assert all(cue.start < cue.end for cue in find_cues(sentence, lexicon))
 
 

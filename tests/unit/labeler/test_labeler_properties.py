@@ -1,0 +1,157 @@
+"""What holds for every report: no text breaks the labeler, and layout, case and order of sentences don't matter."""
+
+import random
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orapo.chexpert import OBSERVATIONS, LabelState, Observation
+from orapo.errors import SettingError
+from orapo.labeler import Labeler, Quirks
+from orapo.labeler.sentences import split_sentences
+
+LABELERS = (Labeler(), Labeler("original"))
+STATED = (LabelState.POSITIVE, LabelState.NEGATIVE, LabelState.UNCERTAIN)
+
+WORDS = st.sampled_from(
+    "no or and but without possible may represent not seen is are the small left right effusion pneumothorax opacity "
+    "heart size mediastinum normal enlarged stable unchanged , ; tube line chf fracture nodule versus cannot exclude "
+    "resolved congestion calcified granuloma likely with 1.5 cm ___ xxxx ? : / - consolidation pneumonia atelectasis".split()
+)
+SENTENCES = st.lists(WORDS, min_size=1, max_size=14).map(" ".join)
+REPORTS = st.lists(SENTENCES, max_size=6).map(lambda sentences: ". ".join([*sentences, ""]))
+
+
+@given(st.text())
+def test_any_text_gets_fourteen_states_and_mentions_that_quote_it(text: str) -> None:
+    for labeler in LABELERS:
+        report = labeler.label(text)
+        assert tuple(report.states) == OBSERVATIONS
+        sentences = split_sentences(text)
+        for mention in report.mentions:
+            assert mention.state in STATED
+            assert sentences[mention.sentence_index] == mention.sentence
+            assert mention.matched_text.strip()
+
+
+@given(REPORTS)
+def test_any_clinical_salad_gets_fourteen_states(text: str) -> None:
+    for labeler in LABELERS:
+        report = labeler.label(text)
+        assert report.states[Observation.NO_FINDING] in (LabelState.POSITIVE, LabelState.UNMENTIONED)
+        assert labeler.aggregate(report.mentions) == report.states
+
+
+@given(REPORTS)
+def test_case_does_not_matter(text: str) -> None:
+    for labeler in LABELERS:
+        assert labeler.mentions(text.upper()) == labeler.mentions(text) == labeler.mentions(text.capitalize())
+
+
+@given(REPORTS, st.sampled_from(["\n", "  ", "\t", "\r\n \n", "\u00a0"]))
+def test_white_space_does_not_matter(text: str, space: str) -> None:
+    for labeler in LABELERS:
+        assert labeler.mentions(text.replace(" ", space)) == labeler.mentions(text)
+
+
+@given(st.lists(SENTENCES, max_size=6), st.randoms(use_true_random=False))
+def test_order_of_sentences_does_not_matter(sentences: list[str], shuffler: random.Random) -> None:
+    shuffled = sentences[:]
+    shuffler.shuffle(shuffled)
+    for labeler in LABELERS:
+        first, second = (labeler.label(" ".join(f"{s} ." for s in order)) for order in (sentences, shuffled))
+        assert first.states == second.states
+
+
+@given(REPORTS, REPORTS)
+def test_two_reports_joined_are_their_mentions_aggregated(first: str, second: str) -> None:
+    for labeler in LABELERS:
+        both = labeler.mentions(first) + labeler.mentions(second)
+        assert labeler.label(f"{first} {second}").states == labeler.aggregate(both)
+
+
+@given(REPORTS)
+@settings(max_examples=50)
+def test_remembered_sentences_change_nothing(text: str) -> None:
+    assert Labeler().label(text) == LABELERS[0].label(text) == LABELERS[0].label(text)
+
+
+@given(SENTENCES)
+def test_a_sentence_is_clean_already(text: str) -> None:
+    for sentence in split_sentences(text):
+        assert sentence == sentence.lower().strip()
+        assert re.search(r"\s\s|[^\x20-\x7e]", sentence) is None
+
+
+def test_the_empty_report_is_no_finding() -> None:
+    for text in ("", "  \n", "___", "."):
+        report = LABELERS[0].label(text)
+        assert report.mentions == ()
+        assert {o for o, s in report.states.items() if s is not LabelState.UNMENTIONED} == {Observation.NO_FINDING}
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("none", LabelState.POSITIVE), ("original", LabelState.UNCERTAIN)])
+def test_positive_uncertain_and_negative_together(mode: str, expected: LabelState) -> None:
+    text = "Left effusion. No right effusion. Possible subpulmonic effusion."
+    assert Labeler(mode).label(text).states[Observation.PLEURAL_EFFUSION] is expected
+
+
+@pytest.mark.parametrize("mode", ["none", "original"])
+def test_two_different_states_aggregate_alike_in_both_modes(mode: str) -> None:
+    labeler = Labeler(mode)
+    cases = {
+        "Left effusion. No right effusion.": LabelState.POSITIVE,
+        "Left effusion. Possible right effusion.": LabelState.POSITIVE,
+        "No left effusion. Possible right effusion.": LabelState.UNCERTAIN,
+    }
+    for text, expected in cases.items():
+        assert labeler.label(text).states[Observation.PLEURAL_EFFUSION] is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "observation"),
+    [
+        ("The heart and its vessels.", Observation.CARDIOMEGALY),
+        ("The trachea is midline in position.", Observation.SUPPORT_DEVICES),
+        ("Pulmonary fibrosis.", Observation.PLEURAL_OTHER),
+    ],
+)
+def test_slips_belong_to_the_original_mode(text: str, observation: Observation) -> None:
+    right, original = (labeler.label(text).states[observation] for labeler in LABELERS)
+    assert (right, original) == (LabelState.UNMENTIONED, LabelState.POSITIVE)
+
+
+def test_heart_failure_makes_cardiomegaly_uncertain_unless_negated() -> None:
+    states = LABELERS[0].label("Findings of CHF.").states
+    assert (states[Observation.EDEMA], states[Observation.CARDIOMEGALY]) == (LabelState.POSITIVE, LabelState.UNCERTAIN)
+    states = LABELERS[0].label("No CHF.").states
+    assert (states[Observation.EDEMA], states[Observation.CARDIOMEGALY]) == (
+        LabelState.NEGATIVE,
+        LabelState.UNMENTIONED,
+    )
+
+
+def test_unknown_quirks_are_refused() -> None:
+    with pytest.raises(SettingError, match="'some'.*none, original"):
+        Labeler("some")
+    with pytest.raises(SettingError, match=r"quirks\.vocabulary"):
+        Quirks(vocabulary="all")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("Nodule of 1.5 cm. No effusion.", ("nodule of 1.5 cm", "no effusion")),
+        ("Effusion.No pneumothorax", ("effusion", "no pneumothorax")),
+        ("1. NO CHANGE.\n2. CLEAR LUNGS", ("no change", "clear lungs")),
+        ("1) No change 2) Clear lungs", ("no change", "clear lungs")),
+        ("FINAL REPORT\n FINDINGS: Clear.\n IMPRESSION: Normal", ("clear", "normal")),
+        ("Edema vs. pneumonia, s/p CABG", ("edema versus pneumonia, status post cabg",)),
+        ("Dr. ___ was called.", ("dr was called",)),
+        ("Effusion , small ; stable", ("effusion, small ; stable",)),
+    ],
+)
+def test_sentences(text: str, sentences: tuple[str, ...]) -> None:
+    assert split_sentences(text) == sentences
