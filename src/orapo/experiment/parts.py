@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import Logger
 from orapo.data.collate import Collate
 from orapo.data.datamodule import BatchSettings, ReportDataModule
 from orapo.errors import SettingError
-from orapo.experiment.config import CallbackSettings, Experiment, build, check_keys, plain
+from orapo.experiment.config import Experiment, build, check_keys, plain
 from orapo.labeler import Labeler
 from orapo.objective.orapo import OrapoObjective
 from orapo.policy.loading import load_policy
@@ -22,6 +22,7 @@ from orapo.reward.protocol import Reward
 from orapo.training.checkpoints import LastCheckpoint, RandomStates
 from orapo.training.module import OrapoModule
 from orapo.training.run_files import MetricsFile, RolloutFile, ValidationFile
+from orapo.training.settings import TrainingSettings
 
 CHECKPOINTS = "checkpoints"
 
@@ -81,7 +82,7 @@ def build_parts(experiment: Experiment, folder: Path, loggers: list[Logger]) -> 
         settings=experiment.training,
         num_steps=data.num_steps,
     )
-    callbacks = build_callbacks(experiment.callbacks, experiment.data.uncertain_is_positive, folder, data.num_steps)
+    callbacks = build_callbacks(experiment, folder, data.num_steps)
     trainer = build_trainer(experiment, callbacks, loggers, data.num_steps)
     return Parts(policy, reward, data, module, trainer)
 
@@ -98,26 +99,32 @@ def build_objective(experiment: Experiment) -> OrapoObjective:
     return objective
 
 
-def build_callbacks(
-    settings: CallbackSettings, uncertain_is_positive: bool, folder: Path, num_steps: int
-) -> list[Callback]:
+def validation_interval(training: TrainingSettings, num_steps: int) -> int | None:
+    """Steps between validations, at most the run's length; None for a run without."""
+    every = training.validate_every_steps
+    return None if every is None else min(every, num_steps)
+
+
+def build_callbacks(experiment: Experiment, folder: Path, num_steps: int) -> list[Callback]:
     """The callbacks in their order: what writes files stands before the checkpoint that remembers how far they got."""
+    settings = experiment.callbacks
+    every = validation_interval(experiment.training, num_steps)
     return [
         MetricsFile(folder / "metrics.csv"),
         RolloutFile(folder / "rollouts.jsonl", settings.rollouts_every_steps, settings.rollouts_studies),
-        ValidationFile(folder / "validation.csv", uncertain_is_positive),
+        ValidationFile(folder / "validation.csv", experiment.data.uncertain_is_positive),
         RandomStates(),
         StepProgress(),
-        LastCheckpoint(folder / CHECKPOINTS, settings.checkpoint_every_steps, num_steps),
+        LastCheckpoint(folder / CHECKPOINTS, settings.checkpoint_every_steps, num_steps, every),
     ]
 
 
 def build_trainer(experiment: Experiment, callbacks: list[Callback], loggers: list[Logger], num_steps: int) -> Trainer:
     """Lightning's trainer over one stream of ``num_steps`` batches, which it calls one epoch."""
-    every = experiment.training.validate_every_steps
+    every = validation_interval(experiment.training, num_steps)
     fixed: dict[str, Any] = {
         "max_epochs": 1,
-        "val_check_interval": num_steps if every is None else min(every, num_steps),
+        "val_check_interval": num_steps if every is None else every,
         "limit_val_batches": 0.0 if every is None else 1.0,
         "num_sanity_val_steps": 0,
         "callbacks": callbacks,

@@ -62,18 +62,21 @@ class LastCheckpoint(Callback):
     Stand it last among the callbacks: a checkpoint includes what the others have written.
     """
 
-    def __init__(self, folder: Path, every_steps: int, num_steps: int) -> None:
+    def __init__(self, folder: Path, every_steps: int, num_steps: int, validate_every_steps: int | None) -> None:
         """Settings.
 
         Args:
             folder: where last.ckpt goes; made when needed.
             every_steps: at least 1.
             num_steps: training steps of the whole run.
+            validate_every_steps: a step that is followed by a validation is saved behind it; None: there is none.
         """
         require_whole("callbacks.checkpoint_every_steps", every_steps, 1)
         self._path = folder / LAST
         self._every_steps = every_steps
         self._num_steps = num_steps
+        self._validate_every = validate_every_steps
+        self._step = 0
         self._signal_name: str | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -93,16 +96,33 @@ class LastCheckpoint(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves when it is due.
+        """Saves when it is due, or leaves it to the validation that follows this step.
 
         Raises:
             RunInterrupted: a signal came during the step; the checkpoint is saved.
         """
-        step = batch_idx + 1
-        if step % self._every_steps == 0 or step == self._num_steps or self._signal_name is not None:
+        self._step = batch_idx + 1
+        if not self._is_validated(self._step):
+            self._save_if_due(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves when it is due: a checkpoint from before the validation would resume without it.
+
+        Raises:
+            RunInterrupted: a signal came during the step or the validation; the checkpoint is saved.
+        """
+        if self._is_validated(self._step):
+            self._save_if_due(trainer)
+
+    def _is_validated(self, step: int) -> bool:
+        return self._validate_every is not None and step % self._validate_every == 0
+
+    def _save_if_due(self, trainer: Trainer) -> None:
+        is_last = self._step == self._num_steps
+        if self._step % self._every_steps == 0 or is_last or self._signal_name is not None:
             self._save(trainer)
         if self._signal_name is not None:
-            raise RunInterrupted(f"stopped by {self._signal_name} after step {step} of {self._num_steps}")
+            raise RunInterrupted(f"stopped by {self._signal_name} after step {self._step} of {self._num_steps}")
 
     def _save(self, trainer: Trainer) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)

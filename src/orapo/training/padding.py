@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 def pad_groups(groups: Sequence[Sequence[Tensor]]) -> Tensor:
     """B groups of K tensors [T_k] to [B, K, T], zeros behind each completion's end; T is the longest."""
     flat = pad_sequence([completion for group in groups for completion in group], batch_first=True)
-    return flat.unflatten(0, (len(groups), -1))
+    return flat.reshape(len(groups), -1, flat.shape[1])
 
 
 def group_mask(groups: Sequence[Sequence[Tensor]]) -> Tensor:

@@ -1,0 +1,183 @@
+"""Ways of training that must give the same weights: micro-batches, scoring paths, and a run that was interrupted."""
+
+import copy
+import csv
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from orapo.errors import NonFiniteError, RunInterrupted, SettingError
+from orapo.experiment.command_line import run_folder
+from orapo.experiment.run import train
+
+CONF = Path(__file__).parents[2] / "conf"
+
+SMALL = [
+    "model=checkpoint",
+    "data.source.num_train=60",
+    "data.source.num_validate=4",
+    "data.source.num_test=4",
+    "data.subset.num_studies=10",
+    "data.max_report_tokens=16",
+    "rollout.per_study=3",
+    "training.batch_size=4",
+    "training.num_steps=4",
+    "training.validate_every_steps=2",
+    "callbacks.checkpoint_every_steps=2",
+    "trainer.accelerator=cpu",
+]
+
+
+def small_config(model: Path, *overrides: str) -> DictConfig:
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", [*SMALL, f"model.path={model}", *overrides])
+
+
+def train_in(folder: Path, config: DictConfig) -> dict[str, torch.Tensor]:
+    folder.mkdir(parents=True, exist_ok=True)
+    train(config, folder)
+    return trained_weights(folder)
+
+
+def trained_weights(folder: Path) -> dict[str, torch.Tensor]:
+    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    return dict(checkpoint["state_dict"])
+
+
+def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], atol: float) -> None:
+    assert one.keys() == other.keys()
+    for name, weight in one.items():
+        torch.testing.assert_close(weight, other[name], atol=atol, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.fixture(scope="module")
+def whole_run(random_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four steps in one go."""
+    folder = tmp_path_factory.mktemp("whole")
+    train_in(folder, small_config(random_model_folder))
+    return folder
+
+
+def test_training_moves_the_weights_and_writes_everything(whole_run: Path, random_model_folder: Path) -> None:
+    from orapo.policy.loading import load_policy
+    from orapo.policy.settings import ModelSettings
+
+    base = load_policy(ModelSettings(path=str(random_model_folder), instruction="x")).state_dict()
+    trained = trained_weights(whole_run)
+    moved = [name for name, weight in trained.items() if not torch.equal(weight, base[name.removeprefix("policy.")])]
+    assert moved
+    reloaded = load_policy(ModelSettings(path=str(whole_run / "model"), instruction="x")).state_dict()
+    assert_same_weights(trained, {n: reloaded[n.removeprefix("policy.")] for n in trained}, atol=0)
+    names = {path.name for path in whole_run.iterdir()}
+    assert names >= {
+        "config.yaml",
+        "summary.json",
+        "metrics.csv",
+        "validation.csv",
+        "subset.json",
+        "rollouts.jsonl",
+        "test_reports.jsonl",
+        "learning_curve.png",
+        "test_studies.png",
+        "checkpoints",
+        "model",
+    }
+    with (whole_run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
+    assert all(row["mixing_weight"] and row["policy_loss"] and row["oracle_loss"] and row["kl"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("override", "atol"),
+    [
+        # Adam divides by the root of squared gradients, so rounding in the sums shows as up to a few 1e-5 of the rate.
+        ("training.studies_per_micro_batch=1", 2e-5),
+        ("model.scoring=repeated", 2e-5),
+    ],
+)
+def test_same_weights(override: str, atol: float, whole_run: Path, random_model_folder: Path, tmp_path: Path) -> None:
+    other = train_in(tmp_path / "run", small_config(random_model_folder, override))
+    assert_same_weights(trained_weights(whole_run), other, atol)
+
+
+def test_a_twin_with_another_coefficient_differs(whole_run: Path, random_model_folder: Path, tmp_path: Path) -> None:
+    other = train_in(tmp_path / "run", small_config(random_model_folder, "objective.w_max=0.5"))
+    with pytest.raises(AssertionError):
+        assert_same_weights(trained_weights(whole_run), other, 2e-5)
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_an_interrupted_run_goes_on_as_if_it_had_not_stopped(
+    stop_after: int, whole_run: Path, random_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orapo.training.module import OrapoModule
+
+    folder = tmp_path / "run"
+    folder.mkdir()
+    config = small_config(random_model_folder)
+    step = OrapoModule.training_step
+
+    def interrupted(self: Any, batch: Any, batch_index: int) -> None:
+        step(self, batch, batch_index)
+        if batch_index + 1 == stop_after:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(OrapoModule, "training_step", interrupted)
+    with pytest.raises(RunInterrupted, match=f"after step {stop_after} of 4"):
+        train(copy.deepcopy(config), folder)
+    monkeypatch.setattr(OrapoModule, "training_step", step)
+    torch.manual_seed(999)
+    saved = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(saved, DictConfig)
+    resumed = train_in(folder, saved)
+    assert_same_weights(trained_weights(whole_run), resumed, atol=0)
+    for name in ("metrics.csv", "validation.csv"):
+        whole, parts = ([*csv.DictReader((f / name).open())] for f in (whole_run, folder))
+        timeless = [[{k: v for k, v in row.items() if "seconds" not in k} for row in rows] for rows in (whole, parts)]
+        assert timeless[0] == timeless[1]
+    assert (whole_run / "rollouts.jsonl").read_text() == (folder / "rollouts.jsonl").read_text()
+
+
+def test_not_a_number_stops_the_run_and_saves_the_studies(random_model_folder: Path, tmp_path: Path) -> None:
+    import json
+
+    config = small_config(random_model_folder, "training.learning_rate=1e30", "training.max_grad_norm=1e30")
+    with pytest.raises(NonFiniteError, match=r"studies phantom-train-\d+.* saved in"):
+        train(config, tmp_path)
+    saved = json.loads((tmp_path / "nonfinite_studies.json").read_text())
+    assert saved["studies"]
+    assert all(study["oracle_report"] for study in saved["studies"])
+
+
+def test_a_misspelt_key_in_a_file_is_refused(random_model_folder: Path, tmp_path: Path) -> None:
+    config = small_config(random_model_folder)
+    with open_dict(config):
+        config.objective.gama = 3.0
+    with pytest.raises(SettingError, match=r"objective\.gama is not a setting \(did you mean objective\.gamma\?\)"):
+        train(config, tmp_path)
+
+
+@pytest.mark.parametrize("objective", ["grpo", "dpo", "grpo_sft", "sft"])
+def test_every_objective_trains(objective: str, random_model_folder: Path, tmp_path: Path) -> None:
+    config = small_config(
+        random_model_folder,
+        f"objective={objective}",
+        "training.num_steps=2",
+        "training.inner_steps=2",
+        "training.validate_every_steps=null",
+    )
+    weights = train_in(tmp_path, config)
+    assert all(weight.isfinite().all() for weight in weights.values())
+    with (tmp_path / "metrics.csv").open() as file:
+        row = list(csv.DictReader(file))[-1]
+    assert bool(row["reward"]) == (objective != "sft")
+    assert bool(row["policy_loss"]) == (objective in ("grpo", "grpo_sft"))
+    assert bool(row["oracle_loss"]) == (objective != "grpo")
