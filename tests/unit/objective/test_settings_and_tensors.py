@@ -131,3 +131,9 @@ def test_without_rollouts(scored):
     reports = ScoredGroups.without_rollouts(scored.oracle_policy_logps, scored.oracle_mask, scored.oracle_ref_logps)
     assert reports.num_studies == 3
     assert reports.rollouts_per_study == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_throughout_is_refused(dtype, scored):
+    with pytest.raises(DataError, match=r"^policy_logps is torch\..*float32"):
+        dataclasses.replace(scored, **{name: getattr(scored, name).to(dtype) for name in LOGPS})
