@@ -1,0 +1,209 @@
+"""The word classes of the offline judge, read once from ``lexicon.toml``."""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+from orapo.errors import DataError
+
+CLASS_LETTERS: Mapping[str, str] = {
+    "determiner": "d",
+    "negation": "n",
+    "denial": "t",
+    "existential": "x",
+    "pronoun": "e",
+    "relative": "r",
+    "conjunction": "c",
+    "clause_conjunction": "s",
+    "modal": "k",
+    "be": "b",
+    "have": "h",
+    "verb": "z",
+    "preposition": "i",
+    "adverb": "l",
+    "predicate": "p",
+    "adjective": "j",
+    "participle": "y",
+    "anatomy": "a",
+    "device": "v",
+    "general": "g",
+}
+"""Letter of each word class in a statement's class string; "f" finding, "o" left and right, "m" number, "u" unknown."""
+
+DEVICE_GROUP = "Support Devices"
+SIDE = "o"
+UNKNOWN = "u"
+GARBAGE = "?"
+
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)?(?:st|nd|rd|th|mm|cm|%|-?year-old)?|[tcl]\d{1,2}|\d+(?:[-x]\d+)+")
+_HAS_VOWEL = re.compile(r"[aeiouy]")
+_GARBAGE = re.compile(r"(.)\1\1|[a-z]\d+[a-z]|\d[a-z]+\d")
+_LONGEST_WORD = 24
+_PLAIN_SETS = (
+    "attributes",
+    "normality",
+    "restrictions",
+    "intransitive",
+    "collectives",
+    "regions",
+    "locating",
+    "equating",
+    "predicate_only",
+    "degree",
+    "linking",
+    "standing_alone",
+    "kind",
+)
+_ENDINGS: Mapping[str, str] = {"ly": "l", "ing": "y", "ed": "p"}
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What the lexicon knows of one word.
+
+    Attributes:
+        letter: its class.
+        singular: the dictionary form of a noun, else the word itself.
+        group: the observation that a finding or device word states, "" for other words.
+        plural: True and False for known nouns, None where number is unknown or has no meaning.
+        known: False for a word that the lexicon lacks; its class is a guess.
+    """
+
+    letter: str
+    singular: str
+    group: str = ""
+    plural: bool | None = None
+    known: bool = True
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Word classes and the constraints of meaning between them; see the comments in ``lexicon.toml``.
+
+    Attributes:
+        words: entry of every known word and fixed phrase.
+        token: finds the next fixed phrase, word or mark in lower-case text.
+        combinable: pairs of observations that one phrase may state.
+        misplaced: per observation the anatomy that it can't be in.
+    """
+
+    words: Mapping[str, Word]
+    token: re.Pattern[str]
+    combinable: frozenset[frozenset[str]]
+    misplaced: Mapping[str, frozenset[str]]
+    attributes: frozenset[str]
+    normality: frozenset[str]
+    restrictions: frozenset[str]
+    intransitive: frozenset[str]
+    collectives: frozenset[str]
+    regions: frozenset[str]
+    locating: frozenset[str]
+    equating: frozenset[str]
+    equatable: frozenset[str]
+    predicate_only: frozenset[str]
+    degree: frozenset[str]
+    linking: frozenset[str]
+    standing_alone: frozenset[str]
+    kind: frozenset[str]
+    before_kind: frozenset[str]
+    opposites: frozenset[frozenset[str]]
+    sides: Mapping[str, frozenset[str]]
+
+    def combine(self, groups: frozenset[str]) -> bool:
+        """True where findings of these observations may be said in one phrase."""
+        return all(frozenset((a, b)) in self.combinable for a in groups for b in groups if a < b)
+
+    def lookup(self, word: str) -> Word:
+        """The entry of a lower-case word; unknown words are classed by their ending, gibberish as ``GARBAGE``."""
+        known = self.words.get(word)
+        if known is not None:
+            return known
+        if _NUMBER.fullmatch(word):
+            return Word("m", word)
+        if set(word) == {"_"}:
+            return Word("g", word)  # a de-identification mark stands for a name or a date
+        if max(map(len, word.split("-"))) > _LONGEST_WORD or not word.isascii() or _GARBAGE.search(word):
+            return Word(GARBAGE, word)
+        parts = word.split("-")
+        if len(parts) > 1 and all(part in self.words for part in parts):
+            last = self.words[parts[-1]]
+            return last if last.letter in "afvg" else Word("j", word)
+        if not _HAS_VOWEL.search(word) and len(word) > 4:
+            return Word(GARBAGE, word)
+        letter = next(
+            (letter for ending, letter in _ENDINGS.items() if word.endswith(ending) and len(word) > 4), UNKNOWN
+        )
+        return Word(letter, word, known=False)
+
+
+@lru_cache(maxsize=1)
+def load_lexicon() -> Lexicon:
+    """Reads the packaged lexicon.
+
+    Raises:
+        DataError: a word stands in two classes, or a class has no letter.
+    """
+    table = tomllib.loads(files("orapo.reward").joinpath("lexicon.toml").read_text(encoding="utf-8"))
+    words: dict[str, Word] = {}
+    for form, word in _entries(table):
+        if form in words and words[form] != word:
+            raise DataError(f"lexicon.toml: {form!r} stands in two classes, {words[form]} and {word}; each has one")
+        words[form] = word
+    for phrase, word_class in table["phrases"].items():
+        words[phrase] = Word(CLASS_LETTERS[word_class], phrase)
+    for side in ("left", "right"):
+        words[side] = Word(SIDE, side)
+    longest_first = sorted(table["phrases"], key=len, reverse=True)
+    sets = {name: frozenset(table[name]["words"].split()) for name in _PLAIN_SETS}
+    return Lexicon(
+        words=words,
+        token=re.compile(
+            rf"(?<![a-z0-9])(?:{'|'.join(map(re.escape, longest_first))})(?![a-z0-9])"
+            r"|_+|[^\W_]+(?:[.'’-][^\W_]+)*%?|\S"
+        ),
+        combinable=frozenset(frozenset(pair) for pair in table["combinable"]["pairs"]),
+        misplaced={group: frozenset(nouns.split()) for group, nouns in table["misplaced"].items()},
+        sides={side: frozenset(names.split()) for side, names in table["sides"].items()},
+        opposites=frozenset(frozenset(pair) for pair in table["opposites"]["pairs"]),
+        before_kind=frozenset(table["kind"]["before"].split()),
+        equatable=frozenset(table["equatable"]["words"]),
+        **sets,
+    )
+
+
+def _entries(table: Mapping[str, Any]) -> Iterator[tuple[str, Word]]:
+    irregular = {singular: plural for plural, singular in table["plurals"].items()}
+    for word_class, names in table["words"].items():
+        if word_class not in CLASS_LETTERS:
+            raise DataError(f"lexicon.toml: class {word_class!r} is none of {', '.join(CLASS_LETTERS)}")
+        letter = CLASS_LETTERS[word_class]
+        for name in names.split():
+            if letter in "avg":
+                yield from _noun(name, letter, DEVICE_GROUP if letter == "v" else "", irregular)
+            else:
+                yield name, Word(letter, name)
+    for group, names in table["findings"].items():
+        for name in names.split():
+            yield from _noun(name, "f", group, irregular)
+
+
+def _noun(name: str, letter: str, group: str, irregular: Mapping[str, str]) -> Iterator[tuple[str, Word]]:
+    yield name, Word(letter, name, group, plural=False)
+    regular = _regular_plural(name)
+    for plural in {regular, irregular.get(name, regular)}:
+        if plural != name:
+            yield plural, Word(letter, name, group, plural=True)
+
+
+def _regular_plural(noun: str) -> str:
+    if noun.endswith("is"):
+        return noun[:-2] + "es"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return noun[:-1] + "ies"
+    if noun.endswith(("s", "x", "ch", "sh")):
+        return noun + "es"
+    return noun + "s"
