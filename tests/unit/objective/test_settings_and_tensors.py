@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 import pytest
+import torch
 
 from orapo.errors import DataError, NonFiniteError, SettingError
 from orapo.objective.dpo import AllRollouts, Dpo
