@@ -80,6 +80,7 @@ def write_folder(teacher: Teacher, tokenizer: PreTrainedTokenizerBase, folder: P
     teacher.model.save_pretrained(folder)
     weights = {name: value.half() for name, value in load_file(folder / "model.safetensors").items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)
     tokenizer.save_pretrained(folder)
     build_image_processor().save_pretrained(folder)
 
@@ -95,7 +96,7 @@ def build(folder: Path, num_steps: int, seed: int) -> None:
     for step, lesson in enumerate(DataLoader(lessons, batch_size=None, num_workers=1, prefetch_factor=4)):
         losses = teacher.learn(lesson)
         averages = [0.95 * a + 0.05 * b if step else b for a, b in zip(averages, losses, strict=True)]
-        if (step + 1) % 50 == 0 or step + 1 == num_steps:
+        if (step + 1) % 25 == 0 or step + 1 == num_steps:
             seconds = time.monotonic() - start
             print(
                 f"step {step + 1}/{num_steps} {lessons.stage(step).name}: words {averages[0]:.3f} "
@@ -111,7 +112,7 @@ def main() -> None:
     """Reads the command line, builds, measures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=SHIPPED, help="folder to write (default: the shipped one)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; more than idle cores slow it down")
     parser.add_argument("--steps", type=int, default=1200, help="optimiser steps over both stages")
     parser.add_argument("--seed", type=int, default=0, help="of weights and lessons")
     parser.add_argument("--quick", action="store_true", help="few steps: shows that the script works")
