@@ -31,6 +31,7 @@ _HEADING = re.compile(
 _NUMBERING = re.compile(r"^[\s*#•>-]*(?:\d{1,2}[.)](?:\s+|$)|\d{1,2}$)?[\s*#•>-]*")
 _SHORT_HEADING = re.compile(r"^[A-Za-z ,/&]{2,40}:\s*(?=\S)")
 _PLAIN = str.maketrans({"’": "'", "‘": "'", "“": " ", "”": " ", '"': " ", "*": " "})
+_BULLET = re.compile(r"^[ \t]*[*•#]+[ \t]+", re.MULTILINE)
 _ASIDE = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
 _SIGNIFICANT = re.compile(r"[a-z0-9]+")
 
@@ -76,6 +77,7 @@ def split_statements(report: str) -> Iterator[tuple[str, bool]]:
 
     A sentence ends at a full stop, or where a list item, an empty line or a heading follows.
     """
+    report = _BULLET.sub("- ", report).translate(_PLAIN)
     start = 0
     for found in _BREAK.finditer(report):
         sentence = _bare(report[start : found.start()])
@@ -88,7 +90,7 @@ def split_statements(report: str) -> Iterator[tuple[str, bool]]:
 
 
 def _bare(text: str) -> str:
-    text = " ".join(_ASIDE.sub(" ", text.translate(_PLAIN)).split())
+    text = " ".join(_ASIDE.sub(" ", text).split())
     return _NUMBERING.sub("", _HEADING.sub("", _NUMBERING.sub("", text))).rstrip(" -:;")
 
 
