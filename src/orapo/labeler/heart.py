@@ -3,7 +3,7 @@
 import re
 
 from orapo.chexpert import LabelState
-from orapo.labeler.lexicon import Effect, PhraseKind, Reach
+from orapo.labeler.lexicon import Effect, PhraseKind, Reach, scope_words
 from orapo.labeler.segments import Cue, Hit, Segment
 
 _PREDICATES = (Effect.NORMAL, Effect.ENLARGED, Effect.BORDERLINE, Effect.STABLE)
@@ -20,18 +20,9 @@ _COPULA = re.compile(
     r"\b(?:is|are|was|were|be|been|remains?|appears?|seems?|looks?|has|have|demonstrates?|shows?|measures?)\b"
 )
 _PREDICATIVE = re.compile(r"(?:\b(?:is|are|was|were|remains?|appears?|seems?)\b(?: \w+){0,2}|,) ?$")
-_ATTRIBUTIVE = re.compile(
-    r"(?: (?:in|of|the|to|for|both|size[ds]?|sized|appearing|appearance|overall|shape|degree|configuration|position|contours?"
-    r"|and|or|cardiac|mediastinal|hilar|heart|aortic|pulmonary|vascular|vasculature|vascularity|silhouettes?|superior|upper"
-    r"|transverse|cardiomediastinal|caliber|appearances|limits|mild|moderate|postoperative|left|right|cardio|bony|tracheal"
-    r"|hila|lungs?|structures)|,)* ?"
-)
+_ATTRIBUTIVE = re.compile(rf"(?: (?:{scope_words('between_attribute_and_heart')})|,)* ?")
 _JOINED_IN_FRONT = re.compile(r" ?(?:,|and\b|or\b)")
-_OTHER_SUBJECT = re.compile(
-    r"\b(?:lungs?|lung|vascul\w*|vessels?|pulmonary|hil(?:um|a|ar)|aort\w+|trachea\w*|bon[ey]\w*|osseous|diaphragm\w*"
-    r"|hemidiaphragm\w*|costophrenic|pleura\w*|thora\w+|spine|soft tissues?|chest|abdom\w+|there|heart|cardi\w+|mediastin\w+"
-    r"|interstiti\w+|airways?|skelet\w+|ribs?|volumes?|bases?|structures|tubes?|catheters?|lines?|parenchyma\w*)\b"
-)
+_OTHER_SUBJECT = re.compile(rf"\b(?:{scope_words('other_subjects')})\b")
 _CONNECTED = re.compile(r"(?:,|\band\b|\bor\b)(.*)$")
 _NOUN_BEHIND = re.compile(r" (?!in\b|for\b|and\b|size\b|limits?\b)(?:[\w-]+ )?" + _OTHER_SUBJECT.pattern)
 _LONGEST_REACH = 110  # characters between a subject and its predicate; lists of four structures fit

@@ -88,6 +88,12 @@ def _read(name: str) -> dict[str, Any]:
     return tomllib.loads(files("orapo.labeler").joinpath("lexicon", name).read_text(encoding="utf-8"))
 
 
+@cache
+def scope_words(name: str) -> str:
+    """One class of ``lexicon/scope.toml`` as the inside of an alternation, "a|b|c"."""
+    return "|".join(_read("scope.toml")[name])
+
+
 def _phrase(entry: Mapping[str, Any], default_observations: Sequence[str]) -> Phrase:
     observations = tuple(Observation(name) for name in entry.get("observations", default_observations))
     return Phrase(

@@ -3,45 +3,31 @@
 import re
 from collections.abc import Callable, Iterator
 
-from orapo.labeler.lexicon import Effect
+from orapo.labeler.lexicon import Effect, Reach, scope_words
 from orapo.labeler.segments import Cue, Hit, Segment
 
-_VERB = re.compile(
-    r"\b(?:is|are|was|were|has|have|had|appears?|remains?|persists?|shows?|demonstrates?|demonstrated|seen|noted"
-    r"|identified|present|extends?|terminates?|projects?|overl(?:ies|ay|ie)|lies|measures?)\b"
-)
+_VERB = re.compile(rf"\b(?:{scope_words('verbs')})\b")
 _CONNECTOR = re.compile(r",(?: and\b| or\b| nor\b)?|\b(?:and|or|nor|as well as|plus)\b")
 _CLOSING = re.compile(r"\b(?:or|nor)\b")
-_PLACE = re.compile(
-    r"\b(?:in|at|of|with|from|for|to|near|around|along|by|adjacent|on|over|under|above|below|via|about|through|related"
-    r"|surrounding|superimposed|overlying|associated)\b"
-)
+_PLACE = re.compile(rf"\b(?:{scope_words('places')})\b")
 
-# What opens a new statement inside a list. Determiners and states of change always do; sizes may belong to the list.
-_DETERMINED = (
-    r"the|there|this|these|that|an?|it|stable|unchanged|persist\w*|increas\w*|worsen\w*|improv\w*|decreas\w*|new|newly"
-    r"|again|interval|residual|continued|likely|possibl[ey]|probabl[ey]|questionable|suspected|presumed|status|chronic"
-    r"|old|healed|remote|known|prior|previous|redemonstrat\w*|heart|cardiac|lungs?|mediastin\w+|cardiomediastin\w+"
-)
-_SIZED = (
-    r"mild(?:ly)?|moderate(?:ly)?|severe(?:ly)?|small|tiny|trace|minimal|minor|slight|large|marked|massive|extensive|patchy|multiple|several|few"
-    r"|some|dense|prominent|enlarged|normal|diffuse|streaky|linear|hazy|low|left|right|bilateral|bibasilar|basilar|bibasal|biapical|mildly|subsegmental"
-)
-_NEW_STATEMENT = re.compile(rf"\s*(?:{_DETERMINED})\b")
-_NEW_ITEM = re.compile(rf"\s*(?:{_DETERMINED}|{_SIZED})\b")
+_STATEMENT_STARTS = scope_words("statement_starts")
+
+_NEW_STATEMENT = re.compile(rf"\s*(?:{_STATEMENT_STARTS})\b")
+_NEW_ITEM = re.compile(rf"\s*(?:{_STATEMENT_STARTS}|{scope_words('item_starts')})\b")
 _SIZE_ONLY = re.compile(r"\s*(?:mild|moderate|small|tiny|trace|minimal|slight|patchy|hazy|streaky|low)\b")
-# Words that may stand before an item of a bare comma list and leave it under "no".
-_LIST_WORDS = re.compile(
-    r"\s*(?:(?:focal|pleural|acute|pulmonary|large|definite|definitive|lobar|air[ -]?space|suspicious|overt|frank|discrete"
-    r"|evidence|of|for|significant|gross|pneumonic|parenchymal|confluent|displaced|pericardial|obvious|sizable|rib|lung"
-    r"|interstitial|vascular|tension|alveolar|cardiogenic|visible|focus|area|radiographic|any|appreciable|bony|acute|dense"
-    r"|signs?|findings?|evident|alveolar|hilar|other)\s*)*$"
-)
+_LIST_WORDS = re.compile(rf"\s*(?:(?:{scope_words('list_words')})\s*)*$")
 _ASSERTED = re.compile(
-    r" ?(?:\w+ ){0,2}(?:(?:is|are|has|have|was|were) (?!(?:been )?(?:seen|identified|noted|present|visuali|demonstrated|evident"
-    r"|appreciated|detected|found|observed|apparent|definite\w*|clear\w* (?:seen|evident)))|remains?|persists?|appears?|continues?)"
+    r" ?(?:\w+ ){0,2}(?:remains?|persists?|appears?|continues?|(?:is|are|has|have|was|were) (?!(?:been )?"
+    r"(?:seen|identified|noted|present|visuali|demonstrated|evident|appreciated|detected|found|observed|apparent"
+    r"|definite\w*|clear\w* (?:seen|evident))))"
 )
+_OF_DEVICE = re.compile(r" ?(?:(?:evidence|sign) )?(?:of|for)(?: an?| the)? ?(?:\w+ ){0,3}")
 _REMOVAL = re.compile(r"remov|extubat|discontinu|extract|explant|taken out|withdraw")
+
+_ANOTHER_SUBJECT = re.compile(
+    r" (?!(?:which|that|and|has|have|previously|prior|now|also|likely|seen|noted|as|on|in|both|all|if)\b)[a-z]"
+)
 
 _FORWARD_STOPS = (Effect.NEGATION, Effect.RULED_OPEN)
 
@@ -67,8 +53,8 @@ def negation_carries(segment: Segment, index: int, gap: str, *, is_first: bool) 
     hit = segment.hits[index]
     before, connector, behind = _last_connector(gap)
     if not connector:
-        if hit.phrase.is_device and not (is_first and _PLACE.search(gap) is None) and _PLACE.search(gap) is not None:
-            return is_first and gap.strip() in ("evidence of", "of", "for", "of the", "of an", "of a", "sign of")
+        if hit.phrase.is_device and _PLACE.search(gap) is not None:
+            return is_first and _OF_DEVICE.fullmatch(gap) is not None
         return is_first or _NEW_ITEM.match(gap) is None
     if _VERB.search(before):
         return False
@@ -92,7 +78,7 @@ def hedge_carries(segment: Segment, index: int, gap: str, *, is_first: bool) -> 
         return False
     if "or" in connector:
         return True
-    if _NEW_ITEM.match(behind) or _NEW_STATEMENT.match(behind):
+    if (_NEW_ITEM if connector.startswith(",") else _NEW_STATEMENT).match(behind):
         return False
     return "and" in connector or _closes(segment, index)
 
@@ -107,7 +93,7 @@ def _hits_after(segment: Segment, cue: Cue, carries: Callable[..., bool]) -> Ite
         (
             other.start
             for other in segment.cues
-            if other.start >= cue.end and other.effect in _FORWARD_STOPS and other.reach.value == "after"
+            if other.start >= cue.end and other.effect in _FORWARD_STOPS and other.reach is Reach.AFTER
         ),
         segment.end,
     )
@@ -132,9 +118,11 @@ def _hits_before(segment: Segment, cue: Cue) -> Iterator[int]:
         if hit.end > cue.start:
             continue
         gap = segment.sentence[hit.end : following.start if following else cue.start]
-        before, connector, _ = _last_connector(gap)
+        before, connector, behind = _last_connector(gap)
         if connector and _VERB.search(before):
             return
+        if following is None and connector == "," and _ANOTHER_SUBJECT.match(behind):
+            return  # "tube in place, tip not seen": it's the tip that isn't seen
         if following is not None:
             if not connector and _VERB.search(gap):
                 return
@@ -161,9 +149,9 @@ def _concerns(cue: Cue, hit: Hit) -> bool:
 
 def reached_hits(segment: Segment, cue: Cue) -> Iterator[int]:
     """Indices of the hits of the segment that the cue speaks of."""
-    if cue.reach.value == "around":
+    if cue.reach is Reach.AROUND:
         indices = _nearest_on_both_sides(segment, cue)
-    elif cue.reach.value == "before":
+    elif cue.reach is Reach.BEFORE:
         indices = _hits_before(segment, cue)
     else:
         indices = _hits_after(segment, cue, hedge_carries if cue.effect is Effect.UNCERTAIN else negation_carries)

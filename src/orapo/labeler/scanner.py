@@ -1,8 +1,8 @@
 """One pass over a sentence for many phrase families.
 
-A single alternation of a thousand forms would try most of them at every word. The scanner therefore knows with which three
-characters each form can start, looks for such word starts with one small pattern, and tries only the forms that start
-with the same character there.
+A single alternation of a thousand forms would try most of them at every word. The scanner therefore knows with which
+three characters each form can start, looks for such word starts with one small pattern, and tries only those forms
+there.
 """
 
 import re

@@ -45,7 +45,7 @@ _HEADING = re.compile(
 )
 _LIST_NUMBER = re.compile(r"(?:^|(?<=[ .:;,]))[(#]?\d{1,2}[.)](?= ?[a-z?\"])")
 _HAS_LIST_NUMBER = re.compile(r"\d[.)]")
-_FULL_STOP = re.compile(r"[.!]+(?=[ \"')]|$)|\.+(?<=[a-z)\]][a-z)\]]\.)(?=[a-z])|\.(?<=\d\.)(?=[a-z]{2})")
+_FULL_STOP = re.compile(r"[.!]+(?=[ ,;:?\"')]|$)|\.+(?<=[a-z)\]][a-z)\]]\.)(?=[a-z])|\.(?<=\d\.)(?=[a-z]{2})")
 _EDGE = " .,:-*\"'#=|"
 
 
