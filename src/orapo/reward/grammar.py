@@ -35,6 +35,7 @@ _TRAILING = re.compile(r",l+j(?=$|[,;])|l+(?![pji:b])|,?[lt]*p(?:l*p)*(?:(?:,?c|
 _RELATIVE = re.compile(r",?i?r(?=[klt]*[bhz])")
 _INFINITIVE = re.compile(r"i(?=z)")
 _PARTICIPLE = re.compile(r",?[lt]*y(?=N)")
+_CLOSING_COMMA = re.compile(r",(?=[klt]*[bhz])")
 _SEPARATOR = re.compile(r"(?:,?c|,)l*(?=N)")
 _CLAUSE_BREAK = re.compile(r",?s|;|,?c|,")
 _MORE_VERBS = re.compile(r"(?:,?c|,)(?=[klt]*[bhz])")
@@ -126,7 +127,10 @@ class Statement(Symbols):
             check_agreement(phrases, verbs[0].text, self._lexicon)
 
     def _noun_clause(self) -> None:
+        first = self.position
         subjects = self._list(in_complement=False)
+        if "," in self._symbols[first : self.position]:
+            self.take(_CLOSING_COMMA)  # "the opacity, which has grown, is ..."
         if self.ahead(_VERBS):
             self._verb_phrases(subjects)
 

@@ -120,6 +120,9 @@ def chunk(tokens: tuple[Token, ...], lexicon: Lexicon) -> tuple[str, tuple[NounP
         IllFormedError: a noun phrase joins what doesn't belong together.
     """
     letters = "".join(token.word.letter for token in tokens)
+    for place, token in enumerate(tokens):  # "mild to moderate", "sixth through eighth" coordinate adjectives
+        if token.text in ("to", "through") and letters[place - 1 : place] == "j" == letters[place + 1 : place + 2]:
+            letters = f"{letters[:place]}c{letters[place + 1 :]}"
     symbols: list[str] = []
     parts: list[NounPhrase | Token] = []
     done = 0

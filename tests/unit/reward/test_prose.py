@@ -201,6 +201,46 @@ Cardiomegaly and pulmonary edema are both unchanged.
 Pleural effusions are small.
 The left basilar opacity has resolved.
 Vascular engorgement and mild interstitial edema.
+Bilateral perihilar haziness and Kerley B lines are in keeping with interstitial edema.
+The tip of the left subclavian line lies in the upper right atrium.
+There is near complete opacification of the left hemithorax with leftward shift of the mediastinum.
+Cavitary lesion in the left upper lobe measuring 3.2 x 2.8 cm.
+Blunting of both costophrenic angles, consistent with small effusions.
+No pneumothorax following removal of the left chest tube.
+Airspace disease in the right lower lobe has progressed since yesterday.
+Unchanged position of the pacemaker leads.
+The heart is borderline in size, but the lungs remain clear.
+Patchy right basilar opacity may reflect early infiltrate in the correct clinical context.
+Old granulomatous disease with calcified hilar nodes.
+There is no definite consolidation, although the left base is poorly evaluated.
+Marked thoracic kyphosis limits evaluation.
+Healing fractures of the right sixth through eighth ribs.
+The esophageal tube passes into the stomach, and its side port is below the gastroesophageal junction.
+Emphysematous changes are most pronounced in the upper lobes.
+Multiple pulmonary nodules, the largest of which measures 14 mm in the right middle lobe.
+The mediastinal contour is widened, possibly due to patient rotation.
+Interval development of a moderate right-sided pleural effusion.
+Subcutaneous emphysema along the left chest wall is decreased.
+Persistent elevation of the right hemidiaphragm with basilar atelectasis.
+Left perihilar mass with postobstructive collapse of the left upper lobe.
+No significant interval change.
+Prominent pulmonary arteries suggest pulmonary hypertension.
+Faint nodular density over the left fifth anterior rib, probably a nipple shadow.
+A left pleural drain has been placed, with near resolution of the effusion.
+Both lungs are clear.
+Cardiac silhouette remains mildly enlarged but stable.
+The right hilum is prominent, unchanged since 2019.
+Lines and tubes are in standard position.
+Right lung base opacity, which has increased, is concerning for aspiration.
+Tiny left apical pneumothorax is again seen.
+Lateral view shows a small amount of fluid in the major fissure.
+Dense calcified pleural plaques bilaterally.
+The thoracic aorta is unfolded.
+No rib fractures identified.
+Pneumonia is unlikely.
+Severe scoliosis of the thoracic spine.
+Sternal wires appear intact.
+Low lung volumes accentuate the bronchovascular markings.
 """.strip().splitlines()
 
 
