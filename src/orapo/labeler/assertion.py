@@ -12,12 +12,6 @@ from orapo.labeler.lexicon import Effect, Lexicon, PhraseKind
 from orapo.labeler.reach import alternatives, reached_hits
 from orapo.labeler.segments import Cue, Hit, Segment, find_cues, find_hits, split_segments
 
-_RANK = {Effect.RULED_OPEN: 3, Effect.NEGATION: 2, Effect.UNCERTAIN: 1}
-_STATE = {
-    Effect.RULED_OPEN: LabelState.UNCERTAIN,
-    Effect.NEGATION: LabelState.NEGATIVE,
-    Effect.UNCERTAIN: LabelState.UNCERTAIN,
-}
 _NORMAL_WORD = re.compile(r"normal|remarkable|wnl")
 _BORDERLINE_WORD = re.compile(r"border")
 _LINKED = re.compile(r" ?(?:is|are|appears?|remains?|:|,)?(?: \w+ly)? ?(?:within |in )?")
@@ -39,10 +33,11 @@ def assert_sentence(sentence: str, lexicon: Lexicon, *, bare_heart_is_positive: 
     hits = find_hits(sentence, lexicon)
     if not hits:
         return ()
+    has_alternatives = " or " in sentence
     assertions: list[Assertion] = []
     for segment in split_segments(sentence, hits, find_cues(sentence, lexicon)):
         strongest = _strongest_cues(segment)
-        offered = set(alternatives(segment)) if len(segment.hits) > 1 or " or " in sentence else set()
+        offered = frozenset(alternatives(segment)) if has_alternatives else ()
         for index, hit in enumerate(segment.hits):
             state, cue = _state_of(segment, index, strongest[index], index in offered, bare_heart_is_positive)
             if state is not None:
@@ -54,14 +49,13 @@ def _strongest_cues(segment: Segment) -> list[Cue | None]:
     """For each hit the cue of highest rank that reaches it; of equals, the last one read."""
     strongest: list[Cue | None] = [None] * len(segment.hits)
     for cue in segment.cues:
-        rank = _RANK.get(cue.effect)
-        if rank is None:
+        if not cue.rank:
             if cue.effect is Effect.NORMAL or cue.effect is Effect.BORDERLINE:
                 _apply_to_adjacent(segment, cue, strongest)
             continue
         for index in reached_hits(segment, cue):
             holder = strongest[index]
-            if holder is None or _RANK.get(holder.effect, 2) <= rank:
+            if holder is None or holder.rank <= cue.rank:
                 strongest[index] = cue
     return strongest
 
@@ -78,8 +72,8 @@ def _apply_to_adjacent(segment: Segment, cue: Cue, strongest: list[Cue | None]) 
         is_behind = hit.end <= cue.start and _LINKED.fullmatch(text, hit.end, cue.start) is not None
         is_around = cue.start < hit.end and hit.start < cue.end  # "no cardiac enlargement": the cue holds the phrase
         if is_around or (is_word and (is_in_front or is_behind)):
-            effect = Effect.NEGATION if is_normal else Effect.UNCERTAIN
-            strongest[index] = cue._replace(effect=effect)
+            effect, rank = (Effect.NEGATION, 2) if is_normal else (Effect.UNCERTAIN, 1)
+            strongest[index] = cue._replace(effect=effect, rank=rank)
 
 
 def _state_of(
@@ -92,7 +86,8 @@ def _state_of(
             state = LabelState.POSITIVE
         return state, cue
     if reached is not None:
-        return _STATE[reached.effect], reached.text
+        is_negated = reached.effect is Effect.NEGATION
+        return (LabelState.NEGATIVE if is_negated else LabelState.UNCERTAIN), reached.text
     if is_offered:
         return LabelState.UNCERTAIN, "or"
     return (LabelState.UNCERTAIN if phrase.kind is PhraseKind.HEDGED else LabelState.POSITIVE), ""

@@ -37,7 +37,7 @@ def neutral_state(segment: Segment, index: int, *, reached: Cue | None) -> tuple
         reached: the general cue (negation, hedge) that reaches the hit, used when no predicate decides.
     """
     hit = segment.hits[index]
-    decisive = _in_front(segment, hit) or _behind(segment, hit)
+    decisive = _around(segment, hit) or _in_front(segment, hit) or _behind(segment, hit)
     if decisive is not None and decisive.effect is Effect.ENLARGED and reached is not None and reached.end <= hit.start:
         return _STATES[reached.effect], reached.text  # "possible enlarged heart", "no definite widening of ..."
     if decisive is not None:
@@ -51,6 +51,14 @@ def _is_predicate(cue: Cue) -> bool:
     return cue.effect in _PREDICATES or (
         cue.reach is Reach.BEFORE and cue.effect in (Effect.UNCERTAIN, Effect.NEGATION, Effect.RULED_OPEN)
     )
+
+
+def _around(segment: Segment, hit: Hit) -> Cue | None:
+    """A predicate that holds the name itself: "normal in size and contour"."""
+    for cue in segment.cues:
+        if cue.start < hit.end and hit.start < cue.end and cue.effect in _PREDICATES:
+            return cue
+    return None
 
 
 def _in_front(segment: Segment, hit: Hit) -> Cue | None:

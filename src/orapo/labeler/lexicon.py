@@ -35,6 +35,9 @@ class Effect(Enum):
     STABLE = "stable"
 
 
+_RANKS = {Effect.RULED_OPEN: 3, Effect.NEGATION: 2, Effect.UNCERTAIN: 1}
+
+
 class Reach(Enum):
     """Where a cue finds its mentions."""
 
@@ -72,6 +75,7 @@ class CueFamily:
     state: LabelState
     reach: Reach = Reach.AFTER
     only_quirks: str | None = None
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +119,14 @@ def _cue(entry: Mapping[str, Any], words: Mapping[str, str]) -> CueFamily:
     forms = tuple(re.sub(r"<(\w+)>", lambda found: words[found.group(1)], form) for form in entry["forms"])
     return CueFamily(
         name=entry["name"],
-        effect=Effect(entry["effect"]),
+        effect=(effect := Effect(entry["effect"])),
         forms=forms,
         example=entry["example"],
         mention=entry["mention"],
         state=LabelState(entry["state"]),
         reach=Reach(entry.get("reach", "after")),
         only_quirks=entry.get("only_quirks"),
+        rank=_RANKS.get(effect, 0),
     )
 
 

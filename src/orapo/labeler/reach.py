@@ -22,7 +22,7 @@ _ASSERTED = re.compile(
     r"(?:seen|identified|noted|present|visuali|demonstrated|evident|appreciated|detected|found|observed|apparent"
     r"|definite\w*|clear\w* (?:seen|evident))))"
 )
-_OF_DEVICE = re.compile(r" ?(?:(?:evidence|sign) )?(?:of|for)(?: an?| the)? ?(?:\w+ ){0,3}")
+_OF_DEVICE = re.compile(r" ?(?:(?:\w+ ){0,2}(?:evidence|signs?) )?(?:of|for)(?: an?| the)? ?(?:\w+ ){0,3}")
 _REMOVAL = re.compile(r"remov|extubat|discontinu|extract|explant|taken out|withdraw")
 
 _ANOTHER_SUBJECT = re.compile(

@@ -1,7 +1,6 @@
 """A sentence cut into the stretches that a cue can reach across, with the phrases and cues found in each."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from orapo.labeler.lexicon import Effect, Lexicon, Phrase, Reach
@@ -16,17 +15,17 @@ class Hit(NamedTuple):
 
 
 class Cue(NamedTuple):
-    """A cue found in a sentence, at ``[start, end)``."""
+    """A cue found in a sentence, at ``[start, end)``; of two on one hit the higher rank decides, 0 decides nothing."""
 
     start: int
     end: int
     effect: Effect
     reach: Reach
     text: str
+    rank: int
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A stretch of a sentence, ``[start, end)``, that no cue reaches out of; hits and cues in reading order."""
 
     sentence: str
@@ -54,7 +53,7 @@ def find_cues(sentence: str, lexicon: Lexicon) -> list[Cue]:
     for start, end, index in lexicon.cue_scanner.scan(sentence):
         family = families[index]
         if family.effect is not Effect.NONE:
-            cues.append(Cue(start, end, family.effect, family.reach, sentence[start:end]))
+            cues.append(Cue(start, end, family.effect, family.reach, sentence[start:end], family.rank))
     return cues
 
 
