@@ -1,5 +1,6 @@
 """Errors that are the user's to mend: one line that names the value, where it stands, and what is allowed."""
 
+
 class OrapoError(Exception):
     """Base of every error whose message is meant to be read by a user without a traceback."""
 

@@ -75,7 +75,9 @@ class Collate:
 
     def _oracle_ids(self, study: Study) -> Tensor:
         if not study.oracle_report.strip():
-            raise DataError(f"study {study.study_id}: the report is empty; a study needs one to be trained or tested on")
+            raise DataError(
+                f"study {study.study_id}: the report is empty; a study needs one to be trained or tested on"
+            )
         # A report that spells a control token is text like any other: it must not become one.
         ids = self.tokenizer(study.oracle_report, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return torch.tensor([*ids[: self.max_report_tokens - 1], self.tokenizer.eos_token_id])

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
@@ -132,6 +133,10 @@ class ReportDataModule(LightningDataModule):
     def test_dataloader(self) -> list[DataLoader[StudyBatch]]:
         """The test studies, and the same with their images shuffled among them."""
         return self._with_shuffled(self.test_studies)
+
+    def transfer_batch_to_device(self, batch: StudyBatch, device: torch.device, dataloader_idx: int) -> StudyBatch:
+        """Lightning can't look into a ``StudyBatch``."""
+        return batch.to(device)
 
     def load_images(self, study: Study) -> StudyWithImages:
         """A study with its images, for pictures and tables."""

@@ -138,7 +138,9 @@ def _wrapped(report: str, columns: int = _REPORT_COLUMNS) -> list[_Line]:
     """The report's lines, at most ``_MAX_LINES``; a cut report ends in an ellipsis, an empty one says so."""
     if not report.strip():
         return [_Line("(empty report)", GREY, italic=True)]
-    lines = textwrap.wrap(" ".join(report.split()), width=columns, max_lines=_MAX_LINES, placeholder=" …")
+    # A young policy may write control characters, for which no font has a glyph.
+    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(report.split()))
+    lines = textwrap.wrap(printable, width=columns, max_lines=_MAX_LINES, placeholder=" …")
     return [_Line(line) for line in lines]
 
 

@@ -26,7 +26,7 @@ def run_command(task: Callable[[DictConfig], Any], config_folder: Path, config_n
     An interrupted run exits with 130.
     """
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    wants_traceback = os.environ.get(FULL_ERROR) == "1"
+    asked = os.environ.get(FULL_ERROR)
     # Hydra would print its own report and exit; the error itself is needed here.
     os.environ[FULL_ERROR] = "1"
     command = hydra.main(version_base="1.3", config_path=str(config_folder.resolve()), config_name=config_name)(task)
@@ -36,10 +36,14 @@ def run_command(task: Callable[[DictConfig], Any], config_folder: Path, config_n
         print(stop, file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     except (OrapoError, HydraException, OmegaConfBaseException) as error:
-        if wants_traceback:
+        if asked == "1":
             raise
         print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
+    finally:
+        os.environ.pop(FULL_ERROR)
+        if asked is not None:
+            os.environ[FULL_ERROR] = asked
 
 
 def run_folder(resume: str | None, logs: str, run_name: str, time: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from orapo.data.collate import Collate
 from orapo.data.datamodule import BatchSettings, ReportDataModule
@@ -25,6 +26,14 @@ from orapo.training.run_files import MetricsFile, RolloutFile, ValidationFile
 from orapo.training.settings import TrainingSettings
 
 CHECKPOINTS = "checkpoints"
+
+ELSEWHERE = {
+    "gradient_clip_val": "training.max_grad_norm",
+    "accumulate_grad_batches": "training.studies_per_micro_batch",
+    "max_steps": "training.num_steps",
+    "check_val_every_n_epoch": "training.validate_every_steps",
+}
+"""Arguments of Lightning's trainer that manual optimisation or the stream of batches leaves no room for."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +146,15 @@ def build_trainer(experiment: Experiment, callbacks: list[Callback], loggers: li
         "log_every_n_steps": 1,
     }
     given = plain(experiment.config.trainer)
-    clash = sorted(set(given) & set(fixed))
-    if clash:
-        raise SettingError(f"trainer.{clash[0]} is set by the experiment itself; leave it out")
+    for key in given:
+        if key in fixed or key in ELSEWHERE:
+            where = f"set {ELSEWHERE[key]} instead" if key in ELSEWHERE else "the experiment sets it itself"
+            raise SettingError(f"trainer.{key} can't be set: {where}")
     check_keys(given, inspect.signature(Trainer).parameters, (), "trainer")
-    return Trainer(**fixed, **given)
+    try:
+        return Trainer(**fixed, **given)
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise SettingError(f"trainer {given}: {' '.join(str(error).split())}") from error
 
 
 class StepProgress(TQDMProgressBar):

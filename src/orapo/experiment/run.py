@@ -2,9 +2,11 @@
 
 import json
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
+import transformers
 from lightning.pytorch import seed_everything
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
@@ -24,6 +26,15 @@ log = logging.getLogger(__name__)
 BASE_SCORES = "base_scores.json"
 
 
+def quiet_libraries() -> None:
+    """Keeps progress notes, and warnings about what this project sets on purpose, off the screen."""
+    for name in ("lightning.pytorch", "lightning.fabric", "transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+
+
 def train(config: DictConfig, folder: Path) -> dict[str, Any]:
     """Trains as ``config`` says and leaves everything in ``folder``.
 
@@ -37,6 +48,7 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
     Raises:
         OrapoError: whatever the user can mend.
     """
+    quiet_libraries()
     experiment = read_experiment(config)
     checkpoint = folder / CHECKPOINTS / LAST
     is_resumed = checkpoint.exists()

@@ -5,7 +5,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from orapo.errors import CheckpointError, SettingError
+from orapo.errors import CheckpointError, RunInterrupted, SettingError
 from orapo.experiment.config import read_experiment
 
 LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"
@@ -25,7 +25,10 @@ def train_command(config: DictConfig) -> None:
     # Lightning and torchmetrics take seconds to import: a misspelt key has been refused by now.
     from orapo.experiment.run import train
 
-    train(config, folder)
+    try:
+        train(config, folder)
+    except RunInterrupted as stop:
+        raise RunInterrupted(f"{stop}; go on with: python train.py resume={folder}") from stop
 
 
 def saved_config(folder: Path, overrides: list[str]) -> DictConfig:

@@ -285,10 +285,6 @@ class OrapoModule(LightningModule):
         """As in validation."""
         self.on_validation_epoch_end()
 
-    def transfer_batch_to_device(self, batch: StudyBatch, device: torch.device, dataloader_idx: int) -> StudyBatch:
-        """Lightning can't look into a ``StudyBatch``."""
-        return batch.to(device)
-
     # ---- checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
