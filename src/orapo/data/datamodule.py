@@ -154,7 +154,7 @@ class ReportDataModule(LightningDataModule):
                 num_workers=self._settings.num_workers,
             )
             for row in rows
-        ]  # type: ignore[misc]
+        ]
 
     def _collate_function(self) -> Callable[[Sequence[StudyWithImages]], StudyBatch]:
         if self._collate is None:

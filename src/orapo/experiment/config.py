@@ -136,8 +136,11 @@ def plain(config: DictConfig) -> dict[str, Any]:
     """The section as plain Python values, interpolations resolved.
 
     Raises:
-        MissingMandatoryValue: a value is still ???.
+        SettingError: a value is still ???.
     """
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise SettingError(f"{' and '.join(missing)} must be given, as {missing[0]}=VALUE on the command line")
     content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     if not isinstance(content, dict):
         raise SettingError(f"the config is {content!r}; it must be a mapping")

@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
 
 from orapo.batches import RolloutGroup, StudyBatch
 from orapo.policy.rollouts import StopRules, draw_completions
-from orapo.policy.settings import SamplingSettings
 from orapo.policy.scoring import SCORING_PATHS, CompletionLogps, Completions
+from orapo.policy.settings import SamplingSettings
 
 
 class Policy(nn.Module):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.conftest import make_study, noise_image
 from torch import Tensor
 
 from orapo.batches import StudyBatch
@@ -11,9 +12,8 @@ from orapo.data.collate import Collate
 from orapo.policy.loading import load_policy
 from orapo.policy.model import Policy
 from orapo.policy.packing import pack_rows
-from orapo.policy.settings import LoraSettings, ModelSettings, SamplingSettings
 from orapo.policy.scoring import score_repeated, score_shared
-from tests.conftest import make_study, noise_image
+from orapo.policy.settings import LoraSettings, ModelSettings, SamplingSettings
 
 
 @pytest.fixture
