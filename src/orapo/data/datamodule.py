@@ -126,11 +126,11 @@ class ReportDataModule(LightningDataModule):
             persistent_workers=settings.num_workers > 0,
         )
 
-    def val_dataloader(self) -> list[DataLoader[StudyBatch]]:
+    def val_dataloader(self) -> list[DataLoader[StudyWithImages]]:
         """The validation studies, and the same with their images shuffled among them."""
         return self._with_shuffled(self.validate_studies)
 
-    def test_dataloader(self) -> list[DataLoader[StudyBatch]]:
+    def test_dataloader(self) -> list[DataLoader[StudyWithImages]]:
         """The test studies, and the same with their images shuffled among them."""
         return self._with_shuffled(self.test_studies)
 
@@ -142,7 +142,7 @@ class ReportDataModule(LightningDataModule):
         """A study with its images, for pictures and tables."""
         return study, self._source.load_images(study)
 
-    def _with_shuffled(self, studies: Sequence[Study]) -> list[DataLoader[StudyBatch]]:
+    def _with_shuffled(self, studies: Sequence[Study]) -> list[DataLoader[StudyWithImages]]:
         rows = [StudyImages(self._source, studies)]
         if len(studies) > 1:
             rows.append(StudyImages(self._source, studies, derangement(len(studies), self._settings.seed)))
