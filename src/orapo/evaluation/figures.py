@@ -58,7 +58,7 @@ def learning_curve(
     *,
     floor_macro_f1: float | None = None,
 ) -> None:
-    """Draws reward, macro F1, zero-reward rate and mixing weight against the optimiser step.
+    """Draws reward, macro F1, zero-reward rate and mixing weight against the training step.
 
     Args:
         metrics_rows: one a step, with ``step``, ``reward``, ``zero_reward_rate``, ``mixing_weight``; other keys are
@@ -84,7 +84,7 @@ def learning_curve(
     for panel in (axes[0, 0], axes[0, 1], axes[1, 0]):
         panel.set_ylim(0.0, None)
     for panel in axes[1]:
-        panel.set_xlabel("optimiser step", color=INK)
+        panel.set_xlabel("training step", color=INK)
     axes[0, 0].set_xlim(0, _last_step(metrics_rows, validation_rows))
     smoothing = f"Thick: running mean over 1/{WINDOWS_PER_CURVE} of the run; faint: single steps."
     note = f"{smoothing} The axis of the mixing weight does not start at 0."

@@ -71,6 +71,9 @@ def _run(experiment: Experiment, folder: Path, checkpoint: Path | None, loggers:
     uncertain_is_positive = experiment.data.uncertain_is_positive
     with watch.phase("base_test"):
         base = _base_scores(parts, folder, uncertain_is_positive)
+        if checkpoint is None and experiment.training.validate_every_steps is not None:
+            # The learning curve's first point: the base policy, step 0 of validation.csv.
+            parts.trainer.validate(parts.module, datamodule=parts.data, verbose=False)
     with watch.phase("training"):
         _fit(parts, folder, checkpoint)
     with watch.phase("final_test"):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 
 from orapo.bounds import require_whole
 from orapo.errors import RunInterrupted
@@ -111,7 +112,7 @@ class LastCheckpoint(Callback):
         Raises:
             RunInterrupted: a signal came during the step or the validation; the checkpoint is saved.
         """
-        if self._is_validated(self._step):
+        if trainer.state.fn == TrainerFn.FITTING and self._is_validated(self._step):
             self._save_if_due(trainer)
 
     def _is_validated(self, step: int) -> bool:
