@@ -113,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=SHIPPED, help="folder to write (default: the shipped one)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; more than idle cores slow it down")
-    parser.add_argument("--steps", type=int, default=1000, help="optimiser steps over both stages")
+    parser.add_argument("--steps", type=int, default=2000, help="optimiser steps over both stages")
     parser.add_argument("--seed", type=int, default=0, help="of weights and lessons")
     parser.add_argument("--quick", action="store_true", help="few steps: shows that the script works")
     arguments = parser.parse_args()

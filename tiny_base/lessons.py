@@ -40,7 +40,7 @@ class Stage:
     num_trio_reports: int
 
 
-STAGES = (Stage("shapes", 0.68, 26, 6, 0), Stage("trio", 0.32, 14, 0, 18))
+STAGES = (Stage("shapes", 0.72, 26, 6, 0), Stage("trio", 0.28, 14, 0, 18))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """From checked settings to the objects of a run, cheap ones first."""
 
 import inspect
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,15 @@ def build_trainer(experiment: Experiment, callbacks: list[Callback], loggers: li
 
 class StepProgress(TQDMProgressBar):
     """One bar over all training steps, with reward, zero-reward rate and mixing weight."""
+
+    def __init__(self) -> None:
+        # A log file keeps every state of the bar: there, it moves less often.
+        super().__init__(refresh_rate=1 if sys.stderr.isatty() else 25)
+
+    def on_train_epoch_start(self, trainer: Trainer, *arguments: Any) -> None:
+        """Lightning's bar says "Epoch 0"; the whole run is one epoch of steps."""
+        super().on_train_epoch_start(trainer, *arguments)
+        self.train_progress_bar.set_description("Training")
 
     def get_metrics(self, trainer: Trainer, pl_module: Any) -> dict[str, Any]:
         """Lightning's metrics without the logger's version number."""
