@@ -1,0 +1,114 @@
+"""Whole runs of what the README offers: smoke, an adapter, a user's table, the real radiographs when they are there."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from orapo.experiment.command_line import run_folder
+from orapo.experiment.run import train
+
+ROOT = Path(__file__).parents[2]
+REAL = ROOT.parent / "shared" / "data" / "cxr_notes"
+
+
+def composed(*overrides: str) -> DictConfig:
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("config", [*overrides, "trainer.accelerator=cpu"])
+
+
+def json_rows(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.slow
+def test_smoke_shows_a_rise(tmp_path: Path) -> None:
+    summary = train(composed("+experiment=smoke"), tmp_path)
+    with (tmp_path / "metrics.csv").open() as file:
+        rewards = [float(row["reward"]) for row in csv.DictReader(file)]
+    first, last = rewards[:10], rewards[-10:]
+    assert sum(last) / 10 > sum(first) / 10 + 0.02
+    assert summary["shuffled_images"]["clinical"]["macro"]["f1"] < 0.15
+    assert summary["base"]["clinical"]["macro"]["f1"] < 0.1
+
+
+@pytest.mark.slow
+def test_an_adapter_trains_resumes_from_its_checkpoint_and_loads(random_model_folder: Path, tmp_path: Path) -> None:
+    from peft import PeftModel
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    config = composed(
+        "model=qwen2_5_vl_3b",
+        f"model.path={random_model_folder}",
+        "model.dtype=float32",
+        "model.lora.rank=2",
+        "data.source.num_train=40",
+        "data.source.num_validate=4",
+        "data.source.num_test=4",
+        "data.subset.num_studies=8",
+        "data.max_report_tokens=12",
+        "training.num_passes=null",
+        "training.num_steps=2",
+        "training.batch_size=4",
+        "training.num_workers=0",
+        "training.learning_rate=0.01",
+    )
+    train(config, tmp_path)
+    weights = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert weights
+    assert all("lora_" in name for name in weights), "a checkpoint holds the weights that train, nothing else"
+    base = Qwen2_5_VLForConditionalGeneration.from_pretrained(random_model_folder)
+    adapted = PeftModel.from_pretrained(base, tmp_path / "model")
+    loaded = {name.replace(".default", ""): value for name, value in adapted.state_dict().items() if "lora_" in name}
+    assert len(loaded) == len(weights)
+    assert any(value.abs().sum() > 0 for name, value in loaded.items() if "lora_B" in name), "the adapter never moved"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real radiographs are not beside this checkout")
+def test_real_radiographs_go_through(tmp_path: Path) -> None:
+    config = composed(
+        "+experiment=own_data", f"data.csv={REAL / 'studies.csv'}", f"data.root={REAL}", "training.num_steps=3"
+    )
+    train(config, tmp_path)
+    subset = json.loads((tmp_path / "subset.json").read_text())
+    rows = json_rows(tmp_path / "test_reports.jsonl")
+    patients = {row["study_id"]: row["patient_id"] for row in csv.DictReader((REAL / "studies.csv").open())}
+    assert len(subset["study_ids"]) + len(rows) <= 23
+    trained = {patients[study_id] for study_id in subset["study_ids"]}
+    assert rows
+    assert not trained & {patients[str(row["study_id"])] for row in rows}
+    assert all(row["oracle_report"] and isinstance(row["generated_report"], str) for row in rows)
+    for row in json_rows(tmp_path / "rollouts.jsonl"):
+        assert {"facts", "verdicts", "rejected", "reward"} <= row.keys()
+
+
+def test_a_rollout_row_explains_its_reward(tmp_path: Path) -> None:
+    config = composed(
+        "data.source.num_train=60",
+        "data.source.num_validate=4",
+        "data.source.num_test=4",
+        "data.subset.num_studies=16",
+        "training.num_steps=2",
+        "training.validate_every_steps=null",
+        "callbacks.rollouts_every_steps=1",
+        "callbacks.rollouts_studies=16",
+    )
+    train(config, tmp_path)
+    rows = json_rows(tmp_path / "rollouts.jsonl")
+    assert len(rows) == 2 * 16 * 4
+    earned = 0
+    for row in rows:
+        true, false, missed = (len(row[key]) for key in ("true_positives", "false_positives", "false_negatives"))  # type: ignore[arg-type]
+        precision, recall = true / max(1, true + false), true / max(1, true + missed)
+        expected = 5 * precision * recall / (4 * precision + recall) if true else 0.0
+        assert row["reward"] == pytest.approx(expected, abs=1e-6)
+        earned += expected > 0
+    assert earned, "no rollout earned anything: this test would not notice a wrong reward"
+    written = {str(row["study_id"]) for row in rows}
+    assert written <= set(json.loads((tmp_path / "subset.json").read_text())["study_ids"])
