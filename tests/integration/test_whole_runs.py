@@ -32,7 +32,7 @@ def test_smoke_shows_a_rise(tmp_path: Path) -> None:
     with (tmp_path / "metrics.csv").open() as file:
         rewards = [float(row["reward"]) for row in csv.DictReader(file)]
     first, last = rewards[:10], rewards[-10:]
-    assert sum(last) / 10 > sum(first) / 10 + 0.02
+    assert sum(last) / 10 > sum(first) / 10 + 0.03
     assert summary["shuffled_images"]["clinical"]["macro"]["f1"] < 0.15
     assert summary["base"]["clinical"]["macro"]["f1"] < 0.1
 

@@ -206,3 +206,19 @@ def test_autocast_keeps_gradients_after_a_rollout(random_policy: Policy, batch: 
     logps.sum().backward()
     silent = [n for n, p in random_policy.named_parameters() if p.grad is None or not p.grad.any()]
     assert not silent
+
+
+def test_patches_embedded_by_matrix_are_those_of_the_convolution(random_policy: Policy, batch: StudyBatch) -> None:
+    embedding = random_policy.model.model.visual.patch_embed
+    stock = super(type(embedding), embedding).forward(batch.pixel_values)
+    torch.testing.assert_close(embedding(batch.pixel_values), stock, atol=2e-4, rtol=1e-4)
+
+
+def test_a_frozen_copy_has_a_patch_embedding_of_its_own(random_policy: Policy, batch: StudyBatch) -> None:
+    from orapo.policy.reference import FrozenCopyReference
+
+    copied = FrozenCopyReference(random_policy)._copy.model.model.visual.patch_embed
+    before = copied(batch.pixel_values)
+    with torch.no_grad():
+        random_policy.model.model.visual.patch_embed.proj.weight.mul_(2)
+    torch.testing.assert_close(copied(batch.pixel_values), before, atol=0, rtol=0)
