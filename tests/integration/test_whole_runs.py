@@ -112,3 +112,43 @@ def test_a_rollout_row_explains_its_reward(tmp_path: Path) -> None:
     assert earned, "no rollout earned anything: this test would not notice a wrong reward"
     written = {str(row["study_id"]) for row in rows}
     assert written <= set(json.loads((tmp_path / "subset.json").read_text())["study_ids"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_key", [False, True])
+def test_wandb_goes_offline_without_key_or_connection(
+    has_key: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    # The discard port: nothing listens there.
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
+    if has_key:
+        monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    config = composed(
+        "logger=wandb",
+        "logger.wandb.timeout_seconds=3",
+        "logger.wandb.num_table_studies=2",
+        "data.source.num_train=40",
+        "data.source.num_validate=4",
+        "data.source.num_test=4",
+        "data.subset.num_studies=8",
+        "training.num_steps=2",
+        "training.batch_size=4",
+    )
+    train(config, folder)
+    assert (folder / "summary.json").exists()
+    (offline,) = (folder / "wandb").glob("offline-run-*")
+    (record,) = offline.glob("run-*.wandb")
+    written = record.read_bytes()
+    for key in (b"train/zero_reward_rate", b"validation/macro_f1", b"test/reports", b"test/macro_f1"):
+        assert key in written, key
+    table = [path.read_text() for path in folder.rglob("*.table.json")]
+    assert any("oracle_report" in text and "facts" in text for text in table)
+    key_leaks = [path for path in folder.rglob("*") if path.is_file() and b"a" * 40 in path.read_bytes()]
+    assert not key_leaks
