@@ -38,14 +38,15 @@ def test_smoke_shows_a_rise(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_adapter_trains_resumes_from_its_checkpoint_and_loads(random_model_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_adapter_trains_and_loads(dtype: str, random_model_folder: Path, tmp_path: Path) -> None:
     from peft import PeftModel
     from transformers import Qwen2_5_VLForConditionalGeneration
 
     config = composed(
         "model=qwen2_5_vl_3b",
         f"model.path={random_model_folder}",
-        "model.dtype=float32",
+        f"model.dtype={dtype}",
         "model.lora.rank=2",
         "data.source.num_train=40",
         "data.source.num_validate=4",
@@ -62,6 +63,7 @@ def test_an_adapter_trains_resumes_from_its_checkpoint_and_loads(random_model_fo
     weights = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert weights
     assert all("lora_" in name for name in weights), "a checkpoint holds the weights that train, nothing else"
+    assert all(weight.dtype == torch.float32 for weight in weights.values()), "adapters train in float32"
     base = Qwen2_5_VLForConditionalGeneration.from_pretrained(random_model_folder)
     adapted = PeftModel.from_pretrained(base, tmp_path / "model")
     loaded = {name.replace(".default", ""): value for name, value in adapted.state_dict().items() if "lora_" in name}
