@@ -173,7 +173,7 @@ def test_bad_data_is_one_line(table: Path, tmp_path: Path, random_model_folder: 
     assert "absent.csv" in told
     lateral = tmp_path / "lateral.csv"
     lateral.write_text(good.read_text().replace(",PA,", ",L,"))
-    told = refused(*own(lateral, table, random_model_folder))
+    told = refused(*own(lateral, table, random_model_folder), "data.source.views=frontal")
     assert "view" in told
 
 
