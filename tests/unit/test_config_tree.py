@@ -71,6 +71,13 @@ def test_data_sets(data: str) -> None:
     check_constructor_keys(plain(config.data), "data")
 
 
+@pytest.mark.parametrize("model", ["qwen2_5_vl_3b", "qwen2_5_vl_3b_full"])
+def test_a_real_model_on_a_users_table_as_documented(model: str) -> None:
+    experiment = read_experiment(composed(f"model={model}", "data=study_table", *FILLED))
+    assert experiment.rollout.per_study == 8
+    assert experiment.training.num_passes == 1
+
+
 def test_the_command_line_wins_over_an_experiment() -> None:
     config = composed("+experiment=smoke", "training.num_steps=7", "objective.alpha=0.25", "rollout.per_study=3")
     experiment = read_experiment(config)
