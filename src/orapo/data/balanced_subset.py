@@ -3,15 +3,15 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from orapo.bounds import require_boolean, require_whole
 from orapo.chexpert import OBSERVATIONS, Observation, label_state_to_code, positive_observations
+from orapo.data.source import StudyEntry
 from orapo.data.splits import seeded_rank
 from orapo.data.subset_manifest import SubsetManifest
 from orapo.errors import DataError
-from orapo.records import Study
 
 __all__ = ["RULE", "BalancedSubset", "SubsetManifest"]
 
@@ -25,6 +25,10 @@ RULE = (
     f"positives so far takes, of its first {NUM_CANDIDATES} studies left, the one whose positive observations are "
     "rarest so far on average; studies without any positive observation come last"
 )
+
+
+def _every_study(study_id: str) -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -53,37 +57,49 @@ class BalancedSubset:
         require_boolean("subset.uncertain_is_positive", self.uncertain_is_positive)
         require_boolean("subset.allow_fewer", self.allow_fewer)
 
-    def choose(self, studies: Sequence[Study], *, source_digest: str | None = None) -> SubsetManifest:
+    def choose(
+        self,
+        studies: Sequence[StudyEntry],
+        *,
+        is_usable: Callable[[str], bool] = _every_study,
+        source_digest: str | None = None,
+    ) -> SubsetManifest:
         """Chooses among the studies of one split; 230,000 take a few seconds.
 
         Args:
             studies: the pool, in any order.
+            is_usable: asked for each study (by id) that is about to be taken, and never twice; another is taken in
+                place of one that isn't. So only the reports of the chosen few need to be opened.
             source_digest: to be recorded; that of the pool's ids and labels when None.
 
         Raises:
             DataError: the pool is empty, smaller than ``num_studies`` where that isn't allowed, or has a study twice.
         """
-        note = self._check_pool(studies)
+        self._check_pool(studies)
         positives = {
             study.study_id: positive_observations(study.labels, uncertain_is_positive=self.uncertain_is_positive)
             for study in sorted(studies, key=lambda study: seeded_rank(study.study_id, self.seed, "subset"))
         }
-        chosen = list(positives) if note else _GreedyChoice(positives).take(self.num_studies)
+        choice = _GreedyChoice(positives, is_usable)
+        if len(positives) >= self.num_studies:
+            chosen = choice.take(self.num_studies)
+        else:
+            chosen = [study_id for study_id in positives if choice.accepts(study_id)]
         return SubsetManifest(
             study_ids=tuple(chosen),
             num_requested=self.num_studies,
             num_pool=len(studies),
+            num_unusable=choice.num_unusable,
             positives_before=_count(positives.values()),
             positives_after=_count(positives[study_id] for study_id in chosen),
             seed=self.seed,
             uncertain_is_positive=self.uncertain_is_positive,
             rule=RULE,
-            note=note,
+            note=self._note(len(studies), len(chosen), choice.num_unusable),
             source_digest=_pool_digest(studies) if source_digest is None else source_digest,
         )
 
-    def _check_pool(self, studies: Sequence[Study]) -> str:
-        """Returns the note for the manifest."""
+    def _check_pool(self, studies: Sequence[StudyEntry]) -> None:
         if not studies:
             raise DataError("there is no study to choose a subset from; at least one is needed")
         seen: set[str] = set()
@@ -91,22 +107,35 @@ class BalancedSubset:
             if study.study_id in seen:
                 raise DataError(f"study {study.study_id} is twice among the studies to choose from; ids must be unique")
             seen.add(study.study_id)
-        if len(studies) >= self.num_studies:
+        self._check_number(len(studies), len(studies), 0)
+
+    def _note(self, num_pool: int, num_chosen: int, num_unusable: int) -> str:
+        """For the manifest: "" when there were enough studies."""
+        if num_chosen == self.num_studies:
             return ""
-        found = f"{len(studies)} studies to choose from, fewer than the {self.num_studies} asked for"
-        if not self.allow_fewer:
-            raise DataError(f"there are {found}; ask for at most {len(studies)}, or set allow_fewer")
+        if not num_chosen:
+            raise DataError(f"none of the {num_pool} studies to choose from can be used")
+        found = self._check_number(num_chosen, num_pool, num_unusable)
         note = f"{found}: all are used, and the labels are as balanced as they came"
         logger.warning("balanced subset: %s", note)
         return note
+
+    def _check_number(self, num_usable: int, num_pool: int, num_unusable: int) -> str:
+        unusable = f" (of {num_pool}, {num_unusable} can't be used)" if num_unusable else ""
+        found = f"{num_usable} studies to choose from{unusable}, fewer than the {self.num_studies} asked for"
+        if num_usable < self.num_studies and not self.allow_fewer:
+            raise DataError(f"there are {found}; ask for at most {num_usable}, or set allow_fewer")
+        return found
 
 
 class _GreedyChoice:
     """The state of one choice: what each observation has, and what is left of its queue."""
 
-    def __init__(self, positives: dict[str, frozenset[Observation]]) -> None:
+    def __init__(self, positives: dict[str, frozenset[Observation]], is_usable: Callable[[str], bool]) -> None:
         """Takes the positive observations of each study, in the seeded order."""
+        self.num_unusable = 0
         self._positives = positives
+        self._is_usable = is_usable
         self._count = dict.fromkeys(OBSERVATIONS, 0)
         self._taken: set[str] = set()
         queues: dict[Observation, list[str]] = {observation: [] for observation in OBSERVATIONS}
@@ -128,10 +157,22 @@ class _GreedyChoice:
             if not candidates:
                 open_observations.remove(neediest)
                 continue
-            chosen.append(self._choose(min(candidates, key=self._mean_count)))
+            study_id = min(candidates, key=self._mean_count)
+            self._taken.add(study_id)
+            if self.accepts(study_id):
+                chosen.append(study_id)
+                self._count_positives(study_id)
         unlabelled = (study_id for study_id, present in self._positives.items() if not present)
-        chosen.extend(study_id for study_id, _ in zip(unlabelled, range(num_studies - len(chosen)), strict=False))
+        while len(chosen) < num_studies and (study_id := next(unlabelled, "")):
+            if self.accepts(study_id):
+                chosen.append(study_id)
         return chosen
+
+    def accepts(self, study_id: str) -> bool:
+        """Whether the study can be used; counts those that can't."""
+        accepted = self._is_usable(study_id)
+        self.num_unusable += not accepted
+        return accepted
 
     def _candidates(self, observation: Observation) -> list[str]:
         window = [study_id for study_id in self._windows[observation] if study_id not in self._taken]
@@ -148,11 +189,9 @@ class _GreedyChoice:
         present = self._positives[study_id]
         return sum([self._count[observation] for observation in present]) / len(present)
 
-    def _choose(self, study_id: str) -> str:
-        self._taken.add(study_id)
+    def _count_positives(self, study_id: str) -> None:
         for observation in self._positives[study_id]:
             self._count[observation] += 1
-        return study_id
 
 
 def _count(positives: Iterable[frozenset[Observation]]) -> dict[Observation, int]:
@@ -163,7 +202,7 @@ def _count(positives: Iterable[frozenset[Observation]]) -> dict[Observation, int
     return counts
 
 
-def _pool_digest(studies: Sequence[Study]) -> str:
+def _pool_digest(studies: Sequence[StudyEntry]) -> str:
     digest = hashlib.sha256()
     for study in sorted(studies, key=lambda study: study.study_id):
         codes = [label_state_to_code(study.labels[observation]) for observation in OBSERVATIONS]

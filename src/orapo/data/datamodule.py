@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -14,7 +15,7 @@ from orapo.data.balanced_subset import BalancedSubset, SubsetManifest
 from orapo.data.collate import Collate, StudyWithImages
 from orapo.data.loader import ResumableLoader, StreamBatches
 from orapo.data.shuffled import derangement
-from orapo.data.source import StudySource
+from orapo.data.source import LeftOut, StudySource
 from orapo.errors import DataError
 from orapo.records import Split, Study
 
@@ -78,27 +79,49 @@ class ReportDataModule(LightningDataModule):
 
     Attributes:
         manifest: which studies train, and why.
+        left_out: every study found unusable, with the reason: those that the tables rule out, and those whose report,
+            once opened, lacks what the settings ask for. Reports that no choice came upon stay unopened.
         train_studies: the chosen subset.
         validate_studies: never used for training.
         test_studies: touched at the start (base policy) and at the end only.
     """
 
-    def __init__(self, source: StudySource, subset: BalancedSubset, settings: BatchSettings) -> None:
+    def __init__(
+        self,
+        source: StudySource,
+        subset: BalancedSubset,
+        settings: BatchSettings,
+        manifest: SubsetManifest | None = None,
+    ) -> None:
         """Chooses the subset at once, so that a data error comes before a model is loaded.
 
+        Args:
+            source: lists, reads and opens studies.
+            subset: the rule of choice.
+            settings: how studies are served.
+            manifest: of an earlier choice, to train on just those studies; ``subset`` isn't used then.
+
         Raises:
-            DataError: a split has no study left.
+            DataError: a split has no study left, or the source lacks a study of the manifest.
         """
         super().__init__()
         self._source = source
         self._settings = settings
         self._collate: Collate | None = None
-        pool = _non_empty(source, Split.TRAIN)
-        self.manifest: SubsetManifest = subset.choose(pool, source_digest=source.digest())
-        by_id = {study.study_id: study for study in pool}
-        self.train_studies = tuple(by_id[study_id] for study_id in self.manifest.study_ids)
-        self.validate_studies = _non_empty(source, Split.VALIDATE)[: settings.max_validate_studies]
-        self.test_studies = _non_empty(source, Split.TEST)[: settings.max_test_studies]
+        self._reader = _Reader(source)
+        entries = source.entries(Split.TRAIN)
+        if manifest is None:
+            manifest = subset.choose(entries, is_usable=self._reader.is_usable, source_digest=source.digest())
+        else:
+            manifest.check_source({entry.study_id for entry in entries}, source.digest())
+        self.manifest: SubsetManifest = manifest
+        self.train_studies = self._reader.read_all(manifest.study_ids)
+        self.validate_studies = self._reader.read_first(Split.VALIDATE, settings.max_validate_studies)
+        self.test_studies = self._reader.read_first(Split.TEST, settings.max_test_studies)
+        self.left_out: tuple[LeftOut, ...] = (
+            *(left_out for split in Split for left_out in source.left_out(split)),
+            *self._reader.left_out,
+        )
         self._refuse_shared_patients()
 
     def attach(self, collate: Collate) -> None:
@@ -171,8 +194,40 @@ class ReportDataModule(LightningDataModule):
                 )
 
 
-def _non_empty(source: StudySource, split: Split) -> Sequence[Study]:
-    studies = source.studies(split)
-    if not studies:
-        raise DataError(f"{source.name}: no {split} study is left after filtering; at least one is needed")
-    return studies
+class _Reader:
+    """Reads studies of a source once, and remembers which can't be used."""
+
+    def __init__(self, source: StudySource) -> None:
+        self._source = source
+        self._studies: dict[str, Study] = {}
+        self.left_out: list[LeftOut] = []
+
+    def is_usable(self, study_id: str) -> bool:
+        """Whether the study, once read, has all that the settings ask for."""
+        return self._read(study_id) is not None
+
+    def read_all(self, study_ids: Sequence[str]) -> tuple[Study, ...]:
+        """The studies of these ids; raises DataError when one can't be used."""
+        studies = [self._studies.get(study_id) or self._read(study_id) for study_id in study_ids]
+        for study_id, study in zip(study_ids, studies, strict=True):
+            if study is None:
+                reason = next(left_out.reason for left_out in self.left_out if left_out.study_id == study_id)
+                raise DataError(f"{self._source.name}: study {study_id} of the subset can't be used: {reason}")
+        return tuple(study for study in studies if study is not None)
+
+    def read_first(self, split: Split, at_most: int | None) -> tuple[Study, ...]:
+        """The first usable studies of a split; raises DataError when there is none."""
+        entries = self._source.entries(split)
+        usable = (study for entry in entries if (study := self._read(entry.study_id)) is not None)
+        studies = tuple(islice(usable, at_most))
+        if not studies:
+            raise DataError(f"{self._source.name}: no {split} study is left after filtering; at least one is needed")
+        return studies
+
+    def _read(self, study_id: str) -> Study | None:
+        read = self._source.read(study_id)
+        if isinstance(read, LeftOut):
+            self.left_out.append(read)
+            return None
+        self._studies[study_id] = read
+        return read

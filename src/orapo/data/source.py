@@ -1,24 +1,89 @@
-"""What the data module needs from any source: phantoms, CheXpert Plus, MIMIC-CXR and own tables all offer it."""
+"""What the data module needs from any source: phantoms, CheXpert Plus, MIMIC-CXR and own tables all offer it.
+
+Listing comes before reading: a balanced subset is chosen from labels alone, so that of hundreds of thousands of reports
+only those of chosen studies are opened, and images only when a batch needs them.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
+from orapo.chexpert import LabelStates
 from orapo.records import Split, Study
+
+
+class StudyEntry(Protocol):
+    """A study as a source lists it: enough to choose by. A whole ``Study`` is one too."""
+
+    @property
+    def study_id(self) -> str:
+        """Unique within the source."""
+        ...
+
+    @property
+    def patient_id(self) -> str:
+        """Studies of one patient share it."""
+        ...
+
+    @property
+    def labels(self) -> LabelStates:
+        """State of all 14 observations."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ListedStudy:
+    """The entry of a study that has not been read.
+
+    Attributes:
+        study_id: unique within its source.
+        patient_id: studies of one patient share it.
+        labels: state of all 14 observations; studies with the same states may share one mapping.
+    """
+
+    study_id: str
+    patient_id: str
+    labels: LabelStates
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A study that can't be used as the settings ask, and why; counted and listed, never dropped in silence.
+
+    Attributes:
+        study_id: as listed.
+        reason: a few fixed words, the same for all studies of one kind, for example ``"no findings section"``.
+    """
+
+    study_id: str
+    reason: str
 
 
 @runtime_checkable
 class StudySource(Protocol):
-    """A data set whose studies can be listed without opening an image."""
+    """A data set whose studies can be listed without opening a report file or an image."""
 
     @property
     def name(self) -> str:
         """Short name for logs and manifests, for example ``"phantoms"``."""
         ...
 
-    def studies(self, split: Split) -> Sequence[Study]:
-        """All studies of one split, always in the same order."""
+    def entries(self, split: Split) -> Sequence[StudyEntry]:
+        """All studies of one split that the tables allow, always in the same order."""
+        ...
+
+    def left_out(self, split: Split) -> Sequence[LeftOut]:
+        """The studies of one split that the tables alone rule out (no frontal image, no label, ...)."""
+        ...
+
+    def read(self, study_id: str) -> Study | LeftOut:
+        """A listed study with its report; ``LeftOut`` when the report lacks what the settings ask for.
+
+        Raises:
+            DataError: no such study is listed, or its files are missing or damaged.
+        """
         ...
 
     def load_images(self, study: Study) -> tuple[Image.Image, ...]:

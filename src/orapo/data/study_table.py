@@ -13,6 +13,7 @@ from PIL import Image
 from orapo.chexpert import OBSERVATIONS, LabelStates, label_state_to_code
 from orapo.data.csv_table import read_csv
 from orapo.data.images import check_image_name, check_longest_side, load_image
+from orapo.data.source import LeftOut
 from orapo.data.splits import check_fractions, split_patients
 from orapo.data.study_rows import StudyRow, group_by_study, read_study_rows
 from orapo.errors import DataError, SettingError
@@ -90,10 +91,15 @@ class StudyTable:
         splits = _given_splits(groups) or split_patients(
             patients, validate_fraction=validate_fraction, test_fraction=test_fraction, seed=seed
         )
-        groups = _keep_views(groups, views, csv)
+        listed, groups = groups, _keep_views(groups, views, csv)
+        kept = {group[0].study_id for group in groups}
+        self._left_out = [
+            (group[0].study_id, splits[group[0].patient_id]) for group in listed if group[0].study_id not in kept
+        ]
         _check_image_files(groups, Path(root), csv)
         self._longest_side = longest_side
         self._studies = _build_studies(groups, splits, Path(root), labeler)
+        self._by_id = {study.study_id: study for study in self._studies}
         settings = {
             "views": views,
             "columns": dict(columns or {}),
@@ -110,6 +116,21 @@ class StudyTable:
     def studies(self, split: Split) -> Sequence[Study]:
         """The studies of one split in the order of the table; empty when the table assigns none to it."""
         return [study for study in self._studies if study.split is split]
+
+    def entries(self, split: Split) -> Sequence[Study]:
+        """Same as ``studies``: the table holds the reports."""
+        return self.studies(split)
+
+    def left_out(self, split: Split) -> Sequence[LeftOut]:
+        """Studies without an image of the views asked for."""
+        return [LeftOut(study_id, "no frontal image") for study_id, of in self._left_out if of is split]
+
+    def read(self, study_id: str) -> Study:
+        """The study of this id; raises DataError when the table has none."""
+        study = self._by_id.get(study_id)
+        if study is None:
+            raise DataError(f"study {study_id} is not in the table, or the view filter leaves it out")
+        return study
 
     def load_images(self, study: Study) -> tuple[Image.Image, ...]:
         """Decodes the study's images, in its order: mode RGB, longest side as set; raises DataError naming the file."""

@@ -3,14 +3,13 @@
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orapo.chexpert import OBSERVATIONS, Observation
 from orapo.errors import DataError
-from orapo.records import Study
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +24,7 @@ class SubsetManifest:
         study_ids: in the order of choice.
         num_requested: studies asked for; more than ``len(study_ids)`` when the pool was smaller.
         num_pool: studies that the choice was made from.
+        num_unusable: studies that were about to be taken and turned out to lack what the settings ask for.
         positives_before: studies of the pool that are positive, per observation.
         positives_after: chosen studies that are positive, per observation.
         seed: of the choice.
@@ -37,6 +37,7 @@ class SubsetManifest:
     study_ids: tuple[str, ...]
     num_requested: int
     num_pool: int
+    num_unusable: int
     positives_before: Mapping[Observation, int]
     positives_after: Mapping[Observation, int]
     seed: int
@@ -45,32 +46,30 @@ class SubsetManifest:
     note: str
     source_digest: str
 
-    def select(self, studies: Sequence[Study], *, source_digest: str | None = None) -> tuple[Study, ...]:
-        """The chosen studies, in the manifest's order; a source that has changed since is logged as a warning.
+    def check_source(self, study_ids: Collection[str], source_digest: str) -> None:
+        """Checks that the chosen studies can be had; a source that has changed since is logged as a warning.
 
         Args:
-            studies: of the source, in any order.
-            source_digest: of the source now; not compared when None.
+            study_ids: all that the source lists for training.
+            source_digest: of the source now.
 
         Raises:
-            DataError: a chosen study is not among ``studies``.
+            DataError: a chosen study is not among ``study_ids``.
         """
-        by_id = {study.study_id: study for study in studies}
-        missing = [study_id for study_id in self.study_ids if study_id not in by_id]
+        missing = [study_id for study_id in self.study_ids if study_id not in study_ids]
         if missing:
             shown = ", ".join(missing[:_NUM_SHOWN]) + (", ..." if len(missing) > _NUM_SHOWN else "")
             raise DataError(
                 f"{len(missing)} of the {len(self.study_ids)} studies of the subset are not in the source: {shown}; "
                 "a subset can only be used with the data it was chosen from"
             )
-        if source_digest is not None and source_digest != self.source_digest:
+        if source_digest != self.source_digest:
             logger.warning(
                 "the subset was chosen from a source with digest %s, this one has %s: its table, labels or settings "
                 "have changed, though all chosen studies are there",
                 self.source_digest[:12],
                 source_digest[:12],
             )
-        return tuple(by_id[study_id] for study_id in self.study_ids)
 
     def write(self, path: str | Path) -> None:
         """Writes the manifest as JSON; the file appears whole or not at all."""
@@ -106,6 +105,7 @@ class SubsetManifest:
 _KIND_OF_FIELD: dict[str, type] = {
     "num_requested": int,
     "num_pool": int,
+    "num_unusable": int,
     "seed": int,
     "uncertain_is_positive": bool,
     "rule": str,

@@ -27,6 +27,7 @@ class DataSettings:
     Attributes:
         source: config of a ``StudySource``.
         subset: config of the ``BalancedSubset`` that picks the training studies.
+        manifest: subset.json of an earlier run, to train on the same studies; None chooses by ``subset``.
         max_report_tokens: an oracle report is cut to so many tokens, EOS included; at least 2.
         uncertain_is_positive: whether an uncertain label counts as present, in subset, reward and evaluation.
         max_validate_studies: the first so many validation studies are used; None uses all.
@@ -41,6 +42,7 @@ class DataSettings:
     uncertain_is_positive: bool
     max_validate_studies: int | None
     max_test_studies: int | None
+    manifest: str | None
     csv: str | None = None
     root: str | None = None
 

@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 
 from orapo.data.collate import Collate
 from orapo.data.datamodule import BatchSettings, ReportDataModule
+from orapo.data.subset_manifest import SubsetManifest
 from orapo.errors import SettingError
 from orapo.experiment.config import Experiment, build, check_keys, plain
 from orapo.labeler import Labeler
@@ -65,6 +66,7 @@ def build_data(experiment: Experiment) -> ReportDataModule:
             num_workers=training.num_workers,
             seed=experiment.seed,
         ),
+        manifest=None if data.manifest is None else SubsetManifest.read(data.manifest),
     )
 
 

@@ -11,6 +11,7 @@ from lightning.pytorch import seed_everything
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
+from orapo.data.left_out import write_left_out
 from orapo.errors import NonFiniteError
 from orapo.evaluation.report_pairs import write_report_pairs
 from orapo.experiment.config import Experiment, plain, read_experiment
@@ -68,6 +69,7 @@ def _run(experiment: Experiment, folder: Path, checkpoint: Path | None, loggers:
     with watch.phase("setup"):
         parts = build_parts(experiment, folder, loggers)
         parts.data.manifest.write(folder / "subset.json")
+        write_left_out(parts.data.left_out, folder / "left_out.csv")
     uncertain_is_positive = experiment.data.uncertain_is_positive
     with watch.phase("base_test"):
         base = _base_scores(parts, folder, uncertain_is_positive)

@@ -52,7 +52,7 @@ def test_size_uniqueness_counts_and_independence_of_order(pool, num_studies, see
     subset = BalancedSubset(num_studies=num_studies, seed=seed)
     manifest = subset.choose(pool)
     assert len(manifest.study_ids) == len(set(manifest.study_ids)) == min(num_studies, len(pool))
-    chosen = manifest.select(pool)
+    chosen = [next(study for study in pool if study.study_id == study_id) for study_id in manifest.study_ids]
     assert manifest.positives_after == counts_of(chosen)
     assert manifest.positives_before == counts_of(pool)
     shuffled = list(pool)
@@ -64,7 +64,9 @@ def test_size_uniqueness_counts_and_independence_of_order(pool, num_studies, see
 def test_studies_without_a_positive_label_come_last(pool, num_studies, seed):
     if num_studies >= len(pool):
         return
-    chosen = BalancedSubset(num_studies=num_studies, seed=seed).choose(pool).select(pool)
+    chosen = BalancedSubset(num_studies=num_studies, seed=seed).choose(pool).study_ids
+    by_id = {study.study_id: study for study in pool}
+    chosen = [by_id[study_id] for study_id in chosen]
     unlabelled = [not any(state is LabelState.POSITIVE for state in study.labels.values()) for study in chosen]
     assert unlabelled == sorted(unlabelled)
     num_labelled = sum(any(s is LabelState.POSITIVE for s in study.labels.values()) for study in pool)
@@ -164,6 +166,39 @@ def test_twenty_thousand_studies_take_no_time():
     assert time.perf_counter() - start < 10
 
 
+def test_studies_that_prove_unusable_are_replaced():
+    pool = long_tailed(400, 2)
+    unusable = {study.study_id for index, study in enumerate(pool) if index % 3 == 0}
+    asked = []
+
+    def is_usable(study_id):
+        asked.append(study_id)
+        return study_id not in unusable
+
+    manifest = BalancedSubset(num_studies=60, seed=1).choose(pool, is_usable=is_usable)
+    assert len(manifest.study_ids) == 60
+    assert not unusable & set(manifest.study_ids)
+    assert len(asked) == len(set(asked)) == 60 + manifest.num_unusable
+    assert manifest.num_unusable == len(unusable & set(asked)) > 0
+    assert manifest.num_pool == 400
+    usable = [study for study in pool if study.study_id not in unusable]
+    spread = manifest.positives_after.values()
+    without = BalancedSubset(num_studies=60, seed=1).choose(usable).positives_after.values()
+    assert max(spread) - min(spread) <= 1.5 * (max(without) - min(without))
+
+
+def test_too_few_usable_studies_are_noted_or_refused():
+    pool = long_tailed(40, 2)
+    kept = {study.study_id for study in pool[:10]}
+    manifest = BalancedSubset(num_studies=30, seed=1).choose(pool, is_usable=kept.__contains__)
+    assert set(manifest.study_ids) == kept
+    assert manifest.note.startswith("10 studies to choose from (of 40, 30 can't be used), fewer than the 30 asked for")
+    with pytest.raises(DataError, match=r"there are 10 studies to choose from \(of 40, 30 can't be used\)"):
+        BalancedSubset(num_studies=30, seed=1, allow_fewer=False).choose(pool, is_usable=kept.__contains__)
+    with pytest.raises(DataError, match="none of the 40 studies to choose from can be used"):
+        BalancedSubset(num_studies=30, seed=1).choose(pool, is_usable=lambda study_id: False)
+
+
 @pytest.fixture
 def manifest():
     return BalancedSubset(num_studies=30, seed=7).choose(long_tailed(100, 1), source_digest="0123456789abcdef")
@@ -179,22 +214,21 @@ def test_the_manifest_survives_writing_and_reading(tmp_path, manifest):
     assert "fewest positives" in content["rule"]
 
 
-def test_a_manifest_selects_its_studies_and_warns_of_a_changed_source(caplog, manifest):
-    pool = long_tailed(100, 1)
+def test_a_manifest_warns_of_a_changed_source(caplog, manifest):
+    listed = {study.study_id for study in long_tailed(100, 1)}
     with caplog.at_level(logging.WARNING):
-        chosen = manifest.select(pool[::-1], source_digest=manifest.source_digest)
+        manifest.check_source(listed, manifest.source_digest)
         assert not caplog.records
-        manifest.select(pool, source_digest="fedcba9876543210")
-    assert tuple(study.study_id for study in chosen) == manifest.study_ids
+        manifest.check_source(listed, "fedcba9876543210")
     assert "digest 0123456789ab, this one has fedcba987654" in caplog.text
 
 
 def test_a_manifest_of_other_data_is_refused(manifest):
-    pool = [study for study in long_tailed(100, 1) if study.study_id != manifest.study_ids[4]]
+    listed = {study.study_id for study in long_tailed(100, 1)} - {manifest.study_ids[4]}
     with pytest.raises(
         DataError, match=f"1 of the 30 studies of the subset are not in the source: {manifest.study_ids[4]};"
     ):
-        manifest.select(pool)
+        manifest.check_source(listed, "")
 
 
 @pytest.mark.parametrize(

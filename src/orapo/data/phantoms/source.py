@@ -13,6 +13,7 @@ from orapo.data.phantoms.draws import Draws
 from orapo.data.phantoms.findings import Finding, Prevalence, draw_findings
 from orapo.data.phantoms.grammar import write_report
 from orapo.data.phantoms.signs import paint_study
+from orapo.data.source import LeftOut
 from orapo.errors import DataError, SettingError
 from orapo.records import Split, Study
 
@@ -64,6 +65,26 @@ class PhantomSource:
     def studies(self, split: Split) -> Sequence[Study]:
         """All studies of one split, in order of their number; no pixel is drawn."""
         return tuple(self.study(split, index) for index in range(self._num_studies(split)))
+
+    def entries(self, split: Split) -> Sequence[Study]:
+        """Same as ``studies``: a phantom costs nothing to read."""
+        return self.studies(split)
+
+    def left_out(self, split: Split) -> Sequence[LeftOut]:
+        """None: every phantom can be used."""
+        return ()
+
+    def read(self, study_id: str) -> Study:
+        """The study of this id.
+
+        Raises:
+            DataError: the id isn't of the form ``phantom-<split>-<number>``.
+        """
+        prefix, _, name = study_id.partition("-")
+        split_name, _, number = name.partition("-")
+        if prefix != "phantom" or split_name not in list(Split) or not number.isdecimal():
+            raise DataError(f"study {study_id!r} is no phantom, allowed: phantom-<split>-<number>")
+        return self.study(Split(split_name), int(number))
 
     def study(self, split: Split, index: int) -> Study:
         """Study number ``index`` of a split, from 0; numbers beyond the split's size are valid and unseen studies."""
