@@ -1,6 +1,6 @@
 """The rows of a user's study table: read by column name, checked one by one and against each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -43,38 +43,61 @@ class StudyRow:
     labels: LabelStates | None
 
 
+class StudyRows:
+    """The rows of one table, read one at a time, so that a check can go on after a bad one."""
+
+    def __init__(self, table: CsvTable, columns: Mapping[str, str]) -> None:
+        """Checks the header.
+
+        Args:
+            table: the file.
+            columns: own column names, from the names used here: for example ``{"report": "impression"}``.
+
+        Raises:
+            SettingError: ``columns`` renames something unknown.
+            DataError: a column is missing.
+        """
+        self._table = table
+        self._names = _column_names(table, columns)
+        self._labeled = _has_labels(table)
+
+    def read(self, row: CsvRow) -> StudyRow:
+        """One row; raises DataError, naming line and study, when a cell is blank or not allowed."""
+        return _study_row(self._table, row, self._names, self._labeled)
+
+
 def read_study_rows(table: CsvTable, columns: Mapping[str, str]) -> list[StudyRow]:
-    """Reads every row.
-
-    Args:
-        table: the file.
-        columns: own column names, from the names used here: for example ``{"report": "impression"}``.
-
-    Raises:
-        SettingError: ``columns`` renames something unknown.
-        DataError: a column is missing, or a cell is blank or not allowed; names the line and the study.
-    """
-    names = _column_names(table, columns)
-    labeled = _has_labels(table)
-    return [_study_row(table, row, names, labeled) for row in table.rows]
+    """Reads every row; arguments and errors as for ``StudyRows``, and those of its ``read``."""
+    rows = StudyRows(table, columns)
+    return [rows.read(row) for row in table.rows]
 
 
 def group_by_study(rows: Sequence[StudyRow], csv: str) -> list[list[StudyRow]]:
     """Rows of one study together, studies and rows in the order of the table.
 
     Raises:
-        DataError: rows of one study disagree, an image stands in the table twice, or a patient has two splits.
+        DataError: the first of ``disagreements``.
     """
+    for problem in disagreements(rows, csv):
+        raise DataError(problem)
     studies: dict[str, list[StudyRow]] = {}
+    for row in rows:
+        studies.setdefault(row.study_id, []).append(row)
+    return list(studies.values())
+
+
+def disagreements(rows: Iterable[StudyRow], csv: str) -> Iterator[str]:
+    """Rows of one study that differ, images that stand in the table twice, patients with two splits; a line each."""
+    row_of_study: dict[str, StudyRow] = {}
     row_of_image: dict[str, StudyRow] = {}
     row_of_patient: dict[str, StudyRow] = {}
     for row in rows:
-        _check_image_is_new(row, row_of_image.setdefault(row.image_path, row), csv)
-        _check_patient_stays(row, row_of_patient.setdefault(row.patient_id, row), csv)
-        group = studies.setdefault(row.study_id, [])
-        group.append(row)
-        _check_agreement(row, group[0], csv)
-    return list(studies.values())
+        found = (
+            _image_again(row, row_of_image.setdefault(row.image_path, row)),
+            _patient_moved(row, row_of_patient.setdefault(row.patient_id, row)),
+            _study_differs(row, row_of_study.setdefault(row.study_id, row)),
+        )
+        yield from (f"{csv} line {row.line}: study {row.study_id}: {problem}" for problem in found if problem)
 
 
 def _column_names(table: CsvTable, columns: Mapping[str, str]) -> dict[str, str]:
@@ -146,31 +169,32 @@ def _labels(row: CsvRow, where: str) -> LabelStates:
     return labels
 
 
-def _check_image_is_new(row: StudyRow, first: StudyRow, csv: str) -> None:
-    if first is not row:
-        raise DataError(
-            f"{csv} line {row.line}: study {row.study_id}: image {row.image_path} stands already in line {first.line} "
-            f"(study {first.study_id}); an image may be listed once"
-        )
+def _image_again(row: StudyRow, first: StudyRow) -> str:
+    if first is row:
+        return ""
+    return (
+        f"image {row.image_path} stands already in line {first.line} (study {first.study_id}); "
+        "an image may be listed once"
+    )
 
 
-def _check_patient_stays(row: StudyRow, first: StudyRow, csv: str) -> None:
-    if row.split is not first.split and row.split and first.split:
-        raise DataError(
-            f"{csv} line {row.line}: study {row.study_id}: patient {row.patient_id} is in split {row.split.value} here "
-            f"and in {first.split.value} in line {first.line}; all studies of a patient must be in one split"
-        )
+def _patient_moved(row: StudyRow, first: StudyRow) -> str:
+    if row.split is first.split or not row.split or not first.split:
+        return ""
+    return (
+        f"patient {row.patient_id} is in split {row.split.value} here and in {first.split.value} in line {first.line}; "
+        "all studies of a patient must be in one split"
+    )
 
 
-def _check_agreement(row: StudyRow, first: StudyRow, csv: str) -> None:
+def _study_differs(row: StudyRow, first: StudyRow) -> str:
     differing = next(
         (name for name in ("patient_id", "report", "labels") if getattr(row, name) != getattr(first, name)), None
     )
     if differing is None:
-        return
+        return ""
     if differing == "labels" and row.labels and first.labels:
         differing = next(o.value for o in OBSERVATIONS if row.labels[o] is not first.labels[o])
-    raise DataError(
-        f"{csv} line {row.line}: study {row.study_id}: {differing} differs from line {first.line}; "
-        "rows of one study are its images and must agree in everything else"
+    return (
+        f"{differing} differs from line {first.line}; rows of one study are its images and must agree in everything else"
     )

@@ -14,7 +14,19 @@ from orapo.errors import SettingError
 from orapo.policy.settings import ModelSettings, SamplingSettings
 from orapo.training.settings import TrainingSettings
 
-SECTIONS = ("model", "data", "rollout", "reward", "objective", "training", "trainer", "logger", "callbacks", "paths")
+SECTIONS = (
+    "model",
+    "data",
+    "labeler",
+    "rollout",
+    "reward",
+    "objective",
+    "training",
+    "trainer",
+    "logger",
+    "callbacks",
+    "paths",
+)
 PLAIN_KEYS = ("run_name", "seed", "resume")
 
 Settings = TypeVar("Settings")

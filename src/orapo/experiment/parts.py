@@ -80,6 +80,7 @@ def build_parts(experiment: Experiment, folder: Path, loggers: list[Logger]) -> 
     """
     objective = build_objective(experiment)
     reward: Reward = build(experiment.config.reward, "reward")
+    labeler: Labeler = build(experiment.config.labeler, "labeler")
     data = build_data(experiment)
     policy = load_policy(experiment.model)
     collate = Collate(policy.tokenizer, policy.image_processor, policy.instruction, experiment.data.max_report_tokens)
@@ -89,7 +90,7 @@ def build_parts(experiment: Experiment, folder: Path, loggers: list[Logger]) -> 
         reference=make_reference(policy) if objective.needs_reference else None,
         reward=reward,
         objective=objective,
-        labeler=Labeler(),
+        labeler=labeler,
         sampling=experiment.rollout,
         settings=experiment.training,
         num_steps=data.num_steps,
