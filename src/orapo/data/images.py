@@ -3,15 +3,16 @@
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from orapo.data.dicom import MAGIC, MAGIC_START, open_dicom, require_pydicom
 from orapo.errors import DataError, SettingError
 
-ACCEPTED = "PNG (8 or 16 bit) and JPEG, as .png, .jpg or .jpeg"
+ACCEPTED = "PNG (8 or 16 bit) and JPEG, as .png, .jpg or .jpeg; DICOM, as .dcm, .dicom or without an ending"
 """What can be opened, for error messages."""
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
@@ -41,26 +42,28 @@ def check_image_name(path: str | Path, *, study_id: str) -> None:
     """Looks at the file name only, so that a whole table can be checked before the first image is needed.
 
     Raises:
-        DataError: the ending is not one of those accepted.
+        DataError: the ending is not one of those accepted, or it is DICOM and pydicom isn't installed.
     """
     suffix = Path(path).suffix.lower()
     if suffix in _DICOM_SUFFIXES:
-        raise DataError(
-            f"study {study_id}: image {path} is DICOM, which can't be read yet; convert it to PNG. Accepted: {ACCEPTED}"
-        )
-    if suffix not in _SUFFIXES:
+        try:
+            require_pydicom()
+        except DataError as error:
+            raise DataError(f"study {study_id}: image {path} {error}") from error
+    elif suffix not in _SUFFIXES and not _is_dicom_name(path):
         raise DataError(f"study {study_id}: image {path} ends in {suffix!r}. Accepted: {ACCEPTED}")
 
 
 def load_image(path: str | Path, *, study_id: str, longest_side: int) -> Image.Image:
     """Opens and decodes one image of a study.
 
-    The picture is turned upright as its EXIF orientation says. 16-bit grey is mapped linearly, its darkest value to 0
+    A PNG or JPEG is turned upright as its EXIF orientation says. 16-bit grey is mapped linearly, its darkest value to 0
     and its brightest to 255, since many files hold 12 bits in 16 (a single grey becomes black). Transparent pixels are
-    laid over black. Images are shrunk with their aspect ratio kept, never enlarged.
+    laid over black. A DICOM file, whatever it is called, is shown as ``DicomImage.picture`` says. Images are shrunk
+    with their aspect ratio kept, never enlarged.
 
     Args:
-        path: a PNG or JPEG file.
+        path: a PNG, JPEG or DICOM file.
         study_id: for error messages.
         longest_side: upper limit of width and height, in pixels, in [32, 8192].
 
@@ -68,16 +71,13 @@ def load_image(path: str | Path, *, study_id: str, longest_side: int) -> Image.I
         Mode RGB, 8 bits a channel, independent of the file.
 
     Raises:
-        DataError: the file is missing, empty, truncated, damaged, of another format, too large or a narrow strip.
+        DataError: the file is missing, empty, truncated, damaged, of another format, too large or a narrow strip; or
+            DICOM with several frames, without pixels or in a compression that can't be read here.
     """
     check_image_name(path, study_id=study_id)
     try:
         with open(path, "rb") as file:
-            _check_content(file.read(132))
-            file.seek(0)
-            with Image.open(file, formats=("PNG", "JPEG")) as image:
-                _check_size(image)
-                return _decode(image, longest_side)
+            return _open(file, path, longest_side)
     except FileNotFoundError as error:
         raise DataError(f"study {study_id}: there is no image {path}") from error
     except (DataError, Image.DecompressionBombError) as error:
@@ -91,21 +91,33 @@ def load_image(path: str | Path, *, study_id: str, longest_side: int) -> Image.I
         ) from error
 
 
+def _is_dicom_name(path: str | Path) -> bool:
+    """Whether a file of this name is taken for DICOM: scanners name files IM0001, or by a UID of numbers and dots."""
+    suffix = Path(path).suffix.lower()
+    return suffix in _DICOM_SUFFIXES or not suffix or suffix[1:].isdigit()
+
+
+def _open(file: BinaryIO, path: str | Path, longest_side: int) -> Image.Image:
+    head = file.read(MAGIC_START + len(MAGIC))
+    if not head:
+        raise DataError("is empty (0 bytes)")
+    file.seek(0)
+    if head[MAGIC_START:] == MAGIC or _is_dicom_name(path):
+        dicom = open_dicom(file)
+        _check_size(*dicom.size)
+        return _shrink(dicom.picture(), longest_side)
+    with Image.open(file, formats=("PNG", "JPEG")) as image:
+        _check_size(*image.size)
+        return _decode(image, longest_side)
+
+
 def _problem(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"claims more than the {MAX_PIXELS:,} pixels allowed (a broken header or a decompression bomb)"
     return str(error)
 
 
-def _check_content(head: bytes) -> None:
-    if not head:
-        raise DataError("is empty (0 bytes)")
-    if head[128:132] == b"DICM":
-        raise DataError("is DICOM in spite of its name, which can't be read yet; convert it to PNG")
-
-
-def _check_size(image: Image.Image) -> None:
-    width, height = image.size
+def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise DataError(
             f"claims {width} x {height} pixels, more than the {MAX_PIXELS:,} allowed "
@@ -122,7 +134,10 @@ def _decode(image: Image.Image, longest_side: int) -> Image.Image:
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise DataError("can't be checked for truncation while PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set")
     image.load()
-    picture = _to_rgb(ImageOps.exif_transpose(image))
+    return _shrink(_to_rgb(ImageOps.exif_transpose(image)), longest_side)
+
+
+def _shrink(picture: Image.Image, longest_side: int) -> Image.Image:
     picture.thumbnail((longest_side, longest_side), Image.Resampling.BICUBIC)
     return picture
 

@@ -10,7 +10,9 @@ from PIL import Image, ImageFile
 from orapo.data.images import check_longest_side, load_image
 from orapo.errors import DataError, SettingError
 
-ACCEPTED = re.escape("Accepted: PNG (8 or 16 bit) and JPEG, as .png, .jpg or .jpeg")
+ACCEPTED = re.escape(
+    "Accepted: PNG (8 or 16 bit) and JPEG, as .png, .jpg or .jpeg; DICOM, as .dcm, .dicom or without an ending"
+)
 
 
 def load(path, longest_side=512):
@@ -134,10 +136,7 @@ def test_truncation_is_found_even_where_another_library_told_pillow_to_ignore_it
     [
         ("a.png", b"", r"is empty \(0 bytes\)"),
         ("a.png", b"<html>not found</html>", "is neither PNG nor JPEG"),
-        ("a.png", b"\0" * 128 + b"DICM" + b"\0" * 50, "is DICOM in spite of its name"),
-        ("a.dcm", b"\0" * 128 + b"DICM", "is DICOM, which can't be read yet; convert it to PNG"),
         ("a.tif", b"II*\0", "ends in '.tif'"),
-        ("IM0001", b"", "ends in ''"),
         ("a.png", png_header(9000, 9000), "claims 9000 x 9000 pixels, more than the 80,000,000 allowed"),
         ("a.png", png_header(60000, 60000), "claims more than the 80,000,000 pixels allowed .*decompression bomb"),
         ("a.png", png_header(1000, 10), "is a strip of 1000 x 10 pixels; sides may differ by a factor of 20"),

@@ -316,10 +316,10 @@ def test_all_missing_images_are_counted_at_once(folder):
     )
 
 
-def test_dicom_is_refused_before_anything_is_opened(folder):
+def test_other_kinds_of_images_are_refused_before_anything_is_opened(folder):
     folder.write([row(1)])
-    folder.write([row(1), row(2, image_path="images/p2/s2.dcm")], images=False)
-    with pytest.raises(DataError, match=r"study s2 \(.*studies.csv line 4\): image images/p2/s2.dcm is DICOM, .* PNG"):
+    folder.write([row(1), row(2, image_path="images/p2/s2.tif")], images=False)
+    with pytest.raises(DataError, match=r"study s2 \(.*studies.csv line 4\): image images/p2/s2.tif ends in .* PNG"):
         folder.table()
 
 

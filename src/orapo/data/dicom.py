@@ -1,0 +1,146 @@
+"""DICOM images as 8-bit pictures, grey as the file's own tables and window show it."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from orapo.data.dicom_grey import show_grey
+from orapo.errors import DataError
+
+MAGIC_START, MAGIC = 128, b"DICM"
+"""Where a DICOM file says what it is."""
+
+_TAGS = (
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData", "ExtendedOffsetTable"),
+    *("ExtendedOffsetTableLengths", "ModalityLUTSequence", "RescaleSlope", "RescaleIntercept"),
+    *("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
+)
+"""All that is read: names, dates and comments of the header never get into memory, nor into a message."""
+
+_GREY = ("MONOCHROME1", "MONOCHROME2")
+_MOST_REASON = 200
+_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+
+
+def require_pydicom() -> None:
+    """Checks that DICOM can be read here.
+
+    Raises:
+        DataError: pydicom isn't installed.
+    """
+    try:
+        import pydicom  # noqa: F401
+    except ImportError as error:
+        raise DataError("is DICOM, which needs pydicom: pip install 'orapo[dicom]'") from error
+
+
+@dataclass(frozen=True, slots=True)
+class DicomImage:
+    """A DICOM file whose header has been checked and whose pixels are still as stored.
+
+    Attributes:
+        size: width and height in pixels, as the header claims.
+        dataset: pydicom's dataset with the elements that matter here.
+    """
+
+    size: tuple[int, int]
+    dataset: Any
+
+    def picture(self) -> Image.Image:
+        """Decodes the pixels.
+
+        Grey passes the modality table or rescale slope and intercept, then the first VOI table, or else the first
+        window, or else a linear stretch of [min, max]; MONOCHROME1 is inverted. Colour stays as it is.
+
+        Returns:
+            Mode RGB, 8 bits a channel.
+
+        Raises:
+            DataError: pixels that are truncated or damaged, or a window that makes no sense.
+        """
+        pixels = _decode(self.dataset)
+        if self.dataset.PhotometricInterpretation in _COLOUR:
+            if pixels.dtype != np.uint8:
+                raise DataError(f"has colours of {8 * pixels.itemsize} bits; 8 are accepted")
+            return Image.fromarray(pixels)
+        grey = show_grey(self.dataset, pixels)
+        if self.dataset.PhotometricInterpretation == "MONOCHROME1":
+            grey = 255 - grey
+        return Image.fromarray(grey).convert("RGB")
+
+
+def open_dicom(file: BinaryIO) -> DicomImage:
+    """Reads the header and the stored pixels, decodes nothing.
+
+    Raises:
+        DataError: pydicom isn't installed, the file isn't DICOM or is damaged, it has no pixels or several frames, or
+            its kind of pixels or of compression can't be read. The text continues "image x ...".
+    """
+    require_pydicom()
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they quote the header
+        try:
+            dataset = dcmread(file, specific_tags=list(_TAGS))
+            _check_header(dataset)
+            return DicomImage((int(dataset.Columns), int(dataset.Rows)), dataset)
+        except InvalidDicomError as error:
+            raise DataError(f"is not DICOM (no {MAGIC.decode()} at byte {MAGIC_START})") from error
+        except DataError:
+            raise
+        except Exception as error:  # pydicom raises many kinds for damaged files, and its words can quote the header
+            raise DataError(f"is truncated or damaged DICOM ({type(error).__name__})") from None
+
+
+def _check_header(dataset: Any) -> None:
+    if "PixelData" not in dataset:
+        raise DataError("is DICOM without pixels; is it an image, and is the file complete?")
+    if any(dataset.get(name) is None for name in ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation")):
+        raise DataError("is DICOM without Rows, Columns, BitsAllocated or PhotometricInterpretation")
+    if not int(dataset.Rows) or not int(dataset.Columns):
+        raise DataError("is DICOM of 0 pixels")
+    if int(dataset.get("NumberOfFrames") or 1) > 1:
+        raise DataError(f"is DICOM of {int(dataset.NumberOfFrames)} frames; images of one frame are accepted")
+    if dataset.PhotometricInterpretation not in (*_GREY, *_COLOUR):
+        raise DataError(
+            f"has PhotometricInterpretation {str(dataset.PhotometricInterpretation)[:16]!r}; accepted are "
+            f"{', '.join((*_GREY, *_COLOUR))}"
+        )
+    _check_compression(dataset)
+
+
+def _check_compression(dataset: Any) -> None:
+    from pydicom.pixels import get_decoder
+
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if syntax is None:
+        raise DataError("is DICOM without a TransferSyntaxUID")
+    try:
+        readable = get_decoder(syntax).is_available
+    except NotImplementedError as error:
+        raise DataError(f"has pixels of transfer syntax {syntax.name}, which can't be read; decompress it") from error
+    if not readable:
+        raise DataError(
+            f"has pixels of transfer syntax {syntax.name}, which can't be read here: pip install 'orapo[dicom]', "
+            "or decompress it"
+        )
+
+
+def _decode(dataset: Any) -> NDArray[Any]:
+    from pydicom.pixels import pixel_array
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            pixels: NDArray[Any] = pixel_array(dataset)
+        except Exception as error:  # every plug-in raises its own
+            reason = " ".join(str(error).split())[:_MOST_REASON] or type(error).__name__
+            raise DataError(f"is truncated or damaged DICOM ({reason})") from error
+    return pixels
