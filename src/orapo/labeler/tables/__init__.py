@@ -1,0 +1,1 @@
+"""Tables of reports in, tables of label states out: CSV, gzipped CSV and Parquet, a few rows at a time."""
