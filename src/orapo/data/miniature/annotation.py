@@ -1,0 +1,93 @@
+"""An annotation.json as R2Gen (MIMIC-CXR) or CXPMRG-Bench (CheXpert Plus) has it, with the miniature it lists."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from orapo.data.miniature import chexpert_plus, mimic_cxr
+from orapo.data.miniature.studies import MadeUpStudy, make_studies
+from orapo.errors import SettingError
+from orapo.records import Split
+
+ANNOTATION = "annotation.json"
+Sample = dict[str, object]
+
+
+def write_miniature_annotation(
+    folder: str | Path, num_patients: int = 60, seed: int = 0, *, form: str = "mimic_cxr"
+) -> Path:
+    """Writes a whole miniature, and beside it an annotation of its studies with findings.
+
+    The MIMIC form has one sample per image and the official split. The CheXpert Plus form has one sample per study and
+    deals studies of training patients out to all splits, so that patients stand in several, as they do in the one
+    published. Reports are cleaned as R2Gen cleans them: lower case, sentences joined by " . ".
+
+    Args:
+        folder: empty, or not there yet.
+        num_patients: at least 10.
+        seed: at least 0, of the phantoms.
+        form: ``"mimic_cxr"`` or ``"chexpert_plus"``.
+
+    Returns:
+        The annotation's path.
+
+    Raises:
+        SettingError: a number out of range, or another form.
+        DataError: the folder is in use.
+    """
+    if form not in _FORMS:
+        raise SettingError(f"form is {form!r}; it must be one of {', '.join(_FORMS)}")
+    write_data_set, list_samples = _FORMS[form]
+    write_data_set(folder, num_patients, seed)
+    content: dict[str, list[Sample]] = {"train": [], "val": [], "test": []}
+    for study in make_studies(num_patients, seed):
+        if study.findings:
+            for split, sample in list_samples(study):
+                content[split].append(sample)
+    path = Path(folder) / ANNOTATION
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def clean_text(text: str) -> str:
+    """Lower case, without punctuation but the full stops between sentences."""
+    sentences = [sentence.strip(" .").replace(",", "").lower() for sentence in text.split(". ")]
+    return " . ".join(sentences) + " ."
+
+
+def _mimic_samples(study: MadeUpStudy) -> Iterator[tuple[str, Sample]]:
+    split = {Split.TRAIN: "train", Split.VALIDATE: "val", Split.TEST: "test"}[study.split]
+    for path in mimic_cxr.image_paths(study):
+        yield (
+            split,
+            {
+                "id": Path(path).stem,
+                "study_id": mimic_cxr.study_id(study),
+                "subject_id": mimic_cxr.subject_id(study),
+                "report": clean_text(study.findings),
+                "image_path": [path.removeprefix("files/")],
+                "split": split,
+            },
+        )
+
+
+def _plus_samples(study: MadeUpStudy) -> Iterator[tuple[str, Sample]]:
+    if study.split is Split.TEST:
+        return  # the private part
+    split = ("train", "train", "test", "train", "val")[study.serial % 5]
+    paths = [path.replace(".jpg", ".png") for path in chexpert_plus.image_paths(study)]
+    yield (
+        split,
+        {
+            "id": f"{chexpert_plus.patient_of(study)}_study{study.number}",
+            "report": clean_text(study.findings),
+            "image_path": paths,
+            "split": split,
+        },
+    )
+
+
+_FORMS: Mapping[str, tuple[Callable[..., None], Callable[[MadeUpStudy], Iterator[tuple[str, Sample]]]]] = {
+    "mimic_cxr": (mimic_cxr.write_miniature_mimic_cxr, _mimic_samples),
+    "chexpert_plus": (chexpert_plus.write_miniature_chexpert_plus, _plus_samples),
+}
