@@ -69,6 +69,17 @@ class LabelVerdict:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedJudgement:
+    """A report that no judge could read: it has no reward, which is not a reward of zero.
+
+    Attributes:
+        reason: why, in one line, without the report's text.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RewardBreakdown:
     """Why one generated report earned its reward.
 

@@ -12,6 +12,9 @@ from orapo.reward.protocol import Judged
 
 FactMention = tuple[Fact, Mention]
 
+NAME = "offline"
+"""What the offline judge's readings are signed with."""
+
 _MOST_REMEMBERED_FACTS = 50_000
 _SEGMENT_BREAK = re.compile(r"[,;:]| (?:and|or|nor|with|without|but) ")
 _WORD = re.compile(r"[a-z-]+")
@@ -56,7 +59,7 @@ class OfflineJudge:
     def _judge_one(self, report: str) -> Judged:
         extracted = extract_facts(report)
         mentions = [(fact, mention) for fact in extracted.facts for mention in self._mentions(fact.text)]
-        return Judged(extracted.facts, extracted.rejected, self._verdicts(extracted.facts, mentions))
+        return Judged(extracted.facts, extracted.rejected, self._verdicts(extracted.facts, mentions), judge=NAME)
 
     def _mentions(self, text: str) -> tuple[Mention, ...]:
         found = self._remembered.get(text)

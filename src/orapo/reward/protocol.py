@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from orapo.chexpert import LabelStates
-from orapo.records import Fact, LabelVerdict, RewardBreakdown
+from orapo.records import FailedJudgement, Fact, LabelVerdict, RewardBreakdown
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +16,13 @@ class Judged:
         facts: the atomic statements, equation (13).
         rejected: statements that were not read as facts, each with the reason.
         verdicts: one per observation, in the order of ``OBSERVATIONS``, equation (14).
+        judge: who read it: "offline", or the model that answered; empty where a judge has no name.
     """
 
     facts: tuple[Fact, ...]
     rejected: Mapping[str, str]
     verdicts: tuple[LabelVerdict, ...]
+    judge: str = ""
 
 
 class Judge(Protocol):
@@ -28,6 +30,14 @@ class Judge(Protocol):
 
     def judge(self, reports: Sequence[str]) -> list[Judged]:
         """One reading per report, in the same order."""
+        ...
+
+
+class PendingJudgements(Protocol):
+    """Judgements that are being made while the caller does something else."""
+
+    def result(self) -> list[Judged | FailedJudgement]:
+        """Waits for the last one; one entry per report, in the order in which they were handed over."""
         ...
 
 
