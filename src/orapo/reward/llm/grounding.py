@@ -1,0 +1,113 @@
+"""Whether a fact that a language model wrote comes from the report: a check by words, not by meaning.
+
+The numbered sentences are those of the offline judge, so ``Fact.sentence_index`` means the same from either.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from orapo.reward.facts import split_statements
+
+_ASIDE = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
+_WORD = re.compile(r"[^\W_]+")
+_ENDING = re.compile(
+    r"(?<=\w{3})(?:ification|ified|ific|ening|ened|ation|ated|ative|ilar|asis|atic|ities|ity|ical|ement"
+    r"|ing|ed|es|s|al|ar|ic|ly|um|us|a|e|y)$"
+)
+_SHARED_START = 0.6
+_SHORTEST_START = 4
+
+# What a fact may say without the report saying it: grammar, presence and absence, doubt, and words without content.
+_SCAFFOLD_WORDS = (
+    "a an the this that these those there it its which is are was were be been being am has have had do does did "
+    "of in on at to from with without within by for and or nor but as than through over s t "
+    "no not non none never negative neither absent absence present presence seen noted identified visible visualized "
+    "evidence sign signs finding findings appear appears appearing remain remains demonstrated shown "
+    "possible possibly probable probably likely unlikely may might could can cannot excluded suspected uncertain "
+    "questionable size side sides sided location located level area region aspect chest"
+)
+_SCAFFOLD = frozenset(_SCAFFOLD_WORDS.split())
+
+# What a report says by another word: a word of the fact to words that stand for it.
+_BOTH_SIDES = "bilateral both bibasilar biapical bihilar"
+_STANDS_FOR = {
+    "left": _BOTH_SIDES,
+    "right": _BOTH_SIDES,
+    "both": f"{_BOTH_SIDES} left right lungs",
+    "bilateral": f"{_BOTH_SIDES} left right lungs",
+    "base": "bibasilar",
+    "apex": "apical biapical",
+    "apical": "apex biapical",
+    "hilum": "bihilar",
+    "lung": "pulmonary lobe",
+    "pulmonary": "lung",
+    "heart": "cardiac",
+    "cardiac": "heart",
+    "pleural": "effusion pneumothorax",
+}
+
+
+def sentences_of(report: str) -> tuple[str, ...]:
+    """The sentences of a report as the judge is shown them; empty where it says nothing at all.
+
+    They're those of ``orapo.reward.facts``, but words in brackets stay, between dashes.
+    """
+    without_brackets = _ASIDE.sub(r" - \1 - ", report)
+    return tuple(sentence.replace(" - ,", ",") for sentence, _ in split_statements(without_brackets))
+
+
+def first_foreign_word(text: str, sentences: Sequence[str], sentence_index: int) -> int | None:
+    """Where a fact leaves the words of its report: the place of the word in ``text``, from 1; None if it doesn't.
+
+    Every word of content has to occur in the sentence named or in an earlier one (to which it may refer back), and one
+    of them in the sentence itself. Words match by stem, so inflection and word class are free ("opacities": "opacity",
+    "enlargement": "enlarged"). Words of grammar, presence and doubt are free too, and a few words that others stand for
+    ("both bases": "bibasilar"). Whether the meaning is kept ("no") isn't checked here.
+    """
+    available = _Words(sentences[: sentence_index + 1])
+    here = _Words(sentences[sentence_index : sentence_index + 1])
+    words = [(place, word) for place, word in enumerate(_words(text), start=1) if word not in _SCAFFOLD]
+    for place, word in words:
+        if not available.has(word):
+            return place
+    return None if any(here.has(word) for _, word in words) else 1
+
+
+class _Words:
+    """The words of some sentences, to be looked up by stem."""
+
+    def __init__(self, sentences: Iterable[str]) -> None:
+        self._words = {word for sentence in sentences for word in _words(sentence)}
+        self._stems = {_stem(word) for word in self._words}
+
+    def has(self, word: str) -> bool:
+        """True where the word, another form of it, or a word that stands for it is among them."""
+        stem = _stem(word)
+        if stem in self._stems or not self._stems.isdisjoint(_stand_ins().get(stem, ())):
+            return True
+        return any(_alike(word, other) for other in self._words)
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
+
+
+@lru_cache(maxsize=20_000)
+def _stem(word: str) -> str:
+    shorter = _ENDING.sub("", word)
+    return word if shorter == word else _stem(shorter)
+
+
+@lru_cache(maxsize=1)
+def _stand_ins() -> dict[str, frozenset[str]]:
+    return {_stem(word): frozenset(map(_stem, others.split())) for word, others in _STANDS_FOR.items()}
+
+
+def _alike(word: str, other: str) -> bool:
+    """True where two words share their first letters, at least four and most of the longer one."""
+    if word.isdigit() or other.isdigit():
+        return False
+    needed = max(_SHORTEST_START, math.ceil(_SHARED_START * max(len(word), len(other))))
+    return min(len(word), len(other)) >= needed and word[:needed] == other[:needed]

@@ -1,0 +1,80 @@
+"""The JSON object in what a language model wrote: tolerant of what stands around it, strict about the object."""
+
+import json
+import re
+from collections.abc import Collection
+
+LONGEST_ANSWER = 200_000
+"""Characters; a longer answer isn't looked into."""
+MOST_STARTS = 2_000
+"""Opening braces tried; more of them are no answer."""
+
+_STRING_OR_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', re.DOTALL)
+_THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+
+
+class InvalidAnswer(Exception):
+    """A language model's answer that isn't what was asked for.
+
+    Attributes:
+        reason: what to correct, short, without a word of the report or of the answer: it may be logged, and shown to
+            the model when asking again.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def read_object(answer: str | None, keys: Collection[str]) -> dict[str, object]:
+    """The one JSON object with all of ``keys`` in an answer.
+
+    Allowed around it: white space, a code fence, other text, a passage between ``<think>`` tags; allowed in it: a comma
+    before a closing bracket.
+
+    Raises:
+        InvalidAnswer: no answer, too long, no such object or several, a key given twice, NaN or Infinity.
+    """
+    if answer is None or not answer.strip():
+        raise InvalidAnswer("the answer is empty; give the JSON object")
+    if len(answer) > LONGEST_ANSWER:
+        raise InvalidAnswer(f"the answer has more than {LONGEST_ANSWER} characters; give the JSON object only")
+    text = _THOUGHTS.sub(" ", answer)
+    found = _objects(text, keys) or _objects(_STRING_OR_COMMA.sub(lambda match: match[1] or "", text), keys)
+    wanted = " and ".join(sorted(keys))
+    if len(found) > 1:
+        raise InvalidAnswer(f"the answer holds {len(found)} JSON objects with {wanted}; give one")
+    if not found:
+        cut = "it may be cut off" if "{" in text else "it has no JSON"
+        raise InvalidAnswer(f"the answer holds no complete JSON object with {wanted}: {cut}; give this object only")
+    return found[0]
+
+
+def _objects(text: str, keys: Collection[str]) -> list[dict[str, object]]:
+    """The outermost JSON objects in ``text`` that have all of ``keys``, in order."""
+    decoder = json.JSONDecoder(object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
+    found: list[dict[str, object]] = []
+    start = text.find("{")
+    for _ in range(MOST_STARTS):
+        if start < 0:
+            return found
+        try:
+            value, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            end = start + 1
+        else:
+            if isinstance(value, dict) and all(key in value for key in keys):
+                found.append(value)
+        start = text.find("{", end)
+    raise InvalidAnswer(f"the answer has more than {MOST_STARTS} opening braces outside of JSON; give one JSON object")
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise InvalidAnswer("a JSON object gives a key twice; give each key once")
+    return value
+
+
+def _refuse_constant(name: str) -> object:
+    raise InvalidAnswer("NaN and Infinity aren't allowed; give whole numbers")
