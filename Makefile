@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-fast check format tiny-base bench constraints clean
+.PHONY: help setup train test test-fast check hooks format tiny-base bench constraints clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,11 +37,15 @@ test: $(STAMP)  ## run every test
 test-fast: $(STAMP)  ## run the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-check: $(STAMP)  ## lint, types, layers
+check: $(STAMP)  ## lint, types, layers, no clinical content
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/clinical_guard
+
+hooks: $(STAMP)  ## make git refuse clinical text and images before every commit
+	$(BIN)/python tools/clinical_guard --install
 
 format: $(STAMP)  ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
