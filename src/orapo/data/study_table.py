@@ -16,7 +16,8 @@ from orapo.data.images import check_image_name, check_longest_side, load_image
 from orapo.data.source import LeftOut
 from orapo.data.splits import check_fractions, split_patients
 from orapo.data.study_rows import StudyRow, group_by_study, read_study_rows
-from orapo.errors import DataError, SettingError
+from orapo.data.views import check_views, is_frontal
+from orapo.errors import DataError
 from orapo.labeler import Labeler
 from orapo.labeler.types import LabeledReport
 from orapo.records import Split, Study
@@ -79,8 +80,7 @@ class StudyTable:
             SettingError: a setting is out of range.
             DataError: the table can't be used; names the line and the study.
         """
-        if views not in ("frontal", "all"):
-            raise SettingError(f"views is {views!r}; it must be 'frontal' or 'all'")
+        check_views(views)
         check_fractions(validate_fraction, test_fraction)
         check_longest_side(longest_side)
         if not Path(root).is_dir():
@@ -141,11 +141,6 @@ class StudyTable:
     def digest(self) -> str:
         """SHA-256 over the bytes of the table, the settings, and every study's split and labels; not the images."""
         return self._digest
-
-
-def is_frontal(view: str) -> bool:
-    """Whether a view counts as frontal: it is blank, or its first word is PA, AP or FRONTAL (upper case)."""
-    return not view or view.split()[0] in ("PA", "AP", "FRONTAL")
 
 
 def _given_splits(groups: Iterable[Sequence[StudyRow]]) -> dict[str, Split]:
