@@ -27,5 +27,9 @@ class NonFiniteError(OrapoError):
     study_ids: tuple[str, ...] = ()
 
 
+class RunPaused(OrapoError):
+    """A run can't go on for now (no judge answers, the budget is spent); nothing is wrong with it, and it can resume."""
+
+
 class RunInterrupted(OrapoError):
     """The user, or the machine's scheduler, asked the run to stop; the checkpoint is saved."""

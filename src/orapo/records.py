@@ -93,6 +93,7 @@ class RewardBreakdown:
         facts: every fact found in the report.
         verdicts: one per observation, in the order of ``OBSERVATIONS``.
         rejected: statements that were not read as facts, each with the reason; empty for judges that reject nothing.
+        judge: who read the report: "offline", or the model that answered; empty where a judge has no name.
     """
 
     total: float
@@ -104,3 +105,4 @@ class RewardBreakdown:
     facts: tuple[Fact, ...]
     verdicts: tuple[LabelVerdict, ...]
     rejected: Mapping[str, str]
+    judge: str = ""

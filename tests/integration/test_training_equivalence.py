@@ -2,8 +2,10 @@
 
 import copy
 import csv
+import json
 import os
 import signal
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from orapo.errors import NonFiniteError, RunInterrupted, SettingError
+from orapo.errors import NonFiniteError, RunInterrupted, RunPaused, SettingError
 from orapo.experiment.command_line import run_folder
 from orapo.experiment.run import train
+from orapo.records import FailedJudgement
+from orapo.reward import OfflineJudge
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -182,3 +186,100 @@ def test_every_objective_trains(objective: str, tmp_path: Path) -> None:
     assert bool(row["reward"]) == (objective != "sft")
     assert bool(row["policy_loss"]) == (objective in ("grpo", "grpo_sft"))
     assert bool(row["oracle_loss"]) == (objective != "grpo")
+
+
+class OutageJudge(OfflineJudge):
+    """Reads like the offline judge, but has no answer on some calls."""
+
+    def __init__(self, pauses_on: int | None = None, fails_on: dict[int, set[int]] | None = None) -> None:
+        super().__init__()
+        self._pauses_on = pauses_on
+        self._fails_on = fails_on or {}
+        self._num_calls = 0
+        self.spent = 0.0
+
+    def start(self, reports: Sequence[str]) -> Any:
+        self._num_calls += 1
+        call, judge = self._num_calls, super()
+
+        class Pending:
+            def result(self) -> list[Any]:
+                return outer.answer(call, list(judge.judge(reports)))
+
+        outer = self
+        return Pending()
+
+    def answer(self, call: int, judged: list[Any]) -> list[Any]:
+        if call == self._pauses_on:
+            torch.rand(3)  # what a judge draws must not matter either
+            raise RunPaused("nobody answers")
+        self.spent += 1.0
+        failed = self._fails_on.get(call, set())
+        return [FailedJudgement("refused") if i in failed else one for i, one in enumerate(judged)]
+
+    def totals(self) -> dict[str, float]:
+        return {"calls": self.spent, "cost_usd": 0.5 * self.spent}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"spent": self.spent}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.spent = state["spent"]
+
+
+def use_judge(monkeypatch: pytest.MonkeyPatch, judge: OutageJudge) -> None:
+    monkeypatch.setattr("orapo.reward.fact_score.OfflineJudge", lambda **settings: judge)
+
+
+@pytest.mark.parametrize("pauses_on", [1, 2, 4])
+def test_a_run_without_an_answering_judge_pauses_and_takes_the_step_back(
+    pauses_on: int, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    use_judge(monkeypatch, OutageJudge(pauses_on=pauses_on))
+    with pytest.raises(RunPaused, match="nobody answers"):
+        train(small_config(), folder)
+    judge = OutageJudge()
+    use_judge(monkeypatch, judge)
+    torch.manual_seed(999)
+    saved = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(saved, DictConfig)
+    assert_same_weights(trained_weights(whole_run), train_in(folder, saved), atol=0)
+    assert judge.spent == 4.0, "what was spent before the pause is not forgotten"
+    assert rows_of(folder) == rows_of(whole_run)
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    """The metrics without seconds, and without what a judge counts."""
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [{n: v for n, v in row.items() if not n.startswith(("seconds", "judge"))} for row in rows]
+
+
+def test_studies_that_no_judge_can_read_are_dropped_not_punished(
+    whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    # Step 2: one rollout of the first study and all of the third can't be judged; 4 rollouts a study.
+    use_judge(monkeypatch, OutageJudge(fails_on={2: {1, 8, 9, 10, 11}}))
+    train(small_config("callbacks.rollouts_every_steps=1", "callbacks.rollouts_studies=4"), folder)
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["dropped_studies"] for row in rows] == ["0", "2", "0", "0"]
+    assert [row["judge_cost_usd"] for row in rows] == ["0.5"] * 4
+    rollouts = [json.loads(line) for line in (folder / "rollouts.jsonl").read_text().splitlines()]
+    assert [sum(row["step"] == step for row in rollouts) for step in (1, 2, 3, 4)] == [16, 8, 16, 16]
+    assert rows_of(folder)[0] == rows_of(whole_run)[0]
+    expected = [row["reward"] for row in rollouts if row["step"] == 2]
+    assert float(rows[1]["reward"]) == pytest.approx(sum(expected) / 8, abs=1e-6)
+
+
+def test_a_step_without_any_judged_study_pauses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    use_judge(monkeypatch, OutageJudge(fails_on={1: {0, 4, 8, 12}}))
+    with pytest.raises(RunPaused, match="no study of this step could be judged: refused"):
+        train(small_config(), folder)
+    assert (folder / "checkpoints" / "last.ckpt").is_file()

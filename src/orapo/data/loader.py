@@ -65,6 +65,10 @@ class ResumableLoader(DataLoader[StudyBatch]):
             yield batch
         self._batches.first_batch = 0
 
+    def take_back(self) -> None:
+        """Counts the latest batch as not handed out: its step did not end."""
+        self._num_handed_out -= 1
+
     def state_dict(self) -> dict[str, int]:
         """How many batches have been handed out; Lightning stores it in the checkpoint."""
         return {"num_handed_out": self._num_handed_out}

@@ -12,18 +12,20 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from orapo.errors import OrapoError, RunInterrupted
+from orapo.errors import OrapoError, RunInterrupted, RunPaused
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 128 + signal.SIGINT
+EXIT_PAUSED = 75
+"""sysexits' EX_TEMPFAIL: nothing is wrong, try again later."""
 
 
 def run_command(task: Callable[[DictConfig], Any], config_folder: Path, config_name: str = "config") -> None:
     """Composes the config from the command line, runs ``task`` on it, and exits.
 
     A user's error is one line on standard error and exit code 1; ``HYDRA_FULL_ERROR=1`` shows the traceback instead.
-    An interrupted run exits with 130.
+    An interrupted run exits with 130, one that waits for its judge or its budget with 75.
     """
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     asked = os.environ.get(FULL_ERROR)
@@ -35,6 +37,9 @@ def run_command(task: Callable[[DictConfig], Any], config_folder: Path, config_n
     except RunInterrupted as stop:
         print(stop, file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+    except RunPaused as pause:
+        print(f"paused: {pause}", file=sys.stderr)
+        sys.exit(EXIT_PAUSED)
     except (OrapoError, HydraException, OmegaConfBaseException) as error:
         if asked == "1":
             raise

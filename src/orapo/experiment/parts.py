@@ -122,13 +122,14 @@ def build_callbacks(experiment: Experiment, folder: Path, num_steps: int) -> lis
     """The callbacks in their order: what writes files stands before the checkpoint that remembers how far they got."""
     settings = experiment.callbacks
     every = validation_interval(experiment.training, num_steps)
+    random_states = RandomStates()
     return [
         MetricsFile(folder / "metrics.csv"),
         RolloutFile(folder / "rollouts.jsonl", settings.rollouts_every_steps, settings.rollouts_studies),
         ValidationFile(folder / "validation.csv", experiment.data.uncertain_is_positive),
-        RandomStates(),
+        random_states,
         StepProgress(),
-        LastCheckpoint(folder / CHECKPOINTS, settings.checkpoint_every_steps, num_steps, every),
+        LastCheckpoint(folder / CHECKPOINTS, settings.checkpoint_every_steps, num_steps, every, random_states),
     ]
 
 

@@ -18,6 +18,7 @@ from orapo.experiment.config import Experiment, plain, read_experiment
 from orapo.experiment.loggers import close_loggers, log_summary, log_test_table, open_loggers
 from orapo.experiment.parts import CHECKPOINTS, Parts, build_parts
 from orapo.experiment.results import Results, Scores, read_scores, write_pictures, write_results, write_scores
+from orapo.records import RewardBreakdown
 from orapo.training.checkpoints import LAST
 from orapo.training.module import Generated, OrapoModule
 from orapo.training.step import Stopwatch
@@ -155,15 +156,15 @@ def _table_rows(parts: Parts, own: Generated, experiment: Experiment) -> list[di
     rows = []
     studies = parts.data.test_studies[: experiment.wandb.num_table_studies]
     for study, pair in zip(studies, own.pairs, strict=False):
-        breakdown = parts.reward.score([pair.generated_report], [study.labels])[0]
+        judged = parts.reward.start([pair.generated_report], [study.labels]).result()[0]
         rows.append(
             {
                 "study_id": study.study_id,
                 "image": parts.data.load_images(study)[1][0],
                 "oracle_report": pair.oracle_report,
                 "generated_report": pair.generated_report,
-                "facts": " | ".join(fact.text for fact in breakdown.facts),
-                "reward": breakdown.total,
+                "facts": " | ".join(fact.text for fact in judged.facts) if isinstance(judged, RewardBreakdown) else "",
+                "reward": judged.total if isinstance(judged, RewardBreakdown) else None,
             }
         )
     return rows

@@ -5,7 +5,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from orapo.errors import CheckpointError, RunInterrupted, SettingError
+from orapo.errors import CheckpointError, RunInterrupted, RunPaused, SettingError
 from orapo.experiment.config import read_experiment
 
 LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"
@@ -27,8 +27,10 @@ def train_command(config: DictConfig) -> None:
 
     try:
         train(config, folder)
-    except RunInterrupted as stop:
-        raise RunInterrupted(f"{stop}; go on with: python train.py resume={folder}") from stop
+    except (RunInterrupted, RunPaused) as stop:
+        has_checkpoint = (folder / LAST_CHECKPOINT).is_file()
+        how = f"go on with: python train.py resume={folder}" if has_checkpoint else "no step had begun"
+        raise type(stop)(f"{stop}; {how}") from stop
 
 
 def saved_config(folder: Path, overrides: list[str]) -> DictConfig:

@@ -6,8 +6,9 @@ from dataclasses import replace
 from orapo.chexpert import LabelStates, positive_observations
 from orapo.records import RewardBreakdown
 from orapo.reward.entailment import OfflineJudge
-from orapo.reward.fact_score import breakdown, check_lengths, fact_score
-from orapo.reward.protocol import Judge
+from orapo.reward.fact_score import breakdown, fact_score
+from orapo.reward.judging import RewardsToCome, check_lengths, rewards_only
+from orapo.reward.protocol import Judge, Judged
 
 
 class AccuracyReward:
@@ -25,18 +26,26 @@ class AccuracyReward:
         self.judge = judge if judge is not None else OfflineJudge(uncertain_is_positive=uncertain_is_positive)
         self.uncertain_is_positive = uncertain_is_positive
 
+    def start(self, reports: Sequence[str], labels: Sequence[LabelStates]) -> RewardsToCome:
+        """Begins to judge each report against the label states of its study.
+
+        Raises:
+            DataError: the lengths differ.
+        """
+        check_lengths(reports, labels)
+        return RewardsToCome(self.judge.start(reports), tuple(labels), self._reward)
+
     def score(self, reports: Sequence[str], labels: Sequence[LabelStates]) -> list[RewardBreakdown]:
         """The exact-match reward of each report against the label states of its study.
 
         Raises:
-            DataError: the lengths differ, or a study lacks one of the 14 observations.
+            DataError: the lengths differ, a study lacks one of the 14 observations, or a report can't be judged.
         """
-        check_lengths(reports, labels)
-        breakdowns = []
-        for judged, truth in zip(self.judge.judge(reports), labels, strict=True):
-            present = positive_observations(truth, uncertain_is_positive=self.uncertain_is_positive)
-            score = fact_score(judged.verdicts, present, f_beta=1.0)
-            # A present finding that is contradicted is a false negative too, so one of the two sets shows any error.
-            is_exact = bool(judged.facts) and not score.false_positives and not score.false_negatives
-            breakdowns.append(breakdown(judged, replace(score, total=float(is_exact))))
-        return breakdowns
+        return rewards_only(self.start(reports, labels).result())
+
+    def _reward(self, judged: Judged, truth: LabelStates) -> RewardBreakdown:
+        present = positive_observations(truth, uncertain_is_positive=self.uncertain_is_positive)
+        score = fact_score(judged.verdicts, present, f_beta=1.0)
+        # A present finding that is contradicted is a false negative too, so one of the two sets shows any error.
+        is_exact = bool(judged.facts) and not score.false_positives and not score.false_negatives
+        return breakdown(judged, replace(score, total=float(is_exact)))

@@ -1,12 +1,14 @@
 """From facts to 14 verdicts, equation (14), with the rule labeler as the reader: the offline judge."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from orapo.chexpert import OBSERVATIONS, LabelState, Observation
 from orapo.labeler import Labeler, Mention
 from orapo.records import Fact, Judgement, LabelVerdict
 from orapo.reward.facts import extract_facts
+from orapo.reward.judging import ReadyJudgements
 from orapo.reward.lexicon import Lexicon, load_lexicon
 from orapo.reward.protocol import Judged
 
@@ -55,6 +57,21 @@ class OfflineJudge:
     def judge(self, reports: Sequence[str]) -> list[Judged]:
         """One reading per report, in the same order."""
         return [self._judge_one(report) for report in reports]
+
+    def start(self, reports: Sequence[str]) -> ReadyJudgements:
+        """Reads at once."""
+        return ReadyJudgements(tuple(self.judge(reports)))
+
+    def totals(self) -> Mapping[str, float]:
+        """Nothing to count."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing to remember."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing was remembered."""
 
     def _judge_one(self, report: str) -> Judged:
         extracted = extract_facts(report)

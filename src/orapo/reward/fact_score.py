@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orapo.chexpert import LabelStates, Observation, positive_observations
-from orapo.errors import DataError, SettingError
+from orapo.errors import SettingError
 from orapo.records import Judgement, LabelVerdict, RewardBreakdown
 from orapo.reward.entailment import OfflineJudge
+from orapo.reward.judging import RewardsToCome, check_lengths, rewards_only
 from orapo.reward.protocol import Judge, Judged
 
 
@@ -87,30 +88,28 @@ class FactScoreReward:
         self.uncertain_is_positive = uncertain_is_positive
         self.eps = eps
 
+    def start(self, reports: Sequence[str], labels: Sequence[LabelStates]) -> RewardsToCome:
+        """Begins to judge each report against the label states of its study.
+
+        Raises:
+            DataError: the lengths differ.
+        """
+        check_lengths(reports, labels)
+        return RewardsToCome(self.judge.start(reports), tuple(labels), self._reward)
+
     def score(self, reports: Sequence[str], labels: Sequence[LabelStates]) -> list[RewardBreakdown]:
         """The FactS reward of each report against the label states of its study.
 
         Raises:
-            DataError: the lengths differ, or a study lacks one of the 14 observations.
+            DataError: the lengths differ, a study lacks one of the 14 observations, or a report can't be judged.
         """
-        check_lengths(reports, labels)
-        return [
-            breakdown(judged, fact_score(judged.verdicts, self._present(truth), self.f_beta, self.eps))
-            for judged, truth in zip(self.judge.judge(reports), labels, strict=True)
-        ]
+        return rewards_only(self.start(reports, labels).result())
+
+    def _reward(self, judged: Judged, truth: LabelStates) -> RewardBreakdown:
+        return breakdown(judged, fact_score(judged.verdicts, self._present(truth), self.f_beta, self.eps))
 
     def _present(self, truth: LabelStates) -> frozenset[Observation]:
         return positive_observations(truth, uncertain_is_positive=self.uncertain_is_positive)
-
-
-def check_lengths(reports: Sequence[str], labels: Sequence[LabelStates]) -> None:
-    """Refuses label states that don't belong to the reports one to one.
-
-    Raises:
-        DataError: the lengths differ.
-    """
-    if len(reports) != len(labels):
-        raise DataError(f"reward: {len(reports)} reports and {len(labels)} sets of label states; one set per report")
 
 
 def breakdown(judged: Judged, score: FactScore) -> RewardBreakdown:
@@ -125,4 +124,5 @@ def breakdown(judged: Judged, score: FactScore) -> RewardBreakdown:
         facts=judged.facts,
         verdicts=judged.verdicts,
         rejected=judged.rejected,
+        judge=judged.judge,
     )

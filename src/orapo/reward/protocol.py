@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from orapo.chexpert import LabelStates
-from orapo.records import FailedJudgement, Fact, LabelVerdict, RewardBreakdown
+from orapo.records import Fact, FailedJudgement, LabelVerdict, RewardBreakdown
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,25 +25,58 @@ class Judged:
     judge: str = ""
 
 
-class Judge(Protocol):
-    """Reads generated reports without knowing the truth, so that it can't leak into the facts."""
-
-    def judge(self, reports: Sequence[str]) -> list[Judged]:
-        """One reading per report, in the same order."""
-        ...
-
-
 class PendingJudgements(Protocol):
     """Judgements that are being made while the caller does something else."""
 
     def result(self) -> list[Judged | FailedJudgement]:
-        """Waits for the last one; one entry per report, in the order in which they were handed over."""
+        """Waits for the last one; one entry per report, in the order in which they were handed over.
+
+        Raises:
+            RunPaused: no judge can be had now, and the settings say to wait for one.
+        """
+        ...
+
+
+class Judge(Protocol):
+    """Reads generated reports without knowing the truth, so that it can't leak into the facts."""
+
+    def start(self, reports: Sequence[str]) -> PendingJudgements:
+        """Begins to read; a judge that asks over a network returns at once."""
+        ...
+
+    def totals(self) -> Mapping[str, float]:
+        """What judging has taken so far, by name (calls, tokens, cost ...); empty for a judge that costs nothing."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know, for example what was spent."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from ``state_dict``."""
+        ...
+
+
+class PendingRewards(Protocol):
+    """Rewards whose judgements are being made."""
+
+    def result(self) -> list[RewardBreakdown | FailedJudgement]:
+        """One entry per report, total in [0, 1]; a failed judgement is no reward, and not one of zero.
+
+        Raises:
+            RunPaused: as for ``PendingJudgements``.
+        """
         ...
 
 
 class Reward(Protocol):
     """Says what generated reports are worth against the label states of their studies."""
 
-    def score(self, reports: Sequence[str], labels: Sequence[LabelStates]) -> list[RewardBreakdown]:
-        """One breakdown per report, total in [0, 1]; ``labels`` has one entry per report (repeat it per rollout)."""
+    @property
+    def judge(self) -> Judge:
+        """Who reads the reports."""
+        ...
+
+    def start(self, reports: Sequence[str], labels: Sequence[LabelStates]) -> PendingRewards:
+        """Begins to judge; ``labels`` has one entry per report (repeat it per rollout)."""
         ...

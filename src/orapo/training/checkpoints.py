@@ -13,7 +13,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from orapo.bounds import require_whole
-from orapo.errors import RunInterrupted
+from orapo.data.loader import ResumableLoader
+from orapo.errors import RunInterrupted, RunPaused
 
 LAST = "last.ckpt"
 
@@ -26,9 +27,19 @@ class RandomStates(Callback):
 
     def __init__(self) -> None:
         self._restored: dict[str, Any] | None = None
+        self._at_step_start: dict[str, Any] = {}
+        self._steps_back = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers and tensors: checkpoints are loaded with ``weights_only``, which refuses NumPy's own types."""
+        """The states now, or, after ``step_back``, those before the step that did not end."""
+        return self._at_step_start if self._steps_back else self._now()
+
+    def step_back(self) -> None:
+        """From now on, ``state_dict`` tells of the start of the step under way, which a resumed run does again."""
+        self._steps_back = True
+
+    def _now(self) -> dict[str, Any]:
+        # Plain numbers and tensors: checkpoints are loaded with ``weights_only``, which refuses NumPy's own types.
         version, words, gauss = random.getstate()
         kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002  the global state is what libraries draw from
         return {
@@ -43,27 +54,38 @@ class RandomStates(Callback):
         self._restored = state_dict
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Restores the states once."""
-        if self._restored is None:
-            return
-        version, words, gauss = self._restored["python"]
+        """Restores the states once, and remembers what each step starts with."""
+        if self._restored is not None:
+            self._restore(self._restored)
+            self._restored = None
+        self._at_step_start = self._now()
+
+    def _restore(self, states: dict[str, Any]) -> None:
+        version, words, gauss = states["python"]
         random.setstate((version, tuple(words), gauss))
-        kind, keys, position, has_gauss, cached = self._restored["numpy"]
+        kind, keys, position, has_gauss, cached = states["numpy"]
         np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, cached))  # noqa: NPY002
-        torch.set_rng_state(self._restored["torch"].cpu())
-        if self._restored["cuda"]:
-            torch.cuda.set_rng_state_all([state.cpu() for state in self._restored["cuda"]])
-        self._restored = None
+        torch.set_rng_state(states["torch"].cpu())
+        if states["cuda"]:
+            torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
 
 
 class LastCheckpoint(Callback):
     """Saves last.ckpt every so many steps, at the last step, and when asked to stop; then ends the run.
 
-    Ctrl-C and SIGTERM let the current step finish first, so that a checkpoint never holds half a step.
+    Ctrl-C and SIGTERM let the current step finish first, so that a checkpoint never holds half a step. A step that
+    can't finish because the run pauses is taken back: its weights have not moved, and a resumed run does it again.
     Stand it last among the callbacks: a checkpoint includes what the others have written.
     """
 
-    def __init__(self, folder: Path, every_steps: int, num_steps: int, validate_every_steps: int | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        every_steps: int,
+        num_steps: int,
+        validate_every_steps: int | None,
+        random_states: RandomStates,
+    ) -> None:
         """Settings.
 
         Args:
@@ -71,12 +93,14 @@ class LastCheckpoint(Callback):
             every_steps: at least 1.
             num_steps: training steps of the whole run.
             validate_every_steps: a step that is followed by a validation is saved behind it; None: there is none.
+            random_states: of the same run; a step that pauses is taken back with them.
         """
         require_whole("callbacks.checkpoint_every_steps", every_steps, 1)
         self._path = folder / LAST
         self._every_steps = every_steps
         self._num_steps = num_steps
         self._validate_every = validate_every_steps
+        self._random_states = random_states
         self._step = 0
         self._signal_name: str | None = None
         self._previous: dict[signal.Signals, Any] = {}
@@ -91,8 +115,14 @@ class LastCheckpoint(Callback):
         self._give_back()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Gives the signals back."""
+        """Saves a run that pauses in the middle of a step, as it was before that step; gives the signals back."""
         self._give_back()
+        if isinstance(exception, RunPaused) and trainer.state.fn == TrainerFn.FITTING:
+            self._random_states.step_back()
+            loader = trainer.train_dataloader
+            if isinstance(loader, ResumableLoader):
+                loader.take_back()
+            self._save(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

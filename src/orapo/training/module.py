@@ -6,7 +6,7 @@ Optimisation is manual: studies are scored in micro-batches, a batch of rollouts
 memory does not grow with the batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +17,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from orapo.batches import StudyBatch
+from orapo.batches import RolloutGroup, StudyBatch
 from orapo.chexpert import LabelStates
 from orapo.errors import NonFiniteError
 from orapo.evaluation.report_pairs import ReportLabeler, ReportPair, pair_reports
@@ -29,7 +29,16 @@ from orapo.policy.settings import SamplingSettings
 from orapo.reward.protocol import Reward
 from orapo.training.padding import group_mask, pad_groups
 from orapo.training.settings import TrainingSettings
-from orapo.training.step import JudgedRollouts, MicroBatch, StepResult, Stopwatch, step_metrics
+from orapo.training.step import (
+    JudgedRollouts,
+    MicroBatch,
+    Rollouts,
+    StepResult,
+    Stopwatch,
+    judge_metrics,
+    step_metrics,
+    whole_groups,
+)
 
 
 @contextmanager
@@ -122,16 +131,24 @@ class OrapoModule(LightningModule):
 
         Raises:
             NonFiniteError: a reward, log-probability, loss or gradient is NaN or infinite; it carries the study ids.
+            RunPaused: no judge answers for any study of the batch; nothing has changed yet.
         """
         with naming_studies(batch):
             self._step(batch, batch_index)
 
     def _step(self, batch: StudyBatch, batch_index: int) -> None:
         watch = Stopwatch()
-        judged = self._judged_rollouts(batch, watch) if self._objective.needs_rollouts else None
-        weight = self._objective.fixed_weight(len(batch)) if judged is None else judged.mixing.weight
+        totals = dict(self._reward.judge.totals())
+        rollouts = self._roll_out(batch, watch) if self._objective.needs_rollouts else None
+        # The reference is scored while a judge elsewhere reads: neither needs the other.
         with watch.phase("reference"):
-            micro_batches = self._micro_batches(batch, judged)
+            micro_batches = self._micro_batches(batch, None if rollouts is None else rollouts.groups)
+        judged = None if rollouts is None else self._await_rewards(batch, rollouts, watch)
+        if judged is not None and judged.num_dropped:
+            batch = batch.select(judged.kept)
+            with watch.phase("reference"):
+                micro_batches = self._micro_batches(batch, judged.groups)
+        weight = self._objective.fixed_weight(len(batch)) if judged is None else judged.mixing.weight
         outputs: list[ObjectiveOutput] = []
         with watch.phase("update"):
             for _ in range(self._settings.inner_steps):
@@ -139,38 +156,52 @@ class OrapoModule(LightningModule):
                     outputs.append(self._backward(micro, judged, weight, len(batch)))
                 grad_norm, learning_rate = self._optimiser_step()
         metrics = step_metrics(judged, outputs, watch.seconds, grad_norm, learning_rate)
+        metrics |= judge_metrics(totals, self._reward.judge.totals())
         self.last_step = StepResult(batch, judged, metrics)
         shown = ("reward", "zero_reward_rate", "mixing_weight")
         self.log_dict({name: metrics[name] for name in shown}, prog_bar=True, logger=False)
         for logger in self.loggers:
             logger.log_metrics({f"train/{name}": value for name, value in metrics.items()}, step=batch_index + 1)
 
-    def _judged_rollouts(self, batch: StudyBatch, watch: Stopwatch) -> JudgedRollouts:
+    def _roll_out(self, batch: StudyBatch, watch: Stopwatch) -> Rollouts:
         per_study = self._sampling.per_study
         with watch.phase("rollout"):
             groups = self.policy.roll_out(batch, self._sampling)
         with watch.phase("reward"):
             reports = [text for group in groups for text in group.texts]
             labels: list[LabelStates] = [study.labels for study in batch.studies for _ in range(per_study)]
-            flat = self._reward.score(reports, labels)
-        breakdowns = tuple(tuple(flat[i : i + per_study]) for i in range(0, len(flat), per_study))
-        rewards = torch.tensor([[b.total for b in group] for group in breakdowns], device=self.device)
-        mixing = self._objective.observe([study.study_id for study in batch.studies], rewards)
-        return JudgedRollouts(groups, breakdowns, rewards, mixing)
+            return Rollouts(groups, self._reward.start(reports, labels))
 
-    def _micro_batches(self, batch: StudyBatch, judged: JudgedRollouts | None) -> list[MicroBatch]:
+    def _await_rewards(self, batch: StudyBatch, rollouts: Rollouts, watch: Stopwatch) -> JudgedRollouts:
+        per_study = self._sampling.per_study
+        with watch.phase("reward"):
+            flat = rollouts.pending.result()
+        groups = [flat[i : i + per_study] for i in range(0, len(flat), per_study)]
+        kept, breakdowns = whole_groups(groups)
+        rewards = torch.tensor([[b.total for b in group] for group in breakdowns], device=self.device)
+        mixing = self._objective.observe([batch.studies[i].study_id for i in kept], rewards)
+        return JudgedRollouts(
+            groups=tuple(rollouts.groups[i] for i in kept),
+            breakdowns=breakdowns,
+            rewards=rewards,
+            mixing=mixing,
+            kept=kept,
+            num_dropped=len(batch) - len(kept),
+        )
+
+    def _micro_batches(self, batch: StudyBatch, groups: Sequence[RolloutGroup] | None) -> list[MicroBatch]:
         size = self._settings.studies_per_micro_batch
         order = list(range(len(batch)))
-        if judged is not None:
+        if groups is not None:
             # Studies with rollouts of similar length share a micro-batch: less padding, the same sum.
-            order.sort(key=lambda i: sum(len(ids) for ids in judged.groups[i].token_ids))
+            order.sort(key=lambda i: sum(len(ids) for ids in groups[i].token_ids))
         micro_batches = []
         for first in range(0, len(batch), size):
             indices = tuple(order[first : first + size])
             part = batch.select(indices)
             completions = tuple(
                 (
-                    *(judged.groups[i].token_ids if judged is not None else ()),
+                    *(groups[i].token_ids if groups is not None else ()),
                     *((batch.oracle_ids[i],) if self._objective.needs_oracle else ()),
                 )
                 for i in indices
@@ -288,12 +319,14 @@ class OrapoModule(LightningModule):
     # ---- checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps the weights that train, and adds the moving average of the zero-reward rate."""
+        """Keeps the weights that train; adds the moving average of the zero-reward rate, and what the judge spent."""
         trained = self.policy.trainable_names()
         weights = checkpoint["state_dict"]
         checkpoint["state_dict"] = {n: w for n, w in weights.items() if n.removeprefix("policy.") in trained}
         checkpoint["objective"] = self._objective.state_dict()
+        checkpoint["judge"] = self._reward.judge.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restores the moving average of the zero-reward rate."""
+        """Restores the moving average of the zero-reward rate, and what the judge spent."""
         self._objective.load_state_dict(checkpoint["objective"])
+        self._reward.judge.load_state_dict(checkpoint["judge"])

@@ -142,6 +142,7 @@ def breakdown_row(breakdown: RewardBreakdown) -> dict[str, Any]:
     """Why a rollout earned its reward."""
     return {
         "reward": breakdown.total,
+        "judge": breakdown.judge,
         "precision": breakdown.precision,
         "recall": breakdown.recall,
         "true_positives": sorted(breakdown.true_positives),

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from orapo.batches import RolloutGroup, StudyBatch
+from orapo.errors import RunPaused
 from orapo.objective.orapo import Mixing
 from orapo.objective.tensors import ObjectiveOutput
-from orapo.records import RewardBreakdown
+from orapo.records import FailedJudgement, RewardBreakdown
+from orapo.reward.protocol import PendingRewards
 
 
 @dataclass
@@ -31,20 +33,40 @@ class Stopwatch:
 
 
 @dataclass(frozen=True)
+class Rollouts:
+    """K rollouts of each of B studies, being judged.
+
+    Attributes:
+        groups: length B.
+        pending: the rewards of all B x K rollouts, study by study.
+    """
+
+    groups: tuple[RolloutGroup, ...]
+    pending: PendingRewards
+
+
+@dataclass(frozen=True)
 class JudgedRollouts:
     """K rollouts of each of B studies with what they earned.
+
+    A study one of whose rollouts could not be judged is not among them: the rest of its group would be compared with
+    an invented reward.
 
     Attributes:
         groups: length B.
         breakdowns: per study, K breakdowns.
         rewards: [B, K], float32, in [0, 1].
         mixing: the oracle's share per study.
+        kept: places of these studies in the batch that was rolled out.
+        num_dropped: studies of that batch that are missing here.
     """
 
     groups: tuple[RolloutGroup, ...]
     breakdowns: tuple[tuple[RewardBreakdown, ...], ...]
     rewards: Tensor
     mixing: Mixing
+    kept: tuple[int, ...]
+    num_dropped: int
 
 
 @dataclass(frozen=True)
@@ -79,6 +101,17 @@ class StepResult:
     metrics: Mapping[str, float]
 
 
+JUDGE_METRICS = {
+    "calls": "judge_calls",
+    "cache_hits": "judge_cache_hits",
+    "retries": "judge_retries",
+    "prompt_tokens": "judge_prompt_tokens",
+    "completion_tokens": "judge_completion_tokens",
+    "cost_usd": "judge_cost_usd",
+    "offline_reports": "judge_offline_reports",
+}
+"""From a judge's totals to the column that holds what one step added."""
+
 METRIC_NAMES = (
     "reward",
     "reward_precision",
@@ -101,6 +134,8 @@ METRIC_NAMES = (
     "seconds_reward",
     "seconds_reference",
     "seconds_update",
+    "dropped_studies",
+    *JUDGE_METRICS.values(),
 )
 """The columns of metrics.csv behind the step; docs/metrics.md says what each means."""
 
@@ -131,6 +166,7 @@ def step_metrics(
         row["zero_reward_rate"] = judged.mixing.zero_reward_rate.mean().item()
         row["all_zero_group_fraction"] = judged.mixing.all_zero_group.float().mean().item()
         row["completion_tokens"] = lengths.mean().item()
+        row["dropped_studies"] = float(judged.num_dropped)
         row["finished_fraction"] = sum(sum(g.finished) for g in judged.groups) / len(flat)
     studies = torch.cat([output.weight for output in outputs])
     row["mixing_weight"] = studies.mean().item()
@@ -143,6 +179,27 @@ def step_metrics(
     row["learning_rate"] = learning_rate
     row.update({f"seconds_{phase}": value for phase, value in seconds.items()})
     return row
+
+
+def judge_metrics(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """What one step added to a judge's totals; nothing for a judge that counts nothing."""
+    return {column: after[name] - before.get(name, 0.0) for name, column in JUDGE_METRICS.items() if name in after}
+
+
+def whole_groups(
+    groups: Sequence[Sequence[RewardBreakdown | FailedJudgement]],
+) -> tuple[tuple[int, ...], tuple[tuple[RewardBreakdown, ...], ...]]:
+    """The groups in which every rollout was judged: their places, and their breakdowns.
+
+    Raises:
+        RunPaused: there is none.
+    """
+    judged = [tuple(rollout for rollout in group if isinstance(rollout, RewardBreakdown)) for group in groups]
+    kept = tuple(i for i, group in enumerate(groups) if len(judged[i]) == len(group))
+    if not kept:
+        reason = next(rollout.reason for rollout in groups[0] if isinstance(rollout, FailedJudgement))
+        raise RunPaused(f"no study of this step could be judged: {reason}")
+    return kept, tuple(judged[i] for i in kept)
 
 
 def _mean(parts: Sequence[Tensor | None]) -> float:

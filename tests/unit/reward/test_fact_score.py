@@ -5,9 +5,10 @@ import pytest
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation
 from orapo.errors import DataError, SettingError
-from orapo.records import Judgement, LabelVerdict
+from orapo.records import FailedJudgement, Judgement, LabelVerdict, RewardBreakdown
 from orapo.reward import FactScoreReward, Judged
 from orapo.reward.fact_score import fact_score
+from orapo.reward.judging import ReadyJudgements
 
 Obs = Observation
 A, B, C, D = Obs.PLEURAL_EFFUSION, Obs.EDEMA, Obs.FRACTURE, Obs.PNEUMOTHORAX
@@ -109,13 +110,29 @@ def test_order_of_verdicts_is_irrelevant() -> None:
 
 
 class FixedJudge:
-    def judge(self, reports: list[str]) -> list[Judged]:
-        return [Judged((), {"?": report}, tuple(verdicts(entailed={A}))) for report in reports]
+    def start(self, reports: list[str]) -> ReadyJudgements:
+        return ReadyJudgements(tuple(Judged((), {"?": r}, tuple(verdicts(entailed={A})), "me") for r in reports))
+
+
+def test_a_failed_judgement_is_no_reward() -> None:
+    class FailingJudge(FixedJudge):
+        def start(self, reports: list[str]) -> ReadyJudgements:
+            judged = super().start(reports).judgements
+            return ReadyJudgements((FailedJudgement("no answer"), *judged[1:]))
+
+    reward = FactScoreReward(FailingJudge())  # type: ignore[arg-type]
+    first, second = reward.start(["one", "two"], [labels(A), labels(A)]).result()
+    assert first == FailedJudgement("no answer")
+    assert isinstance(second, RewardBreakdown)
+    assert second.total == pytest.approx(1.0)
+    with pytest.raises(DataError, match="a report could not be judged: no answer"):
+        reward.score(["one", "two"], [labels(A), labels(A)])
 
 
 def test_any_judge_can_be_plugged_in_and_its_reading_travels_on() -> None:
     first, second = FactScoreReward(FixedJudge()).score(["one", "two"], [labels(A), labels(B)])  # type: ignore[arg-type]
     assert (first.total, second.total) == (pytest.approx(1.0), 0.0)
+    assert first.judge == "me"
     assert (first.rejected, second.rejected) == ({"?": "one"}, {"?": "two"})
     assert tuple(v.observation for v in first.verdicts) == OBSERVATIONS
 
