@@ -1,23 +1,25 @@
 """Label a table of reports from the command line: ``python -m orapo.labeler reports.csv labels.csv``."""
 
+import json
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from orapo.errors import DataError, OrapoError
 from orapo.labeler.arguments import LabelTask, parse
 from orapo.labeler.progress import progress_bar
-from orapo.labeler.row_labels import label_rows
+from orapo.labeler.row_labels import RowLabels, label_rows
 from orapo.labeler.tables.labels import open_labels, open_text, part_file
 from orapo.labeler.tables.reports import BadRow, ReportRow, ReportTable, open_reports
 
 EXIT_OK, EXIT_ERROR, EXIT_BAD_ROWS = 0, 1, 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 _MOST_BAD_ROWS_SHOWN = 20
+_ROWS_BETWEEN_PROGRESS = 256
 
 
 class BadRows:
@@ -92,31 +94,46 @@ def _label_table(task: LabelTask) -> int:
 def _write_labels(task: LabelTask, table: ReportTable, bad_rows: BadRows) -> int:
     """Writes all that is asked for and gives the number of reports labelled; nothing stays unless all is done."""
     num_labelled = 0
-    with ExitStack() as files:
-        id_name = table.columns.id_name
-        part = files.enter_context(part_file(task.labels))
-        evidence_part = files.enter_context(part_file(task.evidence)) if task.evidence else None
-        labels = files.enter_context(
-            open_labels(part, task.labels, id_name=id_name, has_integer_ids=table.has_integer_ids)
+    with ExitStack() as open_things:
+        write = open_things.enter_context(_open_outputs(task, table))
+        tell = open_things.enter_context(progress_bar(table))
+        labelled = label_rows(
+            bad_rows.passed(table.rows()),
+            quirks=task.quirks,
+            num_workers=task.num_workers,
+            with_evidence=task.evidence is not None,
         )
-        evidence = None
-        if task.evidence and evidence_part:
-            is_gzipped = task.evidence.name.lower().endswith(".gz")
-            evidence = files.enter_context(open_text(evidence_part, is_gzipped=is_gzipped))
-        tell = files.enter_context(progress_bar(table))
-        rows = bad_rows.passed(table.rows())
-        for row in label_rows(
-            rows, quirks=task.quirks, num_workers=task.num_workers, with_evidence=evidence is not None
-        ):
-            if row.failure:
-                bad_rows.add(BadRow(row.place, f"the labeler failed ({row.failure}), which is a fault of its own"))
+        for labels in open_things.enter_context(closing(labelled)):
+            if labels.failure:
+                told = f"the labeler failed ({labels.failure}), which is a fault of its own"
+                bad_rows.add(BadRow(labels.row.place, told))
                 continue
-            labels.write(row.row_id, row.codes)
-            if evidence is not None:
-                evidence.write(f"{row.evidence}\n")
+            write(labels)
             num_labelled += 1
-            if not num_labelled % 256:
+            if not num_labelled % _ROWS_BETWEEN_PROGRESS:
                 tell(num_labelled)
         if not num_labelled and not bad_rows.num:
             raise DataError(f"{task.reports} has no rows; a header line and at least one row are needed")
     return num_labelled
+
+
+@contextmanager
+def _open_outputs(task: LabelTask, table: ReportTable) -> Iterator[Callable[[RowLabels], None]]:
+    """A function that writes the labels of a row, and its evidence, to files that take their names at the end."""
+    id_name, has_integer_ids = table.columns.id_name, table.has_integer_ids
+    with ExitStack() as files:
+        part = files.enter_context(part_file(task.labels))
+        evidence_part = files.enter_context(part_file(task.evidence)) if task.evidence else None
+        writer = files.enter_context(open_labels(part, task.labels, id_name=id_name, has_integer_ids=has_integer_ids))
+        evidence = None
+        if task.evidence and evidence_part:
+            is_gzipped = task.evidence.name.lower().endswith(".gz")
+            evidence = files.enter_context(open_text(evidence_part, is_gzipped=is_gzipped))
+
+        def write(labels: RowLabels) -> None:
+            writer.write(labels.row.row_id, labels.codes)
+            if evidence is not None:
+                row_id = json.dumps(labels.row.row_id, ensure_ascii=False)
+                evidence.write(f'{{"id": {row_id}, "mentions": {labels.evidence}}}\n')
+
+        yield write
