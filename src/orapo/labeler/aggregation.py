@@ -6,7 +6,7 @@ from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation
 from orapo.labeler.types import Mention
 
 _NEGATIVE, _UNCERTAIN, _POSITIVE = 1, 2, 4  # flags, because a report's mentions of one observation can be of all kinds
-_NONE_SEEN = dict.fromkeys(OBSERVATIONS, 0)
+_UNMENTIONED = dict.fromkeys(OBSERVATIONS, LabelState.UNMENTIONED)
 _DOCUMENTED = (
     LabelState.UNMENTIONED,
     LabelState.NEGATIVE,
@@ -33,18 +33,20 @@ def aggregate_mentions(mentions: Iterable[Mention], *, negative_and_uncertain_hi
         negative_and_uncertain_hide_positive: as the original's code has it, an observation with negative and uncertain
             mentions is uncertain even when a positive one stands beside them.
     """
-    seen = _NONE_SEEN.copy()
+    seen: dict[Observation, int] = {}
     is_contradicted = False
-    for mention in mentions:
-        observation, state = mention.observation, mention.state
+    for observation, state, *_ in mentions:
         if observation is Observation.NO_FINDING:
             is_contradicted = True
         elif state is LabelState.NEGATIVE:
-            seen[observation] |= _NEGATIVE
+            seen[observation] = seen.get(observation, 0) | _NEGATIVE
         else:
-            seen[observation] |= _POSITIVE if state is LabelState.POSITIVE else _UNCERTAIN
+            seen[observation] = seen.get(observation, 0) | (_POSITIVE if state is LabelState.POSITIVE else _UNCERTAIN)
             is_contradicted |= observation is not Observation.SUPPORT_DEVICES
     state_of = _AS_CODED if negative_and_uncertain_hide_positive else _DOCUMENTED
-    states = {observation: state_of[flags] for observation, flags in seen.items()}
-    states[Observation.NO_FINDING] = LabelState.UNMENTIONED if is_contradicted else LabelState.POSITIVE
+    states = _UNMENTIONED.copy()
+    for observation, flags in seen.items():
+        states[observation] = state_of[flags]
+    if not is_contradicted:
+        states[Observation.NO_FINDING] = LabelState.POSITIVE
     return states

@@ -10,7 +10,7 @@ from orapo.chexpert import LabelState, Observation
 from orapo.labeler.heart import neutral_state
 from orapo.labeler.lexicon import Effect, Lexicon, PhraseKind
 from orapo.labeler.reach import alternatives, reached_hits
-from orapo.labeler.segments import Cue, Hit, Segment, find_cues, find_hits, split_segments
+from orapo.labeler.segments import NO_CUE, Cue, Segment, find_cues, find_hits, split_segments
 
 _NORMAL_WORD = re.compile(r"normal|remarkable|wnl")
 _BORDERLINE_WORD = re.compile(r"border")
@@ -19,29 +19,61 @@ _MARGINAL = re.compile(r" (?:\w+ )?")
 
 
 class Assertion(NamedTuple):
-    """A mention without its place in the report: the part that depends on the sentence alone."""
+    """A mention without its place in the report: the part that depends on the sentence alone.
+
+    Attributes:
+        observation: what is spoken of.
+        state: as in ``Mention``.
+        start: first character of the matched words.
+        end: one past their last character.
+        cue_start: first character of the words that decided, -1 where ``cue`` isn't in the sentence.
+        cue: those words.
+    """
 
     observation: Observation
     state: LabelState
     start: int
     end: int
+    cue_start: int
     cue: str
+
+
+_OR = NO_CUE._replace(text="or")
 
 
 def assert_sentence(sentence: str, lexicon: Lexicon, *, bare_heart_is_positive: bool) -> tuple[Assertion, ...]:
     """Every mention of a cleaned sentence, in reading order."""
-    hits = find_hits(sentence, lexicon)
+    phrase_places, cue_places = lexicon.places.of(sentence)
+    hits = find_hits(sentence, lexicon, phrase_places)
     if not hits:
         return ()
     has_alternatives = " or " in sentence
     assertions: list[Assertion] = []
-    for segment in split_segments(sentence, hits, find_cues(sentence, lexicon)):
+    for segment in split_segments(sentence, hits, find_cues(sentence, lexicon, cue_places)):
         strongest = _strongest_cues(segment)
-        offered = frozenset(alternatives(segment)) if has_alternatives else ()
+        offered = alternatives(segment) if has_alternatives else ()
         for index, hit in enumerate(segment.hits):
-            state, cue = _state_of(segment, index, strongest[index], index in offered, bare_heart_is_positive)
-            if state is not None:
-                assertions.extend(_assertions_of(hit, state, cue))
+            phrase = hit.phrase
+            reached = strongest[index]
+            if phrase.kind is PhraseKind.NEUTRAL:
+                state, cue = neutral_state(segment, index, reached=reached)
+                if state is None:
+                    if not (phrase.bare_positive and bare_heart_is_positive):
+                        continue
+                    state = LabelState.POSITIVE
+                told = phrase.told(state)
+            elif reached is not None:
+                cue, told = (
+                    reached,
+                    phrase.when_negative if reached.effect is Effect.NEGATION else phrase.when_uncertain,
+                )
+            elif index in offered:
+                cue, told = _OR, phrase.when_uncertain
+            else:
+                cue, told = NO_CUE, phrase.when_unqualified
+            for observation, said, own_cue in told:
+                place = (-1, own_cue) if own_cue else (cue.start, cue.text)
+                assertions.append(Assertion(observation, said, hit.start, hit.end, *place))
     return tuple(assertions)
 
 
@@ -74,37 +106,3 @@ def _apply_to_adjacent(segment: Segment, cue: Cue, strongest: list[Cue | None]) 
         if is_around or (is_word and (is_in_front or is_behind)):
             effect, rank = (Effect.NEGATION, 2) if is_normal else (Effect.UNCERTAIN, 1)
             strongest[index] = cue._replace(effect=effect, rank=rank)
-
-
-def _state_of(
-    segment: Segment, index: int, reached: Cue | None, is_offered: bool, bare_heart_is_positive: bool
-) -> tuple[LabelState | None, str]:
-    phrase = segment.hits[index].phrase
-    if phrase.kind is PhraseKind.NEUTRAL:
-        state, cue = neutral_state(segment, index, reached=reached)
-        if state is None and phrase.bare_positive and bare_heart_is_positive:
-            state = LabelState.POSITIVE
-        return state, cue
-    if reached is not None:
-        is_negated = reached.effect is Effect.NEGATION
-        return (LabelState.NEGATIVE if is_negated else LabelState.UNCERTAIN), reached.text
-    if is_offered:
-        return LabelState.UNCERTAIN, "or"
-    return (LabelState.UNCERTAIN if phrase.kind is PhraseKind.HEDGED else LabelState.POSITIVE), ""
-
-
-def _assertions_of(hit: Hit, state: LabelState, cue: str) -> list[Assertion]:
-    """One per observation of the phrase; for No Finding, another abnormality speaks against it unless negated."""
-    found = []
-    for observation in hit.phrase.observations:
-        if observation is not Observation.NO_FINDING:
-            found.append(Assertion(observation, state, hit.start, hit.end, cue))
-        elif state is not LabelState.NEGATIVE:
-            against = LabelState.NEGATIVE if state is LabelState.POSITIVE else state
-            found.append(Assertion(observation, against, hit.start, hit.end, cue))
-    if state is not LabelState.NEGATIVE:
-        found += [
-            Assertion(observation, LabelState.UNCERTAIN, hit.start, hit.end, hit.phrase.name)
-            for observation in hit.phrase.also_uncertain
-        ]
-    return found

@@ -4,7 +4,7 @@ import re
 
 from orapo.chexpert import LabelState
 from orapo.labeler.lexicon import Effect, PhraseKind, Reach, scope_words
-from orapo.labeler.segments import Cue, Hit, Segment
+from orapo.labeler.segments import NO_CUE, Cue, Hit, Segment
 
 _PREDICATES = (Effect.NORMAL, Effect.ENLARGED, Effect.BORDERLINE, Effect.STABLE)
 _STATES = {
@@ -28,23 +28,25 @@ _NOUN_BEHIND = re.compile(r" (?!in\b|for\b|and\b|size\b|limits?\b)(?:[\w-]+ )?" 
 _LONGEST_REACH = 110  # characters between a subject and its predicate; lists of four structures fit
 
 
-def neutral_state(segment: Segment, index: int, *, reached: Cue | None) -> tuple[LabelState | None, str]:
-    """The state of a named heart or mediastinum and the deciding words; None when nothing is said of its size.
+def neutral_state(segment: Segment, index: int, *, reached: Cue | None) -> tuple[LabelState | None, Cue]:
+    """The state of a named heart or mediastinum and the deciding cue; None when nothing is said of its size.
 
     Args:
         segment: where the hit stands.
         index: the hit, of a neutral phrase.
         reached: the general cue (negation, hedge) that reaches the hit, used when no predicate decides.
     """
+    if not segment.cues:
+        return None, NO_CUE
     hit = segment.hits[index]
     decisive = _around(segment, hit) or _in_front(segment, hit) or _behind(segment, hit)
     if decisive is not None and decisive.effect is Effect.ENLARGED and reached is not None and reached.end <= hit.start:
-        return _STATES[reached.effect], reached.text  # "possible enlarged heart", "no definite widening of ..."
+        return _STATES[reached.effect], reached  # "possible enlarged heart", "no definite widening of ..."
     if decisive is not None:
-        return _STATES[decisive.effect], decisive.text
+        return _STATES[decisive.effect], decisive
     if reached is not None:
-        return _STATES[reached.effect], reached.text
-    return None, ""
+        return _STATES[reached.effect], reached
+    return None, NO_CUE
 
 
 def _is_predicate(cue: Cue) -> bool:

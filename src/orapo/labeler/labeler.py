@@ -11,6 +11,7 @@ from orapo.labeler.sentences import split_sentences
 from orapo.labeler.types import LabeledReport, Mention
 
 _MOST_REMEMBERED_SENTENCES = 50_000
+_DIGITS_MASKED = str.maketrans("123456789", "000000000")
 
 
 class Labeler:
@@ -44,19 +45,12 @@ class Labeler:
         Abnormalities outside the other 13 observations appear as mentions of No Finding that speak against it:
         NEGATIVE when present, UNCERTAIN when possible; negated ones are left out.
         """
-        return tuple(
-            Mention(
-                observation=assertion.observation,
-                state=assertion.state,
-                sentence_index=sentence_index,
-                sentence=sentence,
-                start=assertion.start,
-                end=assertion.end,
-                cue=assertion.cue,
-            )
-            for sentence_index, sentence in enumerate(split_sentences(text))
-            for assertion in self._assertions(sentence)
-        )
+        mentions = []
+        for sentence_index, sentence in enumerate(split_sentences(text)):
+            for observation, state, start, end, cue_start, cue in self._assertions(sentence):
+                words = cue if cue_start < 0 else sentence[cue_start : cue_start + len(cue)]
+                mentions.append(Mention(observation, state, sentence_index, sentence, start, end, words))
+        return tuple(mentions)
 
     def aggregate(self, mentions: Iterable[Mention]) -> LabelStates:
         """The 14 states that a report's mentions add up to, in any order; see ``aggregate_mentions``."""
@@ -65,10 +59,12 @@ class Labeler:
         )
 
     def _assertions(self, sentence: str) -> tuple[Assertion, ...]:
-        found = self._remembered.get(sentence)
+        """Those of a sentence, whatever its digits: no form of the lexicon tells them apart."""
+        masked = sentence.translate(_DIGITS_MASKED)
+        found = self._remembered.get(masked)
         if found is None:
             if len(self._remembered) >= _MOST_REMEMBERED_SENTENCES:
                 self._remembered.clear()
-            found = assert_sentence(sentence, self._lexicon, bare_heart_is_positive=self.quirks.bare_heart_is_positive)
-            self._remembered[sentence] = found
+            found = assert_sentence(masked, self._lexicon, bare_heart_is_positive=self.quirks.bare_heart_is_positive)
+            self._remembered[masked] = found
         return found

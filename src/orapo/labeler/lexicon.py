@@ -5,12 +5,12 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from orapo.chexpert import LabelState, Observation
-from orapo.labeler.scanner import Scanner
+from orapo.labeler.scanner import Places, Scanner
 
 
 class PhraseKind(Enum):
@@ -33,6 +33,14 @@ class Effect(Enum):
     ENLARGED = "enlarged"
     BORDERLINE = "borderline"
     STABLE = "stable"
+
+
+class Told(NamedTuple):
+    """What a phrase in one state says of one observation; ``cue`` names the phrase where no other words decide."""
+
+    observation: Observation
+    state: LabelState
+    cue: str
 
 
 _RANKS = {Effect.RULED_OPEN: 3, Effect.NEGATION: 2, Effect.UNCERTAIN: 1}
@@ -61,6 +69,20 @@ class Phrase:
     guards: Observation | None = None
     only_quirks: str | None = None
     is_device: bool = False
+    when_positive: tuple[Told, ...] = ()
+    when_negative: tuple[Told, ...] = ()
+    when_uncertain: tuple[Told, ...] = ()
+
+    @property
+    def when_unqualified(self) -> tuple[Told, ...]:
+        """What the phrase says where no words negate or hedge it."""
+        return self.when_uncertain if self.kind is PhraseKind.HEDGED else self.when_positive
+
+    def told(self, state: LabelState) -> tuple[Told, ...]:
+        """What the phrase says where it's positive, negative or uncertain."""
+        if state is LabelState.NEGATIVE:
+            return self.when_negative
+        return self.when_positive if state is LabelState.POSITIVE else self.when_uncertain
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +108,7 @@ class Lexicon:
     cues: tuple[CueFamily, ...]
     phrase_scanner: Scanner
     cue_scanner: Scanner
+    places: Places
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -98,8 +121,25 @@ def scope_words(name: str) -> str:
     return "|".join(_read("scope.toml")[name])
 
 
+def _told(
+    observations: Sequence[Observation], also_uncertain: Sequence[Observation], name: str, state: LabelState
+) -> tuple[Told, ...]:
+    """For No Finding, another abnormality speaks against it unless it's negated."""
+    told = []
+    for observation in observations:
+        if observation is not Observation.NO_FINDING:
+            told.append(Told(observation, state, ""))
+        elif state is not LabelState.NEGATIVE:
+            told.append(Told(observation, LabelState.NEGATIVE if state is LabelState.POSITIVE else state, ""))
+    if state is not LabelState.NEGATIVE:
+        told += [Told(observation, LabelState.UNCERTAIN, name) for observation in also_uncertain]
+    return tuple(told)
+
+
 def _phrase(entry: Mapping[str, Any], default_observations: Sequence[str]) -> Phrase:
     observations = tuple(Observation(name) for name in entry.get("observations", default_observations))
+    also_uncertain = tuple(Observation(name) for name in entry.get("also_uncertain", ()))
+    told = partial(_told, observations, also_uncertain, entry["name"])
     return Phrase(
         name=entry["name"],
         observations=observations,
@@ -108,10 +148,13 @@ def _phrase(entry: Mapping[str, Any], default_observations: Sequence[str]) -> Ph
         state=LabelState(entry["state"]),
         kind=PhraseKind(entry.get("kind", "finding")),
         bare_positive=entry.get("bare_positive", False),
-        also_uncertain=tuple(Observation(name) for name in entry.get("also_uncertain", ())),
+        also_uncertain=also_uncertain,
         guards=Observation(entry["guards"]) if "guards" in entry else None,
         only_quirks=entry.get("only_quirks"),
         is_device=observations == (Observation.SUPPORT_DEVICES,),
+        when_positive=told(LabelState.POSITIVE),
+        when_negative=told(LabelState.NEGATIVE),
+        when_uncertain=told(LabelState.UNCERTAIN),
     )
 
 
@@ -147,4 +190,6 @@ def load_lexicon(vocabulary: str) -> Lexicon:
         for cue in (_cue(entry, cue_file["words"]) for entry in cue_file["cue"])
         if cue.only_quirks in (None, vocabulary)
     )
-    return Lexicon(phrases, cues, Scanner([phrase.forms for phrase in phrases]), Scanner([cue.forms for cue in cues]))
+    phrase_scanner = Scanner([phrase.forms for phrase in phrases])
+    cue_scanner = Scanner([cue.forms for cue in cues])
+    return Lexicon(phrases, cues, phrase_scanner, cue_scanner, Places(phrase_scanner, cue_scanner))

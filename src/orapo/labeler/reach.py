@@ -1,7 +1,7 @@
 """How far a cue reaches over a list: "no A, B or C" negates three, "no A, small B" negates one."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from orapo.labeler.lexicon import Effect, Reach, scope_words
 from orapo.labeler.segments import Cue, Hit, Segment
@@ -140,22 +140,21 @@ def _nearest_on_both_sides(segment: Segment, cue: Cue) -> Iterator[int]:
     yield from after[:1]
 
 
-def _concerns(cue: Cue, hit: Hit) -> bool:
-    """Devices are removed, findings resolve; "removed" doesn't make an effusion go, nor "resolved" a tube."""
-    if cue.effect is not Effect.NEGATION or not (is_removal := _REMOVAL.search(cue.text) is not None):
-        return True
-    return hit.phrase.is_device == is_removal
+def reached_hits(segment: Segment, cue: Cue) -> Iterable[int]:
+    """Indices of the hits of the segment that the cue speaks of.
 
-
-def reached_hits(segment: Segment, cue: Cue) -> Iterator[int]:
-    """Indices of the hits of the segment that the cue speaks of."""
+    Devices are removed, findings resolve: "removed" doesn't make an effusion go, nor "resolved" a tube.
+    """
     if cue.reach is Reach.AROUND:
         indices = _nearest_on_both_sides(segment, cue)
     elif cue.reach is Reach.BEFORE:
         indices = _hits_before(segment, cue)
     else:
         indices = _hits_after(segment, cue, hedge_carries if cue.effect is Effect.UNCERTAIN else negation_carries)
-    return (index for index in indices if _concerns(cue, segment.hits[index]))
+    if cue.effect is not Effect.NEGATION or not (is_removal := _REMOVAL.search(cue.text) is not None):
+        return indices
+    hits = segment.hits
+    return [index for index in indices if hits[index].phrase.is_device == is_removal]
 
 
 _OR_BEHIND = re.compile(r" or\b(?! (?:larger|more|greater|so|less|two|three|four)\b)")
@@ -164,7 +163,7 @@ _OR_IN_FRONT = re.compile(r"\bor (?!(?:two|three|four|more|left|right)\b)(?:[\w-
 _SIDES = re.compile(r"\b(?:left|right|one|upper|lower|middle|mid) or (?:[\w-]+ ){0,3}$")
 
 
-def alternatives(segment: Segment) -> Iterator[int]:
+def alternatives(segment: Segment) -> frozenset[int]:
     """Indices of hits that are offered as alternatives ("atelectasis or pneumonia"), whatever else is said of them."""
     text, hits = segment.sentence, segment.hits
     flagged = [False] * len(hits)
@@ -181,4 +180,4 @@ def alternatives(segment: Segment) -> Iterator[int]:
     for index in range(len(hits) - 2, -1, -1):  # "A, B or C": the comma joins A to the alternatives
         if flagged[index + 1] and text[hits[index].end : hits[index + 1].start] == ", ":
             flagged[index] = True
-    return (index for index, is_alternative in enumerate(flagged) if is_alternative)
+    return frozenset(index for index, is_alternative in enumerate(flagged) if is_alternative)

@@ -1,145 +1,169 @@
 """One pass over a sentence for many phrase families.
 
-A single alternation of a thousand forms would try most of them at every word. The scanner therefore knows with which
-three characters each form can start, looks for such word starts with one small pattern, and tries only those forms
-there.
+A single alternation of a thousand forms would try most of them at every word. The scanner therefore learns of each word
+it meets which forms can begin with it: for most words none, so that a sentence costs little more than the look-up of
+its words.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
-from itertools import product
-from string import ascii_lowercase, digits
+from collections.abc import Callable, Sequence
 
 from orapo.errors import SettingError
+from orapo.labeler.form_syntax import WORD_CHARACTERS, can_begin_with, first_characters, parse_form
 
 _PREFIX_LENGTH = 3
-_WORD_CHARACTERS = frozenset(ascii_lowercase + digits)
-_MARKS = " -/.,?:;'"
-_CLASSES = {"w": _WORD_CHARACTERS, "d": frozenset(digits), "s": frozenset(" "), "b": frozenset(("",))}
-_ZERO_WIDTH = ("(?=", "(?!", "(?<=", "(?<!")
-_GROUP = re.compile(r"(?<!\\)\((?!\?)")
-_REPEAT = re.compile(r"[?*+]|\{\d*,?\d*\}")
+_LETTERS_AHEAD = 2
+_MOST_REMEMBERED = 100_000
+_FOR_FIRST, _FOR_SECOND = 1, 2
 
+Place = tuple[int, int]
+"""Where a stretch without blanks starts in a sentence, and where the next one does."""
 
-def possible_prefixes(form: str) -> frozenset[str]:
-    """The first three characters that a match of ``form`` can have (fewer where a match can be shorter).
-
-    Understands what the lexicon files use: literals, classes, non-capturing groups, look-arounds (taken as empty) and
-    repetitions.
-    """
-    prefixes, end = _alternatives(form, 0)
-    if end != len(form):
-        raise SettingError(f"lexicon form {form!r}: unbalanced bracket at character {end}")
-    return prefixes
-
-
-def _joined(heads: frozenset[str], tails: frozenset[str]) -> frozenset[str]:
-    """Every head followed by every tail, cut; heads that are long enough already stay as they are."""
-    heads = frozenset(heads)
-    short = [head for head in heads if len(head) < _PREFIX_LENGTH]
-    if not short:
-        return heads
-    return (heads - set(short)) | {(head + tail)[:_PREFIX_LENGTH] for head, tail in product(short, tails)}
-
-
-def _alternatives(form: str, at: int) -> tuple[frozenset[str], int]:
-    """Prefixes of "a|b|c" from ``at`` to the closing bracket or the end, and where that is."""
-    found: frozenset[str] = frozenset()
-    sequence = frozenset(("",))
-    while at < len(form) and form[at] != ")":
-        if form[at] == "|":
-            found, sequence, at = found | sequence, frozenset(("",)), at + 1
-            continue
-        atom, at = _atom(form, at)
-        if repeat := _REPEAT.match(form, at):
-            at = repeat.end() + (form[repeat.end() : repeat.end() + 1] == "?")
-            if repeat.group() in "*+" or repeat.group()[0] == "{":
-                atom |= _joined(atom, atom)
-            if repeat.group() in "?*" or repeat.group().startswith(("{0", "{,")):
-                atom |= {""}
-        sequence = _joined(sequence, atom)
-    return found | sequence, at
-
-
-def _atom(form: str, at: int) -> tuple[frozenset[str], int]:
-    """Prefixes of one character, class or group, and where it ends."""
-    if form[at] == "(":
-        is_empty = form.startswith(_ZERO_WIDTH, at)
-        inner = at + (4 if form.startswith(("(?<=", "(?<!"), at) else 3)
-        prefixes, closing = _alternatives(form, inner)
-        return (frozenset(("",)) if is_empty else prefixes), closing + 1
-    if form[at] == "[":
-        closing = form.index("]", at + 2)
-        return _characters_of_class(form[at : closing + 1]), closing + 1
-    if form[at] == "\\":
-        return _CLASSES.get(form[at + 1], frozenset((form[at + 1],))), at + 2
-    return frozenset(("",)) if form[at] in "^$" else frozenset((form[at],)), at + 1
-
-
-@cache
-def _characters_of_class(character_class: str) -> frozenset[str]:
-    matches = re.compile(character_class).match
-    return frozenset(character for character in (*_WORD_CHARACTERS, *_MARKS) if matches(character))
+Match = Callable[[str, int], re.Match[str] | None]
+_Start = tuple[int, Match, tuple[int, ...]]
+"""Offset in a token, the pattern of the forms that can begin there, and the family of each of its groups."""
 
 
 class Scanner:
     """Finds phrase families in a sentence, leftmost first, without overlaps; the earlier family wins at one place."""
 
     def __init__(self, families: Sequence[tuple[str, ...]]) -> None:
-        """Compiles the families.
+        """Reads the families.
 
         Args:
             families: the forms of each; a form is matched from word boundary to word boundary.
 
         Raises:
-            SettingError: a form has a capturing group, or could match nothing.
+            SettingError: a form has a capturing group, could match nothing, or begins with a blank.
         """
-        self._forms_of_prefix: dict[str, dict[int, list[str]]] = {}
-        for index, forms in enumerate(families):
-            for form in forms:
-                prefixes = possible_prefixes(form)
-                if _GROUP.search(form) or "" in prefixes:
-                    raise SettingError(f"lexicon form {form!r} has a capturing group or can match nothing; use (?:...)")
-                for prefix in prefixes:
-                    self._forms_of_prefix.setdefault(prefix, {}).setdefault(index, []).append(form)
-        self._starts = _compile_starts(self._forms_of_prefix)
-        self._compiled: dict[str, tuple[re.Pattern[str], tuple[int, ...]]] = {}
+        self._forms = [(index, form) for index, forms in enumerate(families) for form in forms]
+        self._trees = [parse_form(form) for _, form in self._forms]
+        self._numbers_of_prefix: dict[str, list[int]] = {}
+        for number, tree in enumerate(self._trees):
+            firsts = first_characters(tree)
+            if not firsts.isdisjoint(("", " ")):
+                raise SettingError(f"lexicon form {self._forms[number][1]!r} can match nothing or begin with a blank")
+            for first in firsts:
+                self._numbers_of_prefix.setdefault(first, []).append(number)
+        self._starts_of_token: dict[str, tuple[tuple[int, tuple[int, ...]], ...]] = {}
+        self._starts_before: dict[str, tuple[_Start, ...]] = {}
+        self._compiled: dict[tuple[int, ...], tuple[Match, tuple[int, ...]]] = {}
 
-    def scan(self, sentence: str) -> Iterator[tuple[int, int, int]]:
-        """Start, end and family index of every match in a cleaned sentence."""
-        compiled = self._compiled
+    def scan(self, sentence: str, places: Sequence[Place] | None = None) -> list[tuple[int, int, int]]:
+        """Finds the families.
+
+        Args:
+            sentence: cleaned.
+            places: where matches can begin, from ``Places``; without, everywhere.
+
+        Returns:
+            Start, end and family index of every match.
+        """
+        found = []
+        starts_before = self._starts_before
         reached = 0
-        for candidate in self._starts.finditer(sentence):
-            start = candidate.start()
-            if start < reached:
+        for position, behind in places if places is not None else every_place(sentence):
+            # what follows decides more often than not ("the heart", "the lungs"), and two letters tell
+            ahead = sentence[position : behind + _LETTERS_AHEAD]
+            starts = starts_before.get(ahead)
+            if starts is None:
+                starts = self._learn_ahead(sentence[position : behind - 1], ahead)
+            for offset, match, families in starts:
+                start = position + offset
+                if start >= reached and (matched := match(sentence, start)) is not None:
+                    reached = matched.end()
+                    found.append((start, reached, families[(matched.lastindex or 1) - 1]))
+        return found
+
+    def starts(self, token: str) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """Where in a stretch without blanks a match can begin, a word or a mark, and the forms that can."""
+        if (known := self._starts_of_token.get(token)) is not None:
+            return known
+        if len(self._starts_of_token) >= _MOST_REMEMBERED:
+            self._starts_of_token.clear()
+        starts = []
+        for at, character in enumerate(token):
+            if at and token[at - 1] in WORD_CHARACTERS:
                 continue
-            prefix = sentence[start : start + _PREFIX_LENGTH]
-            pattern, families = compiled.get(prefix) or self._compile(prefix)
-            found = pattern.match(sentence, start)
-            if found is not None:
-                reached = found.end()
-                yield start, reached, families[(found.lastindex or 1) - 1]
+            end = at
+            while end < len(token) and token[end] in WORD_CHARACTERS:
+                end += 1
+            numbers = self._beginning_with(token[at:end] or character, is_whole_word=end > at)
+            if numbers:
+                starts.append((at, numbers))
+        return self._starts_of_token.setdefault(token, tuple(starts))
 
-    def _compile(self, prefix: str) -> tuple[re.Pattern[str], tuple[int, ...]]:
-        """The forms that can start with ``prefix``, compiled when a report first has a word that does."""
-        chosen: dict[int, list[str]] = {}
-        for known in {prefix[:length] for length in range(1, _PREFIX_LENGTH + 1)} & self._forms_of_prefix.keys():
-            for index, forms in self._forms_of_prefix[known].items():
-                chosen.setdefault(index, []).extend(forms)
-        families = tuple(sorted(chosen))
-        groups = "|".join(f"({'|'.join(chosen[index])})" for index in families)
-        self._compiled[prefix] = re.compile(rf"(?:{groups})(?![a-z0-9])"), families
-        return self._compiled[prefix]
+    def _learn_ahead(self, token: str, ahead: str) -> tuple[_Start, ...]:
+        """The starts of a token that its next letters leave."""
+        if len(self._starts_before) >= _MOST_REMEMBERED:
+            self._starts_before.clear()
+        starts = []
+        for at, numbers in self.starts(token):
+            left = tuple(
+                number for number in numbers if can_begin_with(self._trees[number], ahead[at:], is_whole_word=False)
+            )
+            if left:
+                starts.append((at, *self._compile(left)))
+        return self._starts_before.setdefault(ahead, tuple(starts))
+
+    def _beginning_with(self, letters: str, *, is_whole_word: bool) -> tuple[int, ...]:
+        """The forms that can begin with a word or mark; prefixes narrow them down, because words share those."""
+        numbers = self._numbers_of_prefix.get(letters[0], [])
+        for length in range(2, min(len(letters), _PREFIX_LENGTH) + 1):
+            prefix = letters[:length]
+            if prefix not in self._numbers_of_prefix:
+                self._numbers_of_prefix[prefix] = [
+                    number for number in numbers if can_begin_with(self._trees[number], prefix, is_whole_word=False)
+                ]
+            numbers = self._numbers_of_prefix[prefix]
+        if not is_whole_word:
+            return tuple(numbers)
+        return tuple(number for number in numbers if can_begin_with(self._trees[number], letters, is_whole_word=True))
+
+    def _compile(self, numbers: tuple[int, ...]) -> tuple[Match, tuple[int, ...]]:
+        if numbers not in self._compiled:
+            chosen: dict[int, list[str]] = {}
+            for index, form in (self._forms[number] for number in numbers):
+                chosen.setdefault(index, []).append(form)
+            groups = "|".join(f"({'|'.join(forms)})" for forms in chosen.values())
+            self._compiled[numbers] = re.compile(rf"(?:{groups})(?![a-z0-9])").match, tuple(chosen)
+        return self._compiled[numbers]
 
 
-def _compile_starts(prefixes: Iterable[str]) -> re.Pattern[str]:
-    """A pattern that matches one character: the first of a word with one of the prefixes."""
-    endings: dict[str, set[str]] = {}
-    for prefix in prefixes:
-        endings.setdefault(prefix[0], set()).add(prefix[1:])
-    branches = []
-    for first, rest in sorted(endings.items()):
-        ahead = "" if "" in rest else f"(?={'|'.join(re.escape(ending) for ending in sorted(rest))})"
-        branches.append(re.escape(first) + ahead)
-    return re.compile(rf"(?<![a-z0-9])(?:{'|'.join(branches)})")
+class Places:
+    """Where in a sentence matches of two scanners can begin; one look-up per word serves both."""
+
+    def __init__(self, first: Scanner, second: Scanner) -> None:
+        """Takes the scanners that will be given the places."""
+        self._first, self._second = first, second
+        self._matters: dict[str, int] = {}
+
+    def of(self, sentence: str) -> tuple[list[Place], list[Place]]:
+        """The places of a cleaned sentence for each of the scanners, in reading order."""
+        first: list[Place] = []
+        second: list[Place] = []
+        matters_of = self._matters.get
+        position = 0
+        for token in sentence.split(" "):
+            behind = position + len(token) + 1
+            matters = matters_of(token)
+            if matters is None:
+                matters = self._learn(token)
+            if matters:
+                if matters != _FOR_SECOND:
+                    first.append((position, behind))
+                if matters != _FOR_FIRST:
+                    second.append((position, behind))
+            position = behind
+        return first, second
+
+    def _learn(self, token: str) -> int:
+        if len(self._matters) >= _MOST_REMEMBERED:
+            self._matters.clear()
+        matters = _FOR_FIRST * bool(self._first.starts(token)) + _FOR_SECOND * bool(self._second.starts(token))
+        return self._matters.setdefault(token, matters)
+
+
+def every_place(sentence: str) -> list[Place]:
+    """Each stretch without blanks."""
+    return [(found.start(), found.end() + 1) for found in re.finditer("[^ ]+", sentence)]

@@ -1,12 +1,12 @@
 """What the labeler says of a report: mentions with their assertion, and the 14 states they aggregate to."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from orapo.chexpert import LabelState, LabelStates, Observation
 
 
-@dataclass(frozen=True, slots=True)
-class Mention:
+class Mention(NamedTuple):
     """One place where a report speaks of an observation.
 
     Attributes:
