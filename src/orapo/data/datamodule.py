@@ -14,6 +14,7 @@ from orapo.bounds import require_whole
 from orapo.data.balanced_subset import BalancedSubset, SubsetManifest
 from orapo.data.collate import Collate, StudyWithImages
 from orapo.data.loader import ResumableLoader, StreamBatches
+from orapo.data.phantoms.source import PhantomSource
 from orapo.data.shuffled import derangement
 from orapo.data.source import LeftOut, StudySource
 from orapo.errors import DataError
@@ -127,6 +128,11 @@ class ReportDataModule(LightningDataModule):
     def attach(self, collate: Collate) -> None:
         """Gives the module the policy's way of making batches; called once the policy is loaded."""
         self._collate = collate
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether the studies are drawings, behind which no patient stands."""
+        return isinstance(self._source, PhantomSource)
 
     @property
     def num_steps(self) -> int:

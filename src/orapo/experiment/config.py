@@ -46,6 +46,8 @@ class DataSettings:
         max_test_studies: likewise of the test split.
         csv: for the sources that read a table.
         root: for the sources that read files.
+        reports: for the sources whose reports lie apart from their images.
+        annotation: for the source that reads a published split.
     """
 
     source: Mapping[str, Any]
@@ -57,6 +59,8 @@ class DataSettings:
     manifest: str | None
     csv: str | None = None
     root: str | None = None
+    reports: str | None = None
+    annotation: str | None = None
 
     def __post_init__(self) -> None:
         require_whole("data.max_report_tokens", self.max_report_tokens, 2)

@@ -18,6 +18,7 @@ from orapo.experiment.config import Experiment, plain, read_experiment
 from orapo.experiment.loggers import close_loggers, log_summary, log_test_table, open_loggers
 from orapo.experiment.parts import CHECKPOINTS, Parts, build_parts
 from orapo.experiment.results import Results, Scores, read_scores, write_pictures, write_results, write_scores
+from orapo.policy.tiny import base_folder
 from orapo.records import RewardBreakdown
 from orapo.training.checkpoints import LAST
 from orapo.training.module import Generated, OrapoModule
@@ -71,6 +72,7 @@ def _run(experiment: Experiment, folder: Path, checkpoint: Path | None, loggers:
         parts = build_parts(experiment, folder, loggers)
         parts.data.manifest.write(folder / "subset.json")
         write_left_out(parts.data.left_out, folder / "left_out.csv")
+    _warn_of_the_embedded_policy(experiment, parts)
     uncertain_is_positive = experiment.data.uncertain_is_positive
     with watch.phase("base_test"):
         base = _base_scores(parts, folder, uncertain_is_positive)
@@ -98,6 +100,14 @@ def _run(experiment: Experiment, folder: Path, checkpoint: Path | None, loggers:
     log_summary(loggers, summary["sortable"])
     print(table)
     return summary
+
+
+def _warn_of_the_embedded_policy(experiment: Experiment, parts: Parts) -> None:
+    if experiment.model.path == base_folder() and not parts.data.is_synthetic:
+        log.warning(
+            "the embedded policy (model=tiny) knows phantoms only and is too small to learn radiology: this run shows "
+            "that the data are read right; a real one needs a real model, for example model=qwen2_5_vl_3b"
+        )
 
 
 def _base_scores(parts: Parts, folder: Path, uncertain_is_positive: bool) -> "Scores":
