@@ -1,0 +1,51 @@
+"""One event loop in a background thread for all calls of a process: the training goes on while answers come in."""
+
+import asyncio
+import atexit
+import os
+import sys
+import threading
+from contextlib import suppress
+
+_SECONDS_TO_STOP = 2.0
+
+_starting = threading.Lock()
+_running: tuple[int, asyncio.AbstractEventLoop] | None = None
+
+
+def background_loop() -> asyncio.AbstractEventLoop:
+    """The loop, started by the first call; its daemon thread keeps no program from ending.
+
+    One for all: litellm keeps its connections, and they belong to the loop that opened them.
+    """
+    global _running
+    with _starting:
+        if _running is None or _running[0] != os.getpid():  # a forked child has the loop but not its thread
+            loop = asyncio.new_event_loop()
+            thread = threading.Thread(target=loop.run_forever, name="judge", daemon=True)
+            thread.start()
+            atexit.register(_stop, loop, thread, os.getpid())
+            _running = os.getpid(), loop
+        return _running[1]
+
+
+def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, process: int) -> None:
+    """Ends what is under way, so that the interpreter doesn't tear it down in the middle of a call."""
+    if process != os.getpid():
+        return
+    with suppress(Exception):
+        asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(_SECONDS_TO_STOP)
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(loop.stop)
+    thread.join(_SECONDS_TO_STOP)
+
+
+async def _cancel_all() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    litellm = sys.modules.get("litellm")
+    if litellm is not None:
+        with suppress(Exception):
+            await litellm.close_litellm_async_clients()

@@ -1,0 +1,206 @@
+"""One model behind one address: a request goes in, what the model wrote comes out, or a ``CallError``."""
+
+import asyncio
+import ipaddress
+import os
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel
+
+from orapo.bounds import require_number, require_whole
+from orapo.errors import SettingError
+from orapo.reward.llm.client import first_call, load_litellm
+from orapo.reward.llm.prices import Prices
+from orapo.reward.llm.prompts import Request
+from orapo.reward.llm.provider_errors import CallError, CallErrorKind, call_error
+
+__all__ = ["CallError", "CallErrorKind", "Completion", "Endpoint"]
+
+STRUCTURED_OUTPUTS = ("json_schema", "json_object", "none")
+_NO_KEY = "none-needed"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CHARACTERS_PER_TOKEN = 3
+"""Fewer than English has, so that an estimate is rarely too low."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model wrote, unchecked.
+
+    Attributes:
+        text: may be empty, cut off, or anything else but what was asked for.
+        model: as the provider names it.
+        prompt_tokens: as counted by the provider, 0 where it doesn't say.
+        completion_tokens: as counted by the provider, 0 where it doesn't say.
+        cost_usd: US dollars, 0 where the price is unknown.
+        is_cut_off: it reached ``max_output_tokens``.
+    """
+
+    text: str
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+    is_cut_off: bool = False
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A model reached through litellm; making one opens nothing and needs no key.
+
+    Args:
+        model: name with the provider's prefix ("openai/gpt-4.1"); "openai/NAME" for any OpenAI-compatible server.
+        api_base: address of such a server ("http://127.0.0.1:8000/v1"); None is the provider's own.
+        api_key_variable: the environment variable that holds the key; None takes the provider's usual one, and sends
+            no key at all where ``api_base`` is given.
+        temperature: at least 0; None leaves it to the provider, for models that don't let it be set.
+        max_output_tokens: of one answer.
+        timeout_seconds: for which the provider may be silent; a call ends at twice of it, even if it isn't.
+        structured_output: "json_schema" has the provider enforce the schema, "json_object" only JSON, "none" nothing.
+        prices: US dollars per million tokens in and out; None takes litellm's table.
+        identity: what the cache knows the model by; empty takes model and address. Give a name of your own where the
+            same model moves between addresses.
+
+    Raises:
+        SettingError: a value out of range, a key where its variable's name belongs, a password in the address.
+    """
+
+    model: str
+    api_base: str | None = None
+    api_key_variable: str | None = None
+    temperature: float | None = 0.0
+    max_output_tokens: int = 2048
+    timeout_seconds: float = 60.0
+    structured_output: str = "json_schema"
+    prices: tuple[float, float] | None = None
+    identity: str = ""
+    _prices: Prices = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.model.strip():
+            raise SettingError("judge: model is empty; name a model, for example openai/gpt-4.1")
+        if self.api_key_variable is not None and not _VARIABLE.fullmatch(self.api_key_variable):
+            raise SettingError("judge: api_key_variable isn't the name of an environment variable; the key stays there")
+        address = urlsplit(self.api_base or "")
+        if address.username or address.password or address.query:
+            raise SettingError("judge: api_base holds a user, password or query; keys belong in api_key_variable")
+        if self.api_base is not None and not (address.scheme in ("http", "https") and address.hostname):
+            raise SettingError(f"judge: api_base is {self.api_base!r}; allowed: http://HOST... or https://HOST...")
+        if self.temperature is not None:
+            require_number("judge: temperature", self.temperature, at_least=0.0)
+        require_whole("judge: max_output_tokens", self.max_output_tokens, at_least=1)
+        require_number("judge: timeout_seconds", self.timeout_seconds, above=0.0)
+        if self.structured_output not in STRUCTURED_OUTPUTS:
+            allowed = ", ".join(STRUCTURED_OUTPUTS)
+            raise SettingError(f"judge: structured_output is {self.structured_output!r}; allowed: {allowed}")
+        object.__setattr__(self, "_prices", Prices(self.model, self.prices, self.is_external))
+
+    @property
+    def is_external(self) -> bool:
+        """True where the text judged may leave this machine: no address is given, or one that isn't loopback."""
+        host = urlsplit(self.api_base).hostname if self.api_base else None
+        try:
+            return host != "localhost" and not ipaddress.ip_address(host or "").is_loopback
+        except ValueError:
+            return True
+
+    @property
+    def cache_identity(self) -> str:
+        """Who answers, for the cache: servers with the same model name must not share answers by accident."""
+        return self.identity or (f"{self.model} at {self.api_base}" if self.api_base else self.model)
+
+    @property
+    def answer_settings(self) -> dict[str, object]:
+        """The settings that an answer depends on, for the cache."""
+        names = ("temperature", "max_output_tokens", "structured_output")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def price_is_known(self) -> bool:
+        """Whether a call's cost can be told (imports litellm)."""
+        return self._prices.are_known
+
+    def estimate_tokens(self, request: Request) -> tuple[int, int]:
+        """The most tokens, in and out, that a call is likely to take."""
+        characters = sum(len(message["content"]) for message in request.messages)
+        return characters // _CHARACTERS_PER_TOKEN + 1, self.max_output_tokens
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """US dollars for so many tokens (imports litellm)."""
+        return self._prices.cost(prompt_tokens, completion_tokens)
+
+    async def complete(self, request: Request) -> Completion:
+        """One call, never repeated here.
+
+        Raises:
+            CallError: no answer; ``kind`` says what to do about it.
+        """
+        key = self._key()
+        litellm, failure = load_litellm(), None
+        turn = first_call(self.model.partition("/")[0]).turn()
+        try:
+            async with turn as grace, asyncio.timeout(2 * self.timeout_seconds + grace):
+                response = await litellm.acompletion(**self._arguments(request, key))
+        except TimeoutError:
+            reason = f"no whole answer within {2 * self.timeout_seconds:g} s"
+            failure = CallError(reason, CallErrorKind.UNAVAILABLE, may_be_billed=True)
+        except Exception as error:
+            failure = call_error(error, (key or "", request.subject))
+        if failure is not None:  # outside of the handler: its context would be the provider's exception
+            raise failure
+        return self._completion(response)
+
+    def _key(self) -> str | None:
+        if self.api_key_variable is None:
+            # Without this litellm would send OPENAI_API_KEY to whatever server the address names.
+            return _NO_KEY if self.api_base else None
+        key = os.environ.get(self.api_key_variable, "").strip()
+        if not key:
+            reason = f"the environment variable {self.api_key_variable} that should hold the key is not set"
+            raise CallError(reason, CallErrorKind.REJECTED)
+        return key
+
+    def _arguments(self, request: Request, key: str | None) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "messages": [dict(message) for message in request.messages],
+            "api_base": self.api_base,
+            "api_key": key,
+            "max_tokens": self.max_output_tokens,
+            "timeout": self.timeout_seconds,
+            "max_retries": 0,
+            "num_retries": 0,
+            **({} if self.temperature is None else {"temperature": self.temperature}),
+            **_response_format(self.structured_output, request.schema),
+        }
+
+    def _completion(self, response: Any) -> Completion:
+        choice = response.choices[0] if response.choices else None
+        finish = getattr(choice, "finish_reason", None)
+        if finish == "content_filter":
+            raise CallError("the answer was stopped by a content filter", CallErrorKind.REFUSED, may_be_billed=True)
+        usage = getattr(response, "usage", None)
+        prompt_tokens = getattr(usage, "prompt_tokens", 0) or 0
+        completion_tokens = getattr(usage, "completion_tokens", 0) or 0
+        return Completion(
+            text=getattr(getattr(choice, "message", None), "content", None) or "",
+            model=response.model or self.model,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            cost_usd=self.cost(prompt_tokens, completion_tokens),
+            is_cut_off=finish == "length",
+        )
+
+
+@lru_cache(maxsize=16)  # making a schema costs more than the rest of a request
+def _response_format(structured_output: str, schema: type[BaseModel]) -> dict[str, Any]:
+    if structured_output == "none":
+        return {}
+    if structured_output == "json_object":
+        return {"response_format": {"type": "json_object"}}
+    described = {"name": schema.__name__, "schema": schema.model_json_schema(), "strict": True}
+    return {"response_format": {"type": "json_schema", "json_schema": described}}

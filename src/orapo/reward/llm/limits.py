@@ -1,0 +1,184 @@
+"""What protects an endpoint, and the run from it: a rate that isn't exceeded, and a pause when nothing comes back."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orapo.bounds import require_number, require_whole
+from orapo.reward.llm.slots import Slots
+
+WINDOW_SECONDS = 60.0
+_BURST = 0.1
+"""Part of the limit that may be used at once; the rest of it flows in evenly over the window."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """How fast one endpoint may be asked.
+
+    Attributes:
+        max_concurrent: calls under way at once, at least 1.
+        requests_per_minute: at least 1, None for no limit.
+        tokens_per_minute: in and out together, at least 1, None for no limit.
+        outages_to_open: outages in a row after which the endpoint is left alone for a while, at least 1.
+        probe_delay_seconds: how long, at first; above 0.
+        max_probe_delay_seconds: how long at most, after failed probes.
+
+    Raises:
+        SettingError: a value out of range.
+    """
+
+    max_concurrent: int = 16
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    outages_to_open: int = 8
+    probe_delay_seconds: float = 5.0
+    max_probe_delay_seconds: float = 120.0
+
+    def __post_init__(self) -> None:
+        require_whole("judge: max_concurrent", self.max_concurrent, at_least=1)
+        for name in ("requests_per_minute", "tokens_per_minute"):
+            if getattr(self, name) is not None:
+                require_number(f"judge: {name}", getattr(self, name), at_least=1)
+        require_whole("judge: outages_to_open", self.outages_to_open, at_least=1)
+        require_number("judge: probe_delay_seconds", self.probe_delay_seconds, above=0.0)
+        require_number(
+            "judge: max_probe_delay_seconds", self.max_probe_delay_seconds, at_least=self.probe_delay_seconds
+        )
+
+
+class Limits:
+    """The state of the limits of one endpoint; each process has its own."""
+
+    def __init__(self, settings: LimitSettings) -> None:
+        self.slots = Slots(settings.max_concurrent)
+        self.requests = TokenBucket(settings.requests_per_minute)
+        self.tokens = TokenBucket(settings.tokens_per_minute)
+        self.breaker = CircuitBreaker(
+            settings.outages_to_open, settings.probe_delay_seconds, settings.max_probe_delay_seconds
+        )
+
+
+class TokenBucket:
+    """Lets through at most ``per_window`` (requests, or a model's tokens) in any window of 60 seconds.
+
+    Each taker pays in the order of arrival and waits until its amount has flowed in, so that a window never holds more
+    than the burst plus what flowed in during it. An amount larger than the burst waits for the difference.
+
+    Args:
+        per_window: at least 1; None lets everything through.
+        window_seconds: another window, for tests.
+        clock: seconds, never going back.
+    """
+
+    def __init__(
+        self,
+        per_window: float | None,
+        window_seconds: float = WINDOW_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._burst = max(1.0, (per_window or 0.0) * _BURST)
+        flow = max((per_window or 0.0) - self._burst, 0.5)  # a limit of 1 would leave nothing to flow
+        self._per_second = flow / window_seconds if per_window is not None else None
+        self._clock = clock
+        self._level = self._burst
+        self._seen = clock()
+
+    def reserve(self, amount: float) -> float:
+        """Takes ``amount`` and gives the seconds to wait before using it."""
+        if self._per_second is None:
+            return 0.0
+        self._flow_in()
+        self._level -= amount
+        return max(0.0, -self._level / self._per_second)
+
+    async def take(self, amount: float = 1.0) -> None:
+        """Waits until ``amount`` may be used; a taker that is cancelled while waiting gives it back."""
+        delay = self.reserve(amount)
+        try:
+            if delay:
+                await asyncio.sleep(delay)
+        except asyncio.CancelledError:
+            self.settle(amount, 0.0)
+            raise
+
+    def settle(self, taken: float, used: float) -> None:
+        """Puts right an estimate: what wasn't used flows back, what was used beyond it is paid by those to come."""
+        if self._per_second is not None:
+            self._flow_in()
+            self._level = min(self._burst, self._level + taken - used)
+
+    def _flow_in(self) -> None:
+        now = self._clock()
+        self._level = min(self._burst, self._level + (now - self._seen) * (self._per_second or 0.0))
+        self._seen = now
+
+
+class CircuitBreaker:
+    """Stops asking an endpoint that gives no answer, and tries it with single calls after growing delays.
+
+    Closed, everything passes. After ``outages_to_open`` outages in a row it opens: nothing passes until the delay is
+    over, then one call does, the probe. Its success closes the breaker; its failure opens it for twice the delay.
+
+    Args:
+        outages_to_open: at least 1.
+        first_delay_seconds: above 0.
+        max_delay_seconds: at least ``first_delay_seconds``.
+        clock: seconds, never going back.
+    """
+
+    def __init__(
+        self,
+        outages_to_open: int,
+        first_delay_seconds: float,
+        max_delay_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._outages_to_open = outages_to_open
+        self._first_delay, self._max_delay = first_delay_seconds, max_delay_seconds
+        self._clock = clock
+        self._outages = 0
+        self._delay = first_delay_seconds
+        self._opened_at: float | None = None
+        self._probing = False
+
+    @property
+    def is_open(self) -> bool:
+        """True from the last outage in a row until a call succeeds again, the probes between included."""
+        return self._opened_at is not None
+
+    def admit(self) -> float:
+        """0 where a call may go now (it then has to report back), else the seconds until asking again makes sense."""
+        if self._opened_at is None:
+            return 0.0
+        remaining = self._opened_at + self._delay - self._clock()
+        if remaining > 0:
+            return remaining
+        if self._probing:
+            return self._first_delay
+        self._probing = True
+        return 0.0
+
+    def succeeded(self) -> None:
+        """The endpoint answered, with whatever: an error that it sends on purpose is an answer too."""
+        self._outages = 0
+        self._delay = self._first_delay
+        self._opened_at = None
+        self._probing = False
+
+    def failed(self) -> None:
+        """An outage: a server error, a broken connection, a timeout."""
+        self._outages += 1
+        if self._opened_at is not None:
+            if not self._probing:
+                return  # sent before it opened
+            self._delay = min(self._max_delay, self._delay * 2)
+        elif self._outages < self._outages_to_open:
+            return
+        self._probing = False
+        self._opened_at = self._clock()
+
+    def abandoned(self) -> None:
+        """The call was given up before the endpoint could answer; it says nothing, and a probe may be sent again."""
+        self._probing = False
