@@ -10,6 +10,7 @@ from orapo.errors import SettingError
 from orapo.records import Split
 
 ANNOTATION = "annotation.json"
+FORMS = ("mimic_cxr", "chexpert_plus")
 Sample = dict[str, object]
 
 
@@ -35,9 +36,9 @@ def write_miniature_annotation(
         SettingError: a number out of range, or another form.
         DataError: the folder is in use.
     """
-    if form not in _FORMS:
-        raise SettingError(f"form is {form!r}; it must be one of {', '.join(_FORMS)}")
-    write_data_set, list_samples = _FORMS[form]
+    if form not in FORMS:
+        raise SettingError(f"form is {form!r}; it must be one of {', '.join(FORMS)}")
+    write_data_set, list_samples = _WRITERS[form]
     write_data_set(folder, num_patients, seed)
     content: dict[str, list[Sample]] = {"train": [], "val": [], "test": []}
     for study in make_studies(num_patients, seed):
@@ -87,7 +88,7 @@ def _plus_samples(study: MadeUpStudy) -> Iterator[tuple[str, Sample]]:
     )
 
 
-_FORMS: Mapping[str, tuple[Callable[..., None], Callable[[MadeUpStudy], Iterator[tuple[str, Sample]]]]] = {
+_WRITERS: Mapping[str, tuple[Callable[..., None], Callable[[MadeUpStudy], Iterator[tuple[str, Sample]]]]] = {
     "mimic_cxr": (mimic_cxr.write_miniature_mimic_cxr, _mimic_samples),
     "chexpert_plus": (chexpert_plus.write_miniature_chexpert_plus, _plus_samples),
 }
