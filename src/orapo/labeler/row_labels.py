@@ -50,6 +50,7 @@ def label_rows(
         OrapoError: a worker process died.
     """
     labeler = Labeler(quirks)  # with more workers too: what is wrong with mode or lexicon isn't left to a dying worker
+    labelled: Iterator[tuple[list[ReportRow], list[TextLabels]]]
     if num_workers == 1:
         labelled = ((batch, label_texts(labeler, _texts(batch), with_evidence)) for batch in _batches(rows))
     else:
