@@ -196,5 +196,6 @@ def _study_differs(row: StudyRow, first: StudyRow) -> str:
     if differing == "labels" and row.labels and first.labels:
         differing = next(o.value for o in OBSERVATIONS if row.labels[o] is not first.labels[o])
     return (
-        f"{differing} differs from line {first.line}; rows of one study are its images and must agree in everything else"
+        f"{differing} differs from line {first.line}; "
+        "rows of one study are its images and must agree in everything else"
     )

@@ -84,7 +84,8 @@ def test_the_manifest_of_another_run_gives_its_studies_in_its_order():
 def test_a_manifest_with_a_study_that_lost_its_section_is_refused():
     class Changed(LazySource):
         def read(self, study_id):
-            return LeftOut(study_id, "no impression section") if study_id.startswith("train") else super().read(study_id)
+            is_lost = study_id.startswith("train")
+            return LeftOut(study_id, "no impression section") if is_lost else super().read(study_id)
 
     manifest = ReportDataModule(LazySource(), BalancedSubset(num_studies=4, seed=0), batches()).manifest
     with pytest.raises(DataError, match=r"study train-\d+ of the subset can't be used: no impression section"):

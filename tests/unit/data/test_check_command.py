@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from orapo.data.__main__ import main
+from orapo.data.miniature import write_miniature_annotation, write_miniature_chexpert_plus, write_miniature_mimic_cxr
+
+HEADER = "study_id,patient_id,image_path,view,report,split\n"
+
+
+@pytest.fixture(autouse=True)
+def without_roots(monkeypatch):
+    for name in ("ORAPO_CHEXPERT_PLUS_ROOT", "ORAPO_MIMIC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def check(capsys, *arguments):
+    code = main(["check", *map(str, arguments)])
+    return code, capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def miniatures(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("miniatures")
+    write_miniature_chexpert_plus(folder / "plus", num_patients=20)
+    write_miniature_mimic_cxr(folder / "mimic", num_patients=20)
+    write_miniature_annotation(folder / "annotation", num_patients=20)
+    return folder
+
+
+def test_whole_data_sets_have_no_problem(capsys, miniatures, monkeypatch):
+    monkeypatch.setenv("ORAPO_MIMIC_ROOT", str(miniatures / "mimic"))
+    code, text = check(capsys, "mimic_cxr")
+    assert (code, text.splitlines()[-1]) == (0, "no problem found")
+    assert "reports with findings" in text
+    for name in ("chexpert_plus", "gold"):
+        code, text = check(capsys, name, "--root", miniatures / "plus")
+        assert (code, text.splitlines()[-1]) == (0, "no problem found")
+    folder = miniatures / "annotation"
+    code, text = check(capsys, "annotation", "--annotation", folder / "annotation.json", "--root", folder)
+    assert (code, text.splitlines()[-1]) == (0, "no problem found")
+
+
+def test_what_is_missing_is_listed_with_its_places(capsys, miniatures):
+    code, text = check(capsys, "mimic_cxr", "--root", miniatures / "plus")
+    assert code == 1
+    problems = [line for line in text.splitlines() if line.startswith("  PROBLEM")]
+    assert text.splitlines()[-1] == f"problems: {len(problems)}"
+    assert any("mimic-cxr-2.0.0-split.csv.gz" in line and "physionet.org" in line for line in problems)
+    assert any("mimic-cxr-reports.zip" in line for line in problems)
+    code, text = check(capsys, "chexpert_plus")
+    assert code == 1
+    assert "ORAPO_CHEXPERT_PLUS_ROOT" in text
+
+
+def test_every_problem_of_an_own_table_is_named(capsys, tmp_path):
+    Image.new("L", (40, 40)).save(tmp_path / "a.png")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n")
+    (tmp_path / "t.csv").write_text(
+        HEADER
+        + "s1,p1,a.png,PA,Clear lungs.,train\n"
+        + "s2,p1,gone.png,PA,Clear lungs.,test\n"
+        + "s3,p3,broken.png,LATERAL,Clear lungs.,train\n"
+        + "s4,p4,a.png,PA,,train\n"
+        + "s5,p5,a.png,PA,Clear lungs.,someday\n"
+    )
+    code, text = check(capsys, "study_table", "--csv", tmp_path / "t.csv", "--root", tmp_path)
+    assert code == 1
+    expected = [
+        "line 5: study s4: report is ''",
+        "line 6: study s5: split 'someday' is none of",
+        "line 3: study s2: patient p1 is in split test here and in train in line 2",
+        f"line 3: study s2: there is no image {tmp_path / 'gone.png'}",
+        f"line 4: study s3: image {tmp_path / 'broken.png'} ",
+    ]
+    for problem in expected:
+        assert sum(problem in line for line in text.splitlines() if line.startswith("  PROBLEM")) == 1, problem
+    assert text.splitlines()[-1] == "problems: 5"
+    assert "1 studies have no frontal image" in text
+    assert "Clear lungs" not in text
+
+
+def test_a_sound_own_table_with_other_column_names(capsys, tmp_path):
+    Image.new("L", (40, 40)).save(tmp_path / "a.png")
+    (tmp_path / "t.csv").write_text("study_id,patient_id,image_path,view,impression\ns1,p1,a.png,,Clear lungs.\n")
+    arguments = ("study_table", "--csv", tmp_path / "t.csv", "--root", tmp_path)
+    code, text = check(capsys, *arguments, "--column", "report=impression")
+    assert (code, text.splitlines()[-1]) == (0, "no problem found")
+    assert "patients are split at random" in text
+    code, text = check(capsys, *arguments)
+    assert code == 1
+    assert "has no column 'report'" in text
+    code, text = check(capsys, *arguments, "--column", "text=impression")
+    assert code == 1
+
+
+def test_a_setting_out_of_range_is_one_line(capsys, tmp_path):
+    assert main(["miniature", "mimic_cxr", str(tmp_path / "m"), "--num-patients", "1"]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
