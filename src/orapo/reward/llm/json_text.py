@@ -4,12 +4,12 @@ import json
 import re
 from collections.abc import Collection
 
-LONGEST_ANSWER = 200_000
+LONGEST_ANSWER = 60_000
 """Characters; a longer answer isn't looked into."""
-MOST_STARTS = 2_000
-"""Opening braces tried; more of them are no answer."""
+MOST_STARTS = 200
+"""JSON objects looked at, whole or not; an answer needs one. Both bounds keep garbage from taking seconds."""
 
-_STRING_OR_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])', re.DOTALL)
+_STRING_OR_COMMA = re.compile(r'("(?:[^"\\]|\\.)*+"?)|,(?=\s*[}\]])', re.DOTALL)
 _THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 
 
@@ -66,7 +66,9 @@ def _objects(text: str, keys: Collection[str]) -> list[dict[str, object]]:
             if isinstance(value, dict) and all(key in value for key in keys):
                 found.append(value)
         start = text.find("{", end)
-    raise InvalidAnswer(f"the answer has more than {MOST_STARTS} opening braces outside of JSON; give one JSON object")
+    raise InvalidAnswer(
+        f"the answer holds more than {MOST_STARTS} pieces of JSON, cut off or not; give one JSON object"
+    )
 
 
 def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:

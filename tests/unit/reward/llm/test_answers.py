@@ -1,5 +1,6 @@
 import contextlib
 import json
+import time
 from typing import Any
 
 import pytest
@@ -115,7 +116,7 @@ def test_a_comma_before_a_closing_bracket_is_tolerated_and_strings_stay_as_they_
         (facts_answer((0, "heart \u0007")), "facts[0].text holds no statement"),
         ('{"facts": [{"sentence": 0, "text": "heart \\ud800"}]}', "facts[0].text"),
         ("x" * (LONGEST_ANSWER + 1), f"more than {LONGEST_ANSWER} characters"),
-        ("{" * 3_000, "opening braces"),
+        ("{" * 3_000, "more than 200 pieces of JSON"),
         ('{"facts": ' + "[" * 50_000, "it may be cut off"),
     ],
 )
@@ -143,6 +144,14 @@ def test_reasons_repeat_neither_report_nor_answer() -> None:
         assert "enlarged" not in reason_of(answer)
     for answer in (verdicts_answer(**{secret: ("entailed", [0])}), verdicts_answer(edema=(secret, []))):
         assert secret not in verdict_reason(answer)
+
+
+@pytest.mark.parametrize("piece", ['"\\', "<think>", "{", ",]", '{"a":', '"', ", ", "{ ", "}"])
+def test_garbage_of_any_length_is_refused_at_once(piece: str) -> None:
+    start = time.process_time()
+    reason_of((piece * LONGEST_ANSWER)[:LONGEST_ANSWER])
+    reason_of(('{"a":' * 190 + "[" + piece * LONGEST_ANSWER)[:LONGEST_ANSWER])
+    assert time.process_time() - start < 5.0
 
 
 # ------------------------------------------------------------------------------------------------ facts and their words
@@ -184,6 +193,8 @@ def test_a_fact_may_inflect_reorder_and_refer_back(report: str, sentence: int, f
         ("The lungs are clear.", 0, "no opacity in the lungs", 2),
         ("Small effusion on the left. The heart is normal.", 1, "small effusion", 1),
         ("The heart is normal. Small effusion on the left.", 0, "small effusion", 1),
+        ("The heart is enlarged. Small effusion on the left.", 0, "enlarged heart on the left", 5),
+        ("A nodule of 10025 units.", 0, "nodule of 10026 units", 3),
         ("There is an effusion.", 0, "it is present", 1),
     ],
 )

@@ -6,10 +6,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,17 @@ print("ready", flush=True)
 while not (folder / "go").exists():
     time.sleep(0.01)
 asyncio.run(main())
+"""
+
+# Reads argv[2] from the cache argv[1] as somebody who may not write there: root may everywhere, so it stops being root.
+READER = """
+import asyncio, os, sys
+from orapo.reward.llm.cache import AnswerCache
+
+cache = AnswerCache(sys.argv[1], "read_only")
+if os.geteuid() == 0:
+    os.setuid(65534)
+print(asyncio.run(cache.get_or_ask(sys.argv[2], None)))
 """
 
 
@@ -201,26 +214,44 @@ def test_a_cancelled_caller_gives_way(path: Path) -> None:
     assert claims(path) == []
 
 
-def test_an_answer_that_was_paid_for_is_kept_though_its_caller_is_cancelled(path: Path) -> None:
-    ask_once(AnswerCache(path), Asker(), "made")
-    cache, asker = AnswerCache(path), Asker(gate=None)
+@pytest.mark.parametrize("is_queued", [True, False])
+def test_an_answer_that_was_paid_for_is_kept_though_its_caller_is_cancelled(path: Path, is_queued: bool) -> None:
+    cache = AnswerCache(path)
 
     async def scene() -> None:
-        with sqlite3.connect(path, isolation_level=None) as other:
-            asker.gate = asyncio.Event()
-            task = asyncio.create_task(cache.get_or_ask(KEY, asker))
-            await asker.asked.wait()
-            other.execute("BEGIN IMMEDIATE")  # saving has to wait
+        asker, before = Asker(gate=asyncio.Event()), Asker()
+        task = asyncio.create_task(cache.get_or_ask(KEY, asker))
+        await asker.asked.wait()
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")  # nothing can be written now
+            tasks = [asyncio.create_task(cache.get_or_ask("before", before))] if is_queued else []
+            await asyncio.sleep(0.05)
+            assert asker.gate is not None
             asker.gate.set()
             await asyncio.sleep(0.1)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
             other.execute("COMMIT")
+        await asyncio.gather(*tasks)
 
     asyncio.run(scene())
     cache.close()
     assert ask_once(AnswerCache(path, "read_only"), Asker()) == (ANSWER, True)
+    assert claims(path) == []
+
+
+def test_an_answer_that_arrives_while_claiming_is_taken(path: Path) -> None:
+    store, results = AnswerStore(path, "me"), list[Any]()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?)", (KEY, *astuple(ANSWER)))
+        thread = threading.Thread(target=lambda: results.append(store.claim(KEY, 60.0)))
+        thread.start()
+        time.sleep(0.1)  # it has looked, found nothing, and waits for its turn
+        other.execute("COMMIT")
+    thread.join()
+    assert results == [ANSWER]
     assert claims(path) == []
 
 
@@ -286,18 +317,18 @@ def test_read_only_sees_what_another_cache_is_writing(path: Path) -> None:
     assert ask_once(reader, Asker(), "later") == (ANSWER, True)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_read_only_reads_in_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
-    folder = tmp_path / "fixed"
-    writer = AnswerCache(folder / "judge.sqlite")
-    ask_once(writer, Asker())
-    writer.close()
-    (folder / "judge.sqlite").chmod(0o444)
-    folder.chmod(0o555)
-    try:
-        assert ask_once(AnswerCache(folder / "judge.sqlite", "read_only"), Asker()) == (ANSWER, True)
-    finally:
-        folder.chmod(0o755)
+def test_read_only_reads_in_a_folder_that_cannot_be_written_to() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # not tmp_path: the reader may be another user, see READER
+        path = Path(folder) / "fixed" / "judge.sqlite"
+        writer = AnswerCache(path)
+        ask_once(writer, Asker())
+        writer.close()
+        path.chmod(0o444)
+        path.parent.chmod(0o555)
+        path.parent.parent.chmod(0o755)
+        reader = subprocess.run([sys.executable, "-c", READER, str(path), KEY], capture_output=True, text=True)
+        assert reader.stdout.strip() == repr((ANSWER, True)), reader.stderr
+        path.parent.chmod(0o755)
 
 
 def test_a_forked_copy_is_refused_instead_of_hanging(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
