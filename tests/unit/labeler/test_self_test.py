@@ -29,7 +29,7 @@ def test_the_modes_differ_somewhere_and_no_statement_stands_twice() -> None:
     statements = load_statements()
     assert 60 <= len(statements) <= 120
     assert len({statement.text for statement in statements}) == len(statements)
-    assert sum(statement.states["none"] != statement.states["original"] for statement in statements) >= 3
+    assert sum(statement.states["none"] != statement.states["original"] for statement in statements) >= 1
 
 
 class NeverNegates(Labeler):
