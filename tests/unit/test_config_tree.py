@@ -5,14 +5,20 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-from orapo.experiment.command_line import run_folder
+from orapo.experiment.command_line import one_line, run_folder
 from orapo.experiment.config import build, check_constructor_keys, plain, read_experiment
 from orapo.experiment.parts import build_objective
 
 CONF = Path(__file__).parents[2] / "conf"
 FILLED = ["data.csv=studies.csv", "data.root=images"]
+NEEDED = {
+    "study_table": FILLED,
+    "own_data": FILLED,
+    "annotation": ["data.annotation=annotation.json", "data.root=images"],
+}
 
 
 def options(group: str) -> list[str]:
@@ -58,17 +64,36 @@ def test_parts_of_the_objective_are_exchanged_by_name(part: str, option: str) ->
 
 @pytest.mark.parametrize("name", options("experiment"))
 def test_experiments(name: str) -> None:
-    table = FILLED if name == "own_data" else []
-    config = composed(f"+experiment={name}", *table)
+    config = composed(f"+experiment={name}", *NEEDED.get(name, []))
     read_experiment(config)
     check_constructor_keys(plain(config.data), "data")
 
 
 @pytest.mark.parametrize("data", options("data"))
 def test_data_sets(data: str) -> None:
-    config = composed(f"data={data}", *(FILLED if data == "study_table" else []))
+    config = composed(f"data={data}", *NEEDED.get(data, []))
     read_experiment(config)
     check_constructor_keys(plain(config.data), "data")
+
+
+@pytest.mark.parametrize("experiment", ["mimic", "chexpert_plus"])
+@pytest.mark.parametrize("model", ["tiny", "qwen2_5_vl_3b", "qwen2_5_vl_3b_full"])
+def test_data_sets_take_the_root_from_the_environment_and_make_one_pass(
+    experiment: str, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ORAPO_MIMIC_ROOT", "ORAPO_CHEXPERT_PLUS_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    unset = read_experiment(composed(f"+experiment={experiment}", f"model={model}"))
+    assert unset.data.root is None
+    with pytest.raises(InstantiationException) as raised:
+        build(unset.config.data.source, "data.source")
+    assert "no folder given; set data.root or the environment variable ORAPO_" in one_line(raised.value)
+    for name in ("ORAPO_MIMIC_ROOT", "ORAPO_CHEXPERT_PLUS_ROOT"):
+        monkeypatch.setenv(name, "somewhere")
+    found = read_experiment(composed(f"+experiment={experiment}", f"model={model}"))
+    assert found.data.source["root"] == "somewhere"
+    assert (found.training.num_steps, found.training.num_passes) == (None, 1)
+    assert found.rollout.per_study == (4 if model == "tiny" else 8)
 
 
 @pytest.mark.parametrize("model", ["qwen2_5_vl_3b", "qwen2_5_vl_3b_full"])
