@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         "--quirks",
         choices=QUIRK_MODES,
         default="none",
-        help="none: right where the original labeler slips (default); original: reproduce slips of the original",
+        help="none: what the report means (default); original: with accidents of the original labeler",
     )
     add("--self-test", action="store_true", help="prove the installation on bundled sentences, and exit")
     return parser
