@@ -91,7 +91,7 @@ def _is_subject_in_front(segment: Segment, cue: Cue) -> bool:
 
 
 def _behind(segment: Segment, hit: Hit) -> Cue | None:
-    """A predicate: "heart size and mediastinal contours are within normal limits"; normal or enlarged beats stable."""
+    """A predicate: "heart size and mediastinal contours are within normal limits"; normal beats stable."""
     first: Cue | None = None
     edge = hit.end
     for cue in segment.cues:
@@ -106,7 +106,7 @@ def _behind(segment: Segment, hit: Hit) -> Cue | None:
             first = cue
         elif _OTHER_SUBJECT.search(between) or _NOUN_BEHIND.match(segment.sentence, cue.end, segment.end):
             break
-        elif first.effect is Effect.STABLE and cue.effect in (Effect.NORMAL, Effect.ENLARGED, Effect.BORDERLINE):
+        elif first.effect is Effect.STABLE and cue.effect is Effect.NORMAL:
             return cue
         edge = cue.end
     return first

@@ -174,7 +174,8 @@ def alternatives(segment: Segment) -> frozenset[int]:
         if "or" not in front or _VERB.search(front) or _SIDES.search(front):
             continue
         if index and _OR_BETWEEN.match(front):
-            flagged[index - 1] = flagged[index] = True
+            flagged[index] = True
+            flagged[index - 1] |= not any(hits[index - 1].end <= cue.start < hit.start for cue in segment.cues)
         elif not index and _OR_IN_FRONT.search(front):
             flagged[index] = True
     for index in range(len(hits) - 2, -1, -1):  # "A, B or C": the comma joins A to the alternatives
