@@ -25,7 +25,8 @@ class Study:
         split: the part of the data set it belongs to.
         image_paths: one per image, at least one; files, or names that only the source can open (phantoms).
         views: projection of each image, same length as ``image_paths``, for example ``"PA"``, ``"AP"``, ``"L"``.
-        oracle_report: the radiologist's report (the chosen sections), not empty.
+        oracle_report: the radiologist's report (the chosen sections); "" where no report is public, as for CheXpert's
+            test set: such a study can be neither trained on nor compared by text.
         labels: state of all 14 observations.
     """
 

@@ -227,9 +227,14 @@ def test_odd_rows_are_passed_over_and_told_by_number(folder, caplog):
     [
         ({"path_to_image": "patient00001/study1/view1_frontal.jpg"}, "does not end like train/patient00001/study1"),
         ({"path_to_image": "train/patient00001/view1_frontal.jpg"}, "does not end like train/patient00001/study1"),
-        ({"path_to_image": "train/patient00001/study1/frontal.jpg"}, "does not end like study1/view1_frontal.jpg"),
-        ({"path_to_image": ""}, "'' does not end like study1/view1_frontal.jpg"),
+        (
+            {"path_to_image": "train/patient00001/study1/frontal.jpg"},
+            "does not end like train/patient00001/study1/view1",
+        ),
+        ({"path_to_image": ""}, "'' does not end like train/patient00001/study1/view1"),
         ({"split": "valid"}, "split is 'valid' but path_to_image starts with train"),
+        ({"path_to_image": "MILD EDEMA."}, "11 characters of text does not end like train"),
+        ({"split": "MILD EDEMA."}, "split is 11 characters of text but path_to_image"),
         ({"split": ""}, "split is '' but path_to_image starts with train"),
         ({"frontal_lateral": ""}, "frontal_lateral is ''; it must be Frontal or Lateral"),
     ],

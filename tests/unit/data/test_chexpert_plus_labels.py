@@ -61,7 +61,7 @@ def test_nan_and_blank_lines_and_repeated_lines_are_ordinary(folder, tmp_path):
         ('[{"path_to_image": 1}]', "line 2 is no JSON object; the file must have one on each line"),
         ('{"path_to_image":', "line 2 is no JSON object; is the download complete"),
         (json.dumps({"path_to_image": PATHS[1]}), "line 2 has no key 'No Finding'"),
-        (json.dumps(label("a.jpg")), "line 2: 'a.jpg' does not end like study1/view1_frontal.jpg"),
+        (json.dumps(label("a.jpg")), "line 2: 'a.jpg' does not end like train/patient00001"),
         (json.dumps(label(PATHS[1], Edema=2.0)), "line 2: Edema: label code 2.0 is none of 1"),
         (json.dumps(label(PATHS[1], Edema="yes")), "line 2: Edema: label code 'yes' is none of 1"),
         (json.dumps(label(PATHS[1], Edema=[1.0])), "line 2: a path or label is neither text nor number"),
@@ -140,7 +140,7 @@ def test_the_labeler_command_writes_such_a_table(folder, capsys):
         ([["path_to_image", *NAMES], ["a", *[""] * 14]], "row 1 (the header is row 0): 'a' does not end"),
         (
             [["study_id", *NAMES], ["a", *[""] * 14], ["a", *["1"] * 14]],
-            "row 2 (the header is row 0): a stands in an earlier row with other labels",
+            "row 2 (the header is row 0): 'a' stands in an earlier row with other labels",
         ),
     ],
 )

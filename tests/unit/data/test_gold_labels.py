@@ -78,7 +78,10 @@ def test_columns_of_version_one_and_the_older_name_are_read(folder):
         (gold_rows(VALID[:1], Edema=""), "line 2: Edema is ''; radiologists' labels are 0 or 1, never blank"),
         (gold_rows(VALID[:1], Edema="-1.0"), "line 2: Edema is '-1.0'; radiologists' labels are 0 or 1, never blank"),
         (gold_rows(["train/patient1/study1/view1_frontal.jpg"]), "line 2: train/patient1/study1 is a training study"),
-        (gold_rows(["patient1/study1/view1_frontal.jpg"]), "line 2: 'patient1/study1' does not end like"),
+        (
+            gold_rows(["patient1/study1/view1_frontal.jpg"]),
+            "line 2: 'patient1/study1/view1_frontal.jpg' does not end like",
+        ),
         (gold_rows(["valid/patient1/study1/view1.jpg"]), "line 2: image 'view1' is called neither frontal nor lateral"),
         (
             gold_rows(VALID[1:2]) + gold_rows(VALID[2:3], Edema="1"),

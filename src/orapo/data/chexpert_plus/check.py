@@ -7,6 +7,7 @@ from pathlib import Path
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates
 from orapo.data.check_report import CheckReport
 from orapo.data.chexpert_plus.chexbert_labels import read_chexbert_labels
+from orapo.data.chexpert_plus.collector import without_collector
 from orapo.data.chexpert_plus.files import (
     CHEXBERT_FILE,
     NAME,
@@ -53,7 +54,8 @@ def check_chexpert_plus(root: str | None, *, images: str = "auto", num_opened: i
     check_word("images", images, IMAGES)
     check = _Check()
     try:
-        check.run(require_root(root, data_set=TITLE, variable=ROOT_VARIABLE), images, num_opened)
+        with without_collector():
+            check.run(require_root(root, data_set=TITLE, variable=ROOT_VARIABLE), images, num_opened)
     except DataError as error:
         check.problems.append(str(error))
     return CheckReport(NAME, tuple(check.found), check.counts, tuple(check.problems), tuple(check.notes))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Hashable, Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from orapo.errors import DataError
 
 LABEL_NAMES = tuple(observation.value for observation in OBSERVATIONS)
 """Names of the 14 labels in the order in which ``SharedStates`` takes codes."""
+
+
+_codes = itemgetter(*LABEL_NAMES)
 
 
 class SharedStates:
@@ -51,7 +55,7 @@ def read_chexbert_labels(path: Path) -> dict[str, LabelStates]:
     for line, record in _records(path):
         try:
             study, stem = parse_image_name(record["path_to_image"])
-            states = shared.of(tuple(record[name] for name in LABEL_NAMES))
+            states = shared.of(_codes(record))
         except KeyError as error:
             raise DataError(
                 f"{path} line {line} has no key {error}; needed are path_to_image and the 14 labels"
@@ -68,13 +72,12 @@ def read_chexbert_labels(path: Path) -> dict[str, LabelStates]:
 
 
 def _records(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Pairs of line number and object; blank lines are passed over. NaN reads as null."""
-    decoder = json.JSONDecoder(parse_constant=lambda _: None)
+    """Pairs of line number and object; blank lines are passed over."""
     try:
         with open(path, encoding="utf-8") as file:
             for line, text in enumerate(file, start=1):
                 if text := text.strip():
-                    record = decoder.decode(text)
+                    record = json.loads(text)
                     if not isinstance(record, dict):
                         raise DataError(f"{path} line {line} is no JSON object; the file must have one on each line")
                     yield line, record

@@ -1,10 +1,19 @@
 """How CheXpert names an image: part, patient, study and view, whatever stands before them, in whatever format."""
 
+import re
 from typing import NamedTuple
 
 from orapo.errors import DataError
 
 _PARTS = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
+_LONGEST_QUOTED = 120
+_STUDY = re.compile(r"(?:.*/)?(train|valid|val|test)/(patient\d+)/(study\d+)")
+_IMAGE = re.compile(_STUDY.pattern + r"/(view\d+(?:_[^/]*)?)\.\w+")
+
+
+def quoted(cell: str) -> str:
+    """A cell for a message: in quotes, or only its length when it is no word, since a shifted row may hold a report."""
+    return repr(cell) if len(cell) <= _LONGEST_QUOTED and len(cell.split()) <= 1 else f"{len(cell)} characters of text"
 
 
 class StudyName(NamedTuple):
@@ -32,12 +41,11 @@ def parse_study_name(path: str) -> StudyName:
     Raises:
         DataError: the path ends otherwise.
     """
-    pieces = path.rsplit("/", 3)
-    if len(pieces) >= 3:
-        part, patient, study = pieces[-3:]
-        if part in _PARTS and _is_numbered(patient, "patient") and _is_numbered(study, "study"):
-            return StudyName(_PARTS[part], patient, study)
-    raise DataError(f"{path!r} does not end like train/patient00001/study1 (or valid/..., val/..., test/...)")
+    found = _STUDY.fullmatch(path)
+    if found is None:
+        raise DataError(f"{quoted(path)} does not end like train/patient00001/study1 (or valid/..., val/..., test/...)")
+    part, patient, study = found.groups()
+    return StudyName(_PARTS[part], patient, study)
 
 
 def parse_image_name(path: str) -> tuple[StudyName, str]:
@@ -49,11 +57,14 @@ def parse_image_name(path: str) -> tuple[StudyName, str]:
     Raises:
         DataError: the path ends otherwise.
     """
-    folder, _, file = path.rpartition("/")
-    stem = file.rpartition(".")[0]
-    if not _is_numbered(stem.split("_", 1)[0], "view"):
-        raise DataError(f"{path!r} does not end like study1/view1_frontal.jpg")
-    return parse_study_name(folder), stem
+    found = _IMAGE.fullmatch(path)
+    if found is None:
+        raise DataError(
+            f"{quoted(path)} does not end like train/patient00001/study1/view1_frontal.jpg "
+            "(or valid/..., val/..., test/...)"
+        )
+    part, patient, study, stem = found.groups()
+    return StudyName(_PARTS[part], patient, study), stem
 
 
 def view_number(stem: str) -> int:
@@ -69,7 +80,7 @@ def view_of_stem(stem: str) -> str:
     """
     word = stem.partition("_")[2]
     if word not in ("frontal", "lateral"):
-        raise DataError(f"image {stem!r} is called neither frontal nor lateral, as in view1_frontal")
+        raise DataError(f"image {quoted(stem)} is called neither frontal nor lateral, as in view1_frontal")
     return word.upper()
 
 
@@ -82,9 +93,5 @@ def view_name(frontal_lateral: str, ap_pa: str) -> str:
     if frontal_lateral == "Lateral":
         return "LATERAL"
     if frontal_lateral != "Frontal":
-        raise DataError(f"frontal_lateral is {frontal_lateral!r}; it must be Frontal or Lateral")
+        raise DataError(f"frontal_lateral is {quoted(frontal_lateral)}; it must be Frontal or Lateral")
     return "FRONTAL" if ap_pa.lower() in ("", "nan") else ap_pa.upper()
-
-
-def _is_numbered(text: str, word: str) -> bool:
-    return text.startswith(word) and text[len(word) :].isdecimal()

@@ -7,7 +7,7 @@ from pyarrow import ArrowInvalid, parquet
 
 from orapo.chexpert import LabelStates
 from orapo.data.chexpert_plus.chexbert_labels import LABEL_NAMES, SharedStates
-from orapo.data.chexpert_plus.image_names import parse_image_name
+from orapo.data.chexpert_plus.image_names import parse_image_name, quoted
 from orapo.data.table_columns import read_columns
 from orapo.errors import DataError
 
@@ -23,7 +23,7 @@ def read_label_table(path: Path) -> tuple[str, dict[str, LabelStates]]:
         ``"patient42142/study5"``, paths without what stands before the part and without the ending.
 
     Raises:
-        DataError: the table can't be read, has neither id or not all 14 observations, or an id is there twice.
+        DataError: the table can't be read, has neither id or not all 14 observations, or two rows of an id disagree.
     """
     columns = _read_parquet(path) if path.suffix == ".parquet" else read_columns(path, LABEL_NAMES, optional=ID_COLUMNS)
     id_column = next((name for name in ID_COLUMNS if name in columns), None)
@@ -35,10 +35,10 @@ def read_label_table(path: Path) -> tuple[str, dict[str, LabelStates]]:
         try:
             key = _key(id_column, str(columns[id_column][row - 1]))
             states = shared.of(codes)
+            if labels.setdefault(key, states) is not states:
+                raise DataError(f"{quoted(key)} stands in an earlier row with other labels")
         except DataError as error:
             raise DataError(f"{path} row {row} (the header is row 0): {error}") from None
-        if labels.setdefault(key, states) is not states:
-            raise DataError(f"{path} row {row} (the header is row 0): {key} stands in an earlier row with other labels")
     return id_column, labels
 
 

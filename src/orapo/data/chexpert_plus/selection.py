@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from orapo.chexpert import LabelStates
 from orapo.data.chexpert_plus.image_names import StudyName
@@ -19,8 +20,7 @@ from orapo.records import Split
 _NUM_SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True)
-class UsableStudy:
+class UsableStudy(NamedTuple):
     """A study with all that the settings ask for.
 
     Attributes:

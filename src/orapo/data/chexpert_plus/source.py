@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from orapo.chexpert import OBSERVATIONS, label_state_to_code
+from orapo.data.chexpert_plus.collector import without_collector
 from orapo.data.chexpert_plus.files import NAME, PARTS, ROOT_VARIABLE, TITLE, needed_files
 from orapo.data.chexpert_plus.image_folders import ImageKind, find_image_folders
 from orapo.data.chexpert_plus.label_choice import label_by_file, label_by_text
@@ -103,13 +104,14 @@ class ChexpertPlusSource:
             gold_labels=gold_labels,
         )
         paths = find_all(TITLE, needed)
-        table = _read_table(paths["table"], sections, with_dicom=self._folders.kind is ImageKind.DICOM)
-        if "labels" in paths:
-            label = label_by_file(paths["labels"], table.studies, is_chexbert=labels == "chexbert")
-        else:
-            label = label_by_text(labeler or Labeler())
-        gold = read_gold_labels(paths["gold"]).states if "gold" in paths else None
-        self._selection = select_studies(table, settings, label, gold)
+        with without_collector():
+            table = _read_table(paths["table"], sections, with_dicom=self._folders.kind is ImageKind.DICOM)
+            if "labels" in paths:
+                label = label_by_file(paths["labels"], table.studies, is_chexbert=labels == "chexbert")
+            else:
+                label = label_by_text(labeler or Labeler())
+            gold = read_gold_labels(paths["gold"]).states if "gold" in paths else None
+            self._selection = select_studies(table, settings, label, gold)
         self._entries = {split: self._selection.of(split) for split in Split}
         self._digest = _digest(paths, settings, self._selection)
         self._log(paths["table"])

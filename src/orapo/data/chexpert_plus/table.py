@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
-from orapo.data.chexpert_plus.image_names import StudyName, parse_image_name, view_name, view_number
+from orapo.data.chexpert_plus.image_names import StudyName, parse_image_name, quoted, view_name, view_number
 from orapo.data.table_columns import read_columns
 from orapo.errors import DataError
 
@@ -15,8 +15,7 @@ COLUMN_OF_SECTION = {"findings": "section_findings", "impression": "section_impr
 _PARTS = {"train": "train", "valid": "valid", "val": "valid", "validate": "valid"}
 
 
-@dataclass(frozen=True, slots=True)
-class PlusImage:
+class PlusImage(NamedTuple):
     """One image of a study.
 
     Attributes:
@@ -30,8 +29,7 @@ class PlusImage:
     dicom: str
 
 
-@dataclass(frozen=True, slots=True)
-class PlusStudy:
+class PlusStudy(NamedTuple):
     """One study, that is one folder of images.
 
     Attributes:
@@ -131,7 +129,7 @@ class _Rows:
             study, stem = parse_image_name(path)
             image = PlusImage(stem, view_name(frontal_lateral, ap_pa), dicom)
             if _PARTS.get(split.lower()) != study.part:
-                raise DataError(f"split is {split!r} but path_to_image starts with {study.part}")
+                raise DataError(f"split is {quoted(split)} but path_to_image starts with {study.part}")
         except DataError as error:
             raise DataError(f"{self._path} row {self._num_rows} (the header is row 0): {error}") from None
         if study.patient != patient_id:
@@ -160,8 +158,7 @@ class _Rows:
         return [not texts[row - 1] for texts in self._texts]
 
     def _study(self, name: StudyName, row: int, first_stem: str) -> PlusStudy:
-        images = sorted(
-            ((view_number(stem), stem, image) for stem, image in self._images[name].items()), key=itemgetter(0, 1)
-        )
+        by_stem = self._images[name]
+        stems = sorted(by_stem, key=lambda stem: (view_number(stem), stem)) if len(by_stem) > 1 else by_stem
         sections = {section: texts[row - 1] for section, texts in zip(self._sections, self._texts, strict=True)}
-        return PlusStudy(name, row, first_stem, tuple(image for _, _, image in images), sections)
+        return PlusStudy(name, row, first_stem, tuple(by_stem[stem] for stem in stems), sections)
