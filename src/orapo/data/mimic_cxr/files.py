@@ -63,10 +63,12 @@ def reports_file(root: Path, reports: str | None) -> ExpectedFile:
     if reports is not None and Path(reports).is_file():
         return ExpectedFile("the reports", (Path(reports),), REPORTS_URL)
     above = [root.resolve().parent, root.resolve().parent.parent]
-    starts = [root, *above] if reports is None else [Path(reports), Path(reports).parent]
-    found = next(
-        filter(None, (_reports_in(folder) for start in starts for folder in _folders(start, "mimic-cxr"))), None
-    )
+    starts = [root] if reports is None else [Path(reports), Path(reports).parent]
+    folders = [folder for start in starts for folder in _folders(start, "mimic-cxr")]
+    if reports is None:
+        folders += _folders(root, "mimic-cxr-jpg")
+        folders += (folder for start in above for folder in _folders(start, "mimic-cxr"))
+    found = next(filter(None, map(_reports_in, folders)), None)
     places = (found,) if found else (starts[0] / _ZIP, starts[0] / f"{_A_STUDY}.txt", *(f / _ZIP for f in above[:1]))
     return ExpectedFile("the reports", places, REPORTS_URL)
 
