@@ -164,6 +164,8 @@ class JudgeServer:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()
+        if fault == "filter":
+            return _problem(400, "content_filter", "stopped by the content management policy")
         if fault in _PROBLEM:
             headers = {"Retry-After": self.retry_after} if fault != "500" else {}
             return _problem(int(fault), _PROBLEM[fault], "try later", headers)
@@ -181,7 +183,7 @@ class JudgeServer:
         answer = self._right_answer(stage, texts)
         content: str | None = _spoiled(answer, fault)
         message = {"role": "assistant", "content": content}
-        finish = "length" if fault == "truncated" else "stop"
+        finish = {"truncated": "length", "filtered_answer": "content_filter"}.get(fault or "", "stop")
         return {
             "id": "made-up",
             "object": "chat.completion",

@@ -88,6 +88,8 @@ class Asker:
 
         try:
             return await self._retry.run(attempt, lambda kind: self._usage.retries.update([kind]), clock)
+        except GaveUp as error:
+            raise GaveUp(f"{self.endpoint.model}: {error.reason}") from None
         except CallError as error:
             reason = f"judge: {self.endpoint.model}: {error.reason}"
         rejected = JudgeRevoked if self._usage.paid_calls else JudgeRejected
@@ -140,7 +142,7 @@ class Asker:
                 break
             self._limits.slots.release()
             if not self._is_last:
-                raise GaveUp(f"{self.endpoint.model} is left alone for {delay:.1f} s after several outages")
+                raise GaveUp(f"left alone for {delay:.1f} s after several outages")
             await self._wait_for_probe(delay, clock)
         try:
             yield
@@ -154,7 +156,7 @@ class Asker:
 
     async def _wait_for_probe(self, delay: float, clock: WorkingClock) -> None:
         if clock() + delay >= self._retry.deadline_seconds:
-            raise GaveUp(f"{self.endpoint.model} is left alone for {delay:.1f} s after several outages")
+            raise GaveUp(f"left alone for {delay:.1f} s after several outages")
         await asyncio.sleep(delay)
 
     async def _reported(self, request: Request) -> Completion:

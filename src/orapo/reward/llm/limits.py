@@ -11,6 +11,7 @@ from orapo.reward.llm.slots import Slots
 WINDOW_SECONDS = 60.0
 _BURST = 0.1
 """Part of the limit that may be used at once; the rest of it flows in evenly over the window."""
+_STEP_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,9 @@ class Limits:
 class TokenBucket:
     """Lets through at most ``per_window`` (requests, or a model's tokens) in any window of 60 seconds.
 
-    Each taker pays in the order of arrival and waits until its amount has flowed in, so that a window never holds more
-    than the burst plus what flowed in during it. An amount larger than the burst waits for the difference.
+    One taker after the other pays and waits until its amount has flowed in, so that a window never holds more than the
+    burst plus what flowed in during it. The burst grows to the largest amount taken, up to half of the limit; beyond
+    that, a single amount can make a window hold more.
 
     Args:
         per_window: at least 1; None lets everything through.
@@ -78,40 +80,42 @@ class TokenBucket:
         window_seconds: float = WINDOW_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._burst = max(1.0, (per_window or 0.0) * _BURST)
-        flow = max((per_window or 0.0) - self._burst, 0.5)  # a limit of 1 would leave nothing to flow
-        self._per_second = flow / window_seconds if per_window is not None else None
+        self._limit = per_window
+        self._window = window_seconds
         self._clock = clock
-        self._level = self._burst
+        self._burst = self._level = max(1.0, (per_window or 0.0) * _BURST)
         self._seen = clock()
-
-    def reserve(self, amount: float) -> float:
-        """Takes ``amount`` and gives the seconds to wait before using it."""
-        if self._per_second is None:
-            return 0.0
-        self._flow_in()
-        self._level -= amount
-        return max(0.0, -self._level / self._per_second)
+        self._queue = asyncio.Lock()  # hands over in the order of arrival
 
     async def take(self, amount: float = 1.0) -> None:
         """Waits until ``amount`` may be used; a taker that is cancelled while waiting gives it back."""
-        delay = self.reserve(amount)
-        try:
-            if delay:
-                await asyncio.sleep(delay)
-        except asyncio.CancelledError:
-            self.settle(amount, 0.0)
-            raise
+        if self._limit is None:
+            return
+        async with self._queue:
+            self._flow_in()
+            self._burst = max(self._burst, min(amount, self._limit / 2))
+            self._level -= amount
+            try:
+                while self._level < 0:
+                    # In steps: what earlier takers didn't use flows back meanwhile.
+                    await asyncio.sleep(min(-self._level / self._per_second(), _STEP_SECONDS))
+                    self._flow_in()
+            except asyncio.CancelledError:
+                self.settle(amount, 0.0)
+                raise
 
     def settle(self, taken: float, used: float) -> None:
         """Puts right an estimate: what wasn't used flows back, what was used beyond it is paid by those to come."""
-        if self._per_second is not None:
-            self._flow_in()
-            self._level = min(self._burst, self._level + taken - used)
+        self._flow_in()
+        self._level = min(self._burst, self._level + taken - used)
+
+    def _per_second(self) -> float:
+        """What the burst leaves of the limit; a limit of 1 would leave nothing to flow."""
+        return max((self._limit or 0.0) - self._burst, 0.5) / self._window
 
     def _flow_in(self) -> None:
         now = self._clock()
-        self._level = min(self._burst, self._level + (now - self._seen) * (self._per_second or 0.0))
+        self._level = min(self._burst, self._level + (now - self._seen) * self._per_second())
         self._seen = now
 
 

@@ -11,7 +11,7 @@ _TRIED_AGAIN = {408: "UNAVAILABLE", 409: "UNAVAILABLE", 425: "UNAVAILABLE", 429:
 _LONGEST_REASON = 160
 _KEY_LIKE = re.compile(
     r"(?i)\bbearer\s+\S+|\b(?:sk|pk|rk|gsk|xai|key|token|api)[-_][\w*.-]{4,}|\bAIza[\w-]{8,}"
-    r"|(?:api[-_ ]?key|authorization|token|secret|password)\"?\s*[=:]\s*\S+|\S*\*{3,}\S*|\b[\w-]{24,}\b"
+    r"|(?:api[-_ ]?key|authorization|token|secret|password)\"?\s*[=:]\s*(?:bearer\s+)?\S+|\S*\*{3,}\S*|\b[\w-]{24,}\b"
 )
 _ADDRESS = re.compile(r"\bhttps?://\S+")
 _WORD = re.compile(r"\w+")
