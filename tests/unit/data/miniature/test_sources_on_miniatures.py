@@ -1,6 +1,7 @@
 """The real sources read the miniatures: every study, every reason for leaving one out, every label and every text."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -156,18 +157,44 @@ def test_checks_find_no_problem(plus_root, mimic_root):
     assert check_mimic_cxr(mimic_root, None).problems == ()
 
 
-def check_data_module(source):
+def check_data_module(make_source, monkeypatch):
+    opened = []
+    monkeypatch.setattr("builtins.open", noting(open, opened))
+    source = make_source()
     settings = BatchSettings(1, 1, None, 1, None, None, 0, 0)
     module = ReportDataModule(source, BalancedSubset(num_studies=8, seed=0), settings)
+    assert [path for path in opened if path.endswith((".png", ".jpg"))] == []
+    study, images = module.load_images(module.train_studies[0])
+    assert [path for path in opened if path.endswith((".png", ".jpg"))] == list(study.image_paths)
+    assert len(images) == len(study.image_paths)
     assert len(module.train_studies) == 8
     assert module.validate_studies
     assert module.test_studies
     assert module.left_out
 
 
-def test_the_data_module_serves_chexpert_plus(plus_root):
-    check_data_module(ChexpertPlusSource(plus_root, num_validate_patients=4))
+def noting(original, opened):
+    def noting_open(path, *arguments, **options):
+        opened.append(str(path))
+        return original(path, *arguments, **options)
+
+    return noting_open
 
 
-def test_the_data_module_serves_mimic_cxr(mimic_root):
-    check_data_module(MimicCxrSource(mimic_root))
+def test_the_data_module_opens_images_of_chexpert_plus_when_they_are_needed(plus_root, monkeypatch):
+    check_data_module(lambda: ChexpertPlusSource(plus_root, num_validate_patients=4), monkeypatch)
+
+
+def test_the_data_module_opens_images_of_mimic_cxr_when_they_are_needed(mimic_root, monkeypatch):
+    check_data_module(lambda: MimicCxrSource(mimic_root), monkeypatch)
+
+
+def test_mimic_cxr_opens_reports_of_studies_that_are_read_and_no_other(tmp_path, monkeypatch):
+    write_miniature_mimic_cxr(tmp_path / "m", NUM_PATIENTS, SEED)
+    opened = []
+    monkeypatch.setattr("pathlib.Path.read_bytes", noting(Path.read_bytes, opened))
+    source = MimicCxrSource(str(tmp_path / "m"))
+    assert opened == []
+    study_id = source.entries(Split.TRAIN)[0].study_id
+    source.read(study_id)
+    assert [path.rpartition("/")[2] for path in opened] == [f"{study_id}.txt"]
