@@ -159,6 +159,7 @@ def test_a_table_written_by_the_labeler_is_read(mimic, ending):
 
 
 def test_a_radiologist_may_label_the_test_split(mimic):
+    mimic.radiologist[90000001] = {"Fracture": "1"}  # of the training split, so passed over
     mimic.write()
     replaced = MimicCxrSource(str(mimic.root), radiologist_test_labels=True)
     labels = [found(entry.labels) for entry in replaced.entries(Split.TEST)]
@@ -248,6 +249,9 @@ def test_the_digest_follows_what_determines_the_studies(mimic, tmp_path):
     moved = Mimic(tmp_path / "elsewhere", ROWS)
     moved.labels = mimic.labels
     assert MimicCxrSource(str(moved.write().root)).digest() == first
+    moved.rows = [row | {"ViewPosition": row["ViewPosition"].replace("AP", "PA")} for row in ROWS]
+    assert MimicCxrSource(str(moved.write().root)).digest() != first
+    moved.rows = list(ROWS)
     moved.labels[90000008] = {"Edema": "0.0"}
     assert MimicCxrSource(str(moved.write().root)).digest() != first
 
