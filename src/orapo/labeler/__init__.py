@@ -3,7 +3,7 @@
 The labels mean what those of the original CheXpert labeler mean, so that they can be compared with published ones. By
 default, as there:
 
-- A heart or mediastinum that is called neither normal nor stable is positive; one called stable is uncertain, also where
+- A heart or mediastinum called neither normal nor stable is positive; one called stable is uncertain, also where
   it is called enlarged in the same breath. "Borderline heart size" is uncertain, other borderline sizes are positive.
 - Possible, probable, suspected, suspicious or concerning for, may, could, question, favor, versus, secondary to, is
   compatible with, correlate clinically for and "a or b" hedge. Likely, suggestive of, presumed, favored over, should be
@@ -16,8 +16,8 @@ default, as there:
 It departs from the original where that slips. Negation and lists are read without a parser. Words are matched whole,
 with inflections, abbreviations and common misspellings: an ETT is a device, "platelike" is none. The heart or the
 mediastinum as a landmark ("projects over the heart") is no mention. What is unlikely is uncertain. Positive beats
-uncertain beats negative always. ``Labeler("original")`` adds the accidents of substring search and of the order in which
-its code aggregates.
+uncertain beats negative, always. ``Labeler("original")`` adds the accidents of substring search and of the order in
+which its code aggregates; not its rule that a sentence beginning "findings: no" is negative as a whole.
 """
 
 from orapo.labeler.labeler import Labeler

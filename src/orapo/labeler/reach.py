@@ -9,6 +9,8 @@ from orapo.labeler.segments import Cue, Hit, Segment
 _VERB = re.compile(rf"\b(?:{scope_words('verbs')})\b")
 _CONNECTOR = re.compile(r",(?: and\b| or\b| nor\b)?|\b(?:and|or|nor|as well as|plus)\b")
 _CLOSING = re.compile(r"\b(?:or|nor)\b")
+_CLOSING_HEDGED = re.compile(r"\b(?:or|nor|and|versus)\b")
+_PART_OF_DEVICE = re.compile(r" (?:\w+ )?(?:tip|tips|end|ends|course|portion|side ?-?(?:port|hole)s?)\b")
 _PLACE = re.compile(rf"\b(?:{scope_words('places')})\b")
 
 _STATEMENT_STARTS = scope_words("statement_starts")
@@ -32,12 +34,12 @@ _ANOTHER_SUBJECT = re.compile(
 _FORWARD_STOPS = (Effect.NEGATION, Effect.RULED_OPEN)
 
 
-def _closes(segment: Segment, index: int) -> bool:
+def _closes(segment: Segment, index: int, closing: re.Pattern[str] = _CLOSING) -> bool:
     """Whether an "or" after hit ``index`` ends the list that it stands in, before any verb or further negation."""
     start = segment.hits[index].end
     stop = next((cue.start for cue in segment.cues if cue.start >= start and cue.effect in _FORWARD_STOPS), segment.end)
     verb = _VERB.search(segment.sentence, start, stop)
-    return _CLOSING.search(segment.sentence, start, verb.start() if verb else stop) is not None
+    return closing.search(segment.sentence, start, verb.start() if verb else stop) is not None
 
 
 def _last_connector(gap: str) -> tuple[str, str, str]:
@@ -80,7 +82,7 @@ def hedge_carries(segment: Segment, index: int, gap: str, *, is_first: bool) -> 
         return True
     if (_NEW_ITEM if connector.startswith(",") else _NEW_STATEMENT).match(behind):
         return False
-    return "and" in connector or _closes(segment, index)
+    return "and" in connector or _closes(segment, index, _CLOSING_HEDGED)
 
 
 def _asserted_after(segment: Segment, index: int) -> bool:
@@ -121,6 +123,8 @@ def _hits_before(segment: Segment, cue: Cue) -> Iterator[int]:
         before, connector, behind = _last_connector(gap)
         if connector and _VERB.search(before):
             return
+        if following is None and hit.phrase.is_device and _PART_OF_DEVICE.match(gap):
+            return  # "the tube's tip isn't seen" leaves the tube where it is
         if following is None and connector == "," and _ANOTHER_SUBJECT.match(behind):
             return  # "tube in place, tip not seen": it's the tip that isn't seen
         if following is not None:

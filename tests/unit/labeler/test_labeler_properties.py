@@ -76,6 +76,7 @@ def test_order_of_sentences_does_not_matter(sentences: list[str], shuffler: rand
 @given(REPORTS, REPORTS)
 @UNTIMED
 def test_two_reports_joined_are_their_mentions_aggregated(first: str, second: str) -> None:
+    """No exception in either mode: also where negative and uncertain hide positive, they do so over all mentions."""
     for labeler in LABELERS:
         both = labeler.mentions(first) + labeler.mentions(second)
         assert labeler.label(f"{first} {second}").states == labeler.aggregate(both)
