@@ -220,13 +220,22 @@ def test_ctrl_c_in_result_ends_the_calls(server: JudgeServer, tmp_path: Path) ->
     server.latency_seconds = 30.0
     judge = make_judge(server, tmp_path, endpoint=Endpoint("openai/judge", server.api_base, timeout_seconds=60.0))
     pending = judge.start(REPORTS)
-    threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
-    start = time.monotonic()
+    interrupted: list[float] = []
+
+    def interrupt_when_all_are_asked() -> None:
+        while len(server.calls) < len(REPORTS):
+            time.sleep(0.05)
+        time.sleep(0.2)
+        interrupted.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt_when_all_are_asked, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         pending.result()
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - interrupted[0] < 2
     server.latency_seconds = 0.0
     assert read(judge.judge(REPORTS)) == offline(REPORTS)  # neither slots nor claims were lost
+    assert time.monotonic() - interrupted[0] < 15  # and the calls of 30 s were not waited for
 
 
 # ---- limits, budget, failures
