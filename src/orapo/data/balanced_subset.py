@@ -76,10 +76,8 @@ class BalancedSubset:
             DataError: the pool is empty, smaller than ``num_studies`` where that isn't allowed, or has a study twice.
         """
         self._check_pool(studies)
-        positives = {
-            study.study_id: positive_observations(study.labels, uncertain_is_positive=self.uncertain_is_positive)
-            for study in sorted(studies, key=lambda study: seeded_rank(study.study_id, self.seed, "subset"))
-        }
+        ordered = sorted(studies, key=lambda study: seeded_rank(study.study_id, self.seed, "subset"))
+        positives = self._positives(ordered)
         choice = _GreedyChoice(positives, is_usable)
         if len(positives) >= self.num_studies:
             chosen = choice.take(self.num_studies)
@@ -98,6 +96,17 @@ class BalancedSubset:
             note=self._note(len(studies), len(chosen), choice.num_unusable),
             source_digest=_pool_digest(studies) if source_digest is None else source_digest,
         )
+
+    def _positives(self, studies: Sequence[StudyEntry]) -> dict[str, frozenset[Observation]]:
+        # Large sources share one mapping among the thousands of studies with the same states: it is read once.
+        of_labels: dict[int, frozenset[Observation]] = {}
+        positives = {}
+        for study in studies:
+            key = id(study.labels)
+            if key not in of_labels:
+                of_labels[key] = positive_observations(study.labels, uncertain_is_positive=self.uncertain_is_positive)
+            positives[study.study_id] = of_labels[key]
+        return positives
 
     def _check_pool(self, studies: Sequence[StudyEntry]) -> None:
         if not studies:

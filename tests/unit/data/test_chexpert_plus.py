@@ -88,7 +88,7 @@ def test_held_out_patients_depend_on_seed_alone(folder):
         plus = source(folder, num_validate_patients=10, **options)
         parts = [{entry.patient_id for entry in plus.entries(split)} for split in Split]
         assert parts[0].isdisjoint(parts[1])
-        assert [len(part) for part in parts] == [30, 10, 0]
+        assert [len(part) for part in parts] == [36, 4, 0]  # 10 are asked for; a tenth of 40 is the most
         return parts[1]
 
     first = patients()
@@ -96,9 +96,9 @@ def test_held_out_patients_depend_on_seed_alone(folder):
     assert patients(seed=2) != first
 
 
-def test_no_more_patients_are_held_out_than_leave_one_to_train(folder):
-    with pytest.raises(DataError, match="the table has 2 training patients, so that num_validate_patients 2 leaves"):
-        source(fill(folder), num_validate_patients=2)
+def test_of_few_patients_one_is_held_out(folder):
+    plus = source(fill(folder), num_validate_patients=2)
+    assert len({entry.patient_id for entry in plus.entries(Split.VALIDATE)}) == 1
 
 
 def test_the_first_row_of_a_study_counts_for_text_and_labels(folder):

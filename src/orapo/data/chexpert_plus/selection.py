@@ -121,12 +121,11 @@ def _report_and_images(study: PlusStudy, settings: PlusSettings) -> tuple[str, t
 
 def _patients_held_out(table: PlusTable, num_patients: int, seed: int) -> frozenset[str]:
     patients = {study.name.patient for study in table.studies if study.name.part == "train"}
-    if len(patients) <= num_patients:
-        raise DataError(
-            f"the table has {len(patients):,} training patients, so that num_validate_patients {num_patients:,} leaves "
-            f"none to train on; it must be at most {max(len(patients) - 1, 0):,}"
-        )
-    return frozenset(sorted(patients, key=lambda patient: seeded_rank(patient, seed, "validate"))[:num_patients])
+    if len(patients) < 2:
+        raise DataError(f"the table has {len(patients)} training patients; two at least are needed, to hold one out")
+    # Where patients are few, as in a part of the data set, most of them still train.
+    num_held_out = min(num_patients, max(1, len(patients) // 10))
+    return frozenset(sorted(patients, key=lambda patient: seeded_rank(patient, seed, "validate"))[:num_held_out])
 
 
 def _split(study: PlusStudy, held_out: frozenset[str]) -> Split:
