@@ -39,6 +39,7 @@ class DataSettings:
     Attributes:
         source: config of a ``StudySource``.
         subset: config of the ``BalancedSubset`` that picks the training studies.
+        is_private: whether patients stand behind the studies.
         manifest: subset.json of an earlier run, to train on the same studies; None chooses by ``subset``.
         max_report_tokens: an oracle report is cut to so many tokens, EOS included; at least 2.
         uncertain_is_positive: whether an uncertain label counts as present, in subset, reward and evaluation.
@@ -56,6 +57,7 @@ class DataSettings:
     uncertain_is_positive: bool
     max_validate_studies: int | None
     max_test_studies: int | None
+    is_private: bool
     manifest: str | None
     csv: str | None = None
     root: str | None = None
@@ -65,6 +67,7 @@ class DataSettings:
     def __post_init__(self) -> None:
         require_whole("data.max_report_tokens", self.max_report_tokens, 2)
         require_boolean("data.uncertain_is_positive", self.uncertain_is_positive)
+        require_boolean("data.is_private", self.is_private)
 
 
 @dataclass(frozen=True)

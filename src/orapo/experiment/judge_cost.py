@@ -1,0 +1,106 @@
+"""What a run's language-model judge will cost, from the run's own data and settings."""
+
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from orapo.experiment.config import Experiment
+from orapo.experiment.parts import build_data
+from orapo.reward.llm.judge import LlmJudge
+from orapo.reward.llm.prompts import Request, load_prompts
+
+CHARACTERS_PER_TOKEN = 4
+"""Of English text, about; providers count exactly."""
+
+FACT_TOKENS = 1.5
+"""Tokens of an answer with the facts, per token of the report: each fact repeats its words, with its sentence."""
+
+VERDICT_TOKENS = 350
+"""Tokens of an answer with 14 verdicts."""
+
+
+@dataclass(frozen=True, slots=True)
+class CostEstimate:
+    """What judging all rollouts of a run takes, if no two reports are equal and every call succeeds.
+
+    Attributes:
+        model: that is asked.
+        num_reports: rollouts of the whole run.
+        num_calls: requests, one or two a report.
+        report_tokens: of a typical report: the oracle reports' mean.
+        prompt_tokens: of all calls.
+        completion_tokens: of all calls.
+        cost_usd: US dollars; None where nobody said what the model costs.
+        max_cost_usd: limit of the run, if any.
+    """
+
+    model: str
+    num_reports: int
+    num_calls: int
+    report_tokens: float
+    prompt_tokens: float
+    completion_tokens: float
+    cost_usd: float | None
+    max_cost_usd: float | None
+
+
+def estimate_cost(experiment: Experiment, judge: LlmJudge, stages: str) -> CostEstimate:
+    """Builds the data (no model) and counts; generated reports are taken to be as long as the oracle's.
+
+    Raises:
+        DataError: the data can't be read.
+    """
+    data = build_data(experiment)
+    reports = [study.oracle_report for study in data.train_studies]
+    typical = sorted(reports, key=len)[len(reports) // 2]
+    report_tokens = sum(map(len, reports)) / len(reports) / CHARACTERS_PER_TOKEN
+    prompts = load_prompts()
+    if stages == "combined":
+        prompt_tokens, completion_tokens = _tokens(prompts.combined(typical)), FACT_TOKENS * report_tokens
+        num_calls = 1
+    else:
+        # The facts that the second stage is shown are about as long as the report.
+        extract, entail = prompts.extract(typical), prompts.entail([])
+        prompt_tokens = _tokens(extract) + _tokens(entail) + FACT_TOKENS * report_tokens
+        completion_tokens = FACT_TOKENS * report_tokens
+        num_calls = 2
+    num_reports = data.num_steps * experiment.training.batch_size * experiment.rollout.per_study
+    endpoint = judge.endpoints[0]
+    in_all, out_all = num_reports * prompt_tokens, num_reports * (completion_tokens + VERDICT_TOKENS)
+    return CostEstimate(
+        model=endpoint.model,
+        num_reports=num_reports,
+        num_calls=num_reports * num_calls,
+        report_tokens=report_tokens,
+        prompt_tokens=in_all,
+        completion_tokens=out_all,
+        cost_usd=endpoint.cost(round(in_all), round(out_all)) if endpoint.price_is_known else None,
+        max_cost_usd=judge.budget.max_cost_usd,
+    )
+
+
+def cost_table(estimate: CostEstimate) -> Table:
+    """The estimate for a terminal."""
+    table = Table("", "", title=f"Judging with {estimate.model}", show_header=False)
+    cost = (
+        "price unknown: set reward.prices"
+        if estimate.cost_usd is None
+        else f"about {estimate.cost_usd:,.2f} US dollars"
+    )
+    limit = "none" if estimate.max_cost_usd is None else f"{estimate.max_cost_usd:,.2f} US dollars"
+    for name, value in (
+        ("reports", f"{estimate.num_reports:,}"),
+        ("calls", f"{estimate.num_calls:,}"),
+        ("tokens of a report", f"about {estimate.report_tokens:,.0f} (the oracle reports' mean)"),
+        ("tokens in", f"about {estimate.prompt_tokens:,.0f}"),
+        ("tokens out", f"about {estimate.completion_tokens:,.0f}"),
+        ("cost", cost),
+        ("reward.max_cost", limit),
+    ):
+        table.add_row(name, value)
+    table.caption = "Equal reports are paid once, and what the cache holds is free; failed calls may be billed."
+    return table
+
+
+def _tokens(request: Request) -> float:
+    return sum(len(message["content"]) for message in request.messages) / CHARACTERS_PER_TOKEN
