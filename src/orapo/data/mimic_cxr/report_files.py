@@ -4,8 +4,9 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from orapo.data.mimic_cxr.collection import collection_paused
 from orapo.data.mimic_cxr.files import REPORTS_URL, study_folder
 from orapo.errors import DataError
 
@@ -45,8 +46,7 @@ class ReportFolder:
         return _decoded(content, study_id, str(path))
 
 
-@dataclass(frozen=True, slots=True)
-class _Packed:
+class _Packed(NamedTuple):
     """Where a report lies in the zip: offset of its local header and packed size in bytes, method, checksum."""
 
     offset: int
@@ -87,18 +87,19 @@ class ReportZip:
 
 
 def _read_contents(path: Path) -> dict[str, _Packed]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            infos = archive.infolist()
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} can't be read as zip ({error}); is the download complete? {REPORTS_URL}") from None
-    contents = {
-        info.filename.removesuffix(".txt").rpartition("/")[2]: _Packed(
-            info.header_offset, info.compress_size, info.compress_type, info.CRC, bool(info.flag_bits & _ENCRYPTED)
-        )
-        for info in infos
-        if info.filename.endswith(".txt")
-    }
+    with collection_paused():
+        try:
+            with zipfile.ZipFile(path) as archive:
+                infos = archive.infolist()
+        except (OSError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path} can't be read as zip ({error}); is the download complete? {REPORTS_URL}") from None
+        contents = {
+            info.filename.removesuffix(".txt").rpartition("/")[2]: _Packed(
+                info.header_offset, info.compress_size, info.compress_type, info.CRC, bool(info.flag_bits & _ENCRYPTED)
+            )
+            for info in infos
+            if info.filename.endswith(".txt")
+        }
     if not contents:
         raise DataError(f"{path} has no .txt file; it must be mimic-cxr-reports.zip from {REPORTS_URL}")
     return contents

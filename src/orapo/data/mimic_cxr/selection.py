@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from orapo.chexpert import LabelStates
@@ -35,7 +34,7 @@ def keep_images(study: MimicStudy, settings: MimicSettings) -> MimicStudy | Left
         if not views:
             return LeftOut(study.study_id, "no frontal image")
     views = views[: settings.max_images]
-    return study if views == study.views else replace(study, dicom_ids=study.dicom_ids[: len(views)], views=views)
+    return study if views == study.views else study._replace(dicom_ids=study.dicom_ids[: len(views)], views=views)
 
 
 def choose_labels(

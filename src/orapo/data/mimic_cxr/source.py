@@ -11,6 +11,7 @@ from orapo.chexpert import OBSERVATIONS, LabelStates, label_state_to_code
 from orapo.data.expected_files import find_all, require_root
 from orapo.data.images import load_image
 from orapo.data.left_out import count_reasons
+from orapo.data.mimic_cxr.collection import collection_paused
 from orapo.data.mimic_cxr.files import (
     IMAGE_SUFFIXES,
     JPG_URL,
@@ -96,10 +97,11 @@ class MimicCxrSource:
         self._listed: dict[str, tuple[MimicStudy, LabelStates]] = {}
         self._entries: dict[Split, list[ListedStudy]] = {split: [] for split in Split}
         self._left_out: dict[Split, list[LeftOut]] = {split: [] for split in Split}
-        studies = read_studies(files[METADATA], files[SPLIT])
-        label = choose_labels(self._settings, files, studies, self._read_report, labeler)
-        for study in watched(studies, "labelling reports") if labels == "labeler" else studies:
-            self._list(study, label)
+        with collection_paused():
+            studies = read_studies(files[METADATA], files[SPLIT])
+            label = choose_labels(self._settings, files, studies, self._read_report, labeler)
+            for study in watched(studies, "labelling reports") if labels == "labeler" else studies:
+                self._list(study, label)
         self._digest = ""
         for split in Split:
             reasons = count_reasons(self._left_out[split]) or "none"
@@ -145,12 +147,12 @@ class MimicCxrSource:
     def digest(self) -> str:
         """SHA-256 over settings, and every listed study's ids, split, views and labels; not reports and images."""
         if not self._digest:
-            digest = hashlib.sha256(json.dumps(self._settings.to_dict(), sort_keys=True).encode())
+            lines = [json.dumps(self._settings.to_dict(), sort_keys=True)]
             codes = {id(labels): _codes(labels) for _, labels in self._listed.values()}
             for study, labels in self._listed.values():
-                ids = (study.study_id, study.patient_id, study.split.value, *study.dicom_ids)
-                digest.update(json.dumps([ids, study.views, codes[id(labels)]]).encode())
-            self._digest = digest.hexdigest()
+                of_study = (study.study_id, study.patient_id, study.split.value, codes[id(labels)])
+                lines.append("\t".join((*of_study, *study.dicom_ids, *study.views)))
+            self._digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
         return self._digest
 
     def _list(self, study: MimicStudy, label: LabelStudy) -> None:
@@ -184,5 +186,5 @@ class MimicCxrSource:
         return tuple(paths)
 
 
-def _codes(labels: LabelStates) -> list[str]:
-    return [label_state_to_code(labels[observation]) for observation in OBSERVATIONS]
+def _codes(labels: LabelStates) -> str:
+    return ",".join(label_state_to_code(labels[observation]) for observation in OBSERVATIONS)
