@@ -148,7 +148,8 @@ class MimicCxrSource:
         """SHA-256 over settings, and every listed study's ids, split, views and labels; not reports and images."""
         if not self._digest:
             lines = [json.dumps(self._settings.to_dict(), sort_keys=True)]
-            codes = {id(labels): _codes(labels) for _, labels in self._listed.values()}
+            distinct = {id(labels): labels for _, labels in self._listed.values()}
+            codes = {key: _codes(labels) for key, labels in distinct.items()}
             for study, labels in self._listed.values():
                 of_study = (study.study_id, study.patient_id, study.split.value, codes[id(labels)])
                 lines.append("\t".join((*of_study, *study.dicom_ids, *study.views)))
