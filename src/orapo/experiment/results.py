@@ -74,6 +74,7 @@ class Results:
     num_validate_studies: int
     num_steps: int
     seconds: Mapping[str, float]
+    judge: Mapping[str, float]
 
 
 def write_scores(scores: Scores, path: Path) -> None:
@@ -130,6 +131,7 @@ def write_results(results: Results, experiment: Experiment, folder: Path) -> dic
         },
         "seconds": {phase: round(seconds, 3) for phase, seconds in results.seconds.items()},
         "seconds_per_training_phase": _phase_seconds(folder / "metrics.csv"),
+        "judge": dict(results.judge),
         "packages": {name: version(name) for name in PACKAGES},
         "git_commit": _git_commit(),
         "sortable": {

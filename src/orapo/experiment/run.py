@@ -3,6 +3,7 @@
 import json
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +94,29 @@ def _run(experiment: Experiment, folder: Path, checkpoint: Path | None, loggers:
         num_validate_studies=len(parts.data.validate_studies),
         num_steps=parts.data.num_steps,
         seconds=watch.seconds,
+        judge=parts.reward.judge.totals(),
     )
     summary = write_results(results, experiment, folder)
     table = write_pictures(results, own, parts.data, folder, uncertain_is_positive)
     log_test_table(loggers, _table_rows(parts, own, experiment))
     log_summary(loggers, summary["sortable"])
     print(table)
+    if results.judge:
+        print(judge_line(results.judge))
     return summary
+
+
+def judge_line(totals: Mapping[str, float]) -> str:
+    """What a language-model judge did since the run began or was resumed, and what it left to others."""
+    line = (
+        f"Judge: {totals['calls']:,.0f} calls, {totals['cache_hits']:,.0f} questions answered from the cache, "
+        f"{totals['cost_usd']:,.4f} US dollars"
+    )
+    if totals["offline_reports"]:
+        line += f"; the offline judge read {totals['offline_reports']:,.0f} reports in its stead"
+    if totals["dropped_reports"]:
+        line += f"; {totals['dropped_reports']:,.0f} reports could not be judged, and their studies were left out"
+    return line
 
 
 def _warn_of_the_embedded_policy(experiment: Experiment, parts: Parts) -> None:

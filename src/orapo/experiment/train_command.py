@@ -8,6 +8,22 @@ from omegaconf import DictConfig, OmegaConf
 from orapo.errors import CheckpointError, RunInterrupted, RunPaused, SettingError
 from orapo.experiment.config import read_experiment
 
+CHANGEABLE = (
+    "reward.max_cost",
+    "reward.pause_limit_seconds",
+    "reward.api_base",
+    "reward.api_key_variable",
+    "reward.cache",
+    "reward.cache_path",
+    "reward.max_concurrent",
+    "reward.requests_per_minute",
+    "reward.tokens_per_minute",
+    "reward.timeout_seconds",
+    "reward.max_tries",
+    "reward.deadline_seconds",
+)
+"""What a resumed run may set anew: how its judge is reached and paid, never what is trained or judged."""
+
 LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"
 
 
@@ -41,11 +57,17 @@ def saved_config(folder: Path, overrides: list[str]) -> DictConfig:
         CheckpointError: the folder holds no run, or no checkpoint yet.
     """
     others = [override for override in overrides if not override.startswith("resume=")]
-    if others:
-        raise SettingError(f"resume={folder} goes on with the run's own config; leave out {' '.join(others)}")
+    kept = [override for override in others if override.partition("=")[0] in CHANGEABLE]
+    if refused := [override for override in others if override not in kept]:
+        raise SettingError(
+            f"resume={folder} goes on with the run's own config; leave out {' '.join(refused)} (what may change is how "
+            f"the judge is reached: {', '.join(CHANGEABLE)})"
+        )
     for needed in (folder / "config.yaml", folder / LAST_CHECKPOINT):
         if not needed.is_file():
             raise CheckpointError(f"resume={folder} can't go on: {needed} does not exist")
     config = OmegaConf.load(folder / "config.yaml")
     assert isinstance(config, DictConfig)
-    return config
+    if kept and "model" not in config.reward:
+        raise SettingError(f"{kept[0]} is for reward=fact_score_llm; the run in {folder} has another reward")
+    return OmegaConf.merge(config, OmegaConf.from_dotlist(kept)) if kept else config  # type: ignore[return-value]

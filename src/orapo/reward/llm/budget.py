@@ -51,7 +51,7 @@ class Budget:
             if not self._calls_under_way:
                 raise BudgetSpent(
                     f"judge: spent {self.spent_usd:.4f} US dollars, the next call may cost {estimate_usd:.4f} and "
-                    f"max_cost_usd is {self.max_cost_usd:g}; to go on, raise max_cost_usd and resume the run"
+                    f"max_cost is {self.max_cost_usd:g}; to go on, resume the run with a higher reward.max_cost"
                 )
             await self._settled.wait()
         self._reserved_usd += estimate_usd

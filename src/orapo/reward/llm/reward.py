@@ -23,6 +23,7 @@ def fact_score_llm(
     model: str,
     api_base: str | None = None,
     api_key_variable: str | None = None,
+    identity: str = "",
     fallback_models: Sequence[str] = (),
     stages: str = "two",
     prompts: str = "v1",
@@ -52,6 +53,8 @@ def fact_score_llm(
         model: litellm's name, for example ``"openai/gpt-4.1"``; ``"openai/NAME"`` with ``api_base`` for an own server.
         api_base: address of an OpenAI-compatible server; None is the provider's own.
         api_key_variable: the environment variable with the key; None is the provider's usual one.
+        identity: what the cache knows the model by; "" takes model and address. Give a name of your own where the same
+            model moves between addresses.
         fallback_models: asked, in this order, when the model before doesn't answer; at their providers' addresses.
         stages: ``"two"``, facts and then verdicts, as in the paper; ``"combined"``, both in one call.
         prompts: version of the packaged prompts.
@@ -90,6 +93,7 @@ def fact_score_llm(
             # An own server has one model; the fallbacks are asked where they live.
             api_base=api_base if each == model else None,
             api_key_variable=api_key_variable if each == model else None,
+            identity=identity if each == model else "",
             temperature=temperature,
             max_output_tokens=max_output_tokens,
             timeout_seconds=timeout_seconds,

@@ -14,8 +14,8 @@ def test_stops_before_the_call_that_could_exceed_it() -> None:
         with pytest.raises(BudgetSpent) as raised:
             await budget.reserve(0.11)
         assert str(raised.value) == (
-            "judge: spent 0.9000 US dollars, the next call may cost 0.1100 and max_cost_usd is 1; "
-            "to go on, raise max_cost_usd and resume the run"
+            "judge: spent 0.9000 US dollars, the next call may cost 0.1100 and max_cost is 1; "
+            "to go on, resume the run with a higher reward.max_cost"
         )
         assert isinstance(raised.value, RunPaused)
         budget.settle(await budget.reserve(0.1), 0.05)  # a smaller one still fits, to the cent

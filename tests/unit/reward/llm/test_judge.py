@@ -276,7 +276,7 @@ def test_the_budget_stops_before_the_call_that_could_exceed_it(server: JudgeServ
     endpoint = Endpoint("openai/judge", server.api_base, prices=(20.0, 0.0))  # 0.01 a call
     budget = Budget(0.055)
     judge = make_judge(server, tmp_path, endpoint=endpoint, budget=budget, on_failure="drop_study")
-    with pytest.raises(BudgetSpent, match=r"^judge: spent 0\.0\d+ US dollars.*raise max_cost_usd and resume the run$"):
+    with pytest.raises(BudgetSpent, match=r"^judge: spent 0\.0\d+ US dollars.*with a higher reward\.max_cost$"):
         judge.judge(REPORTS)
     assert 0 < len(server.calls) <= 5
     assert budget.spent_usd == pytest.approx(0.01 * len(server.calls)) == pytest.approx(judge.usage.cost_usd)

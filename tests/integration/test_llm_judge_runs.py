@@ -1,0 +1,169 @@
+"""Whole training runs whose judge is a language model behind a real HTTP server that fails."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from benchmarks.judge_server import FAULTS, JudgeServer
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from orapo.errors import RunPaused, SettingError
+from orapo.experiment.command_line import run_folder
+from orapo.experiment.run import train
+from orapo.experiment.train_command import saved_config
+
+pytestmark = pytest.mark.slow
+
+CONF = Path(__file__).parents[2] / "conf"
+SMALL = [
+    "data.source.num_train=60",
+    "data.source.num_validate=4",
+    "data.source.num_test=4",
+    "data.subset.num_studies=10",
+    "data.max_report_tokens=24",
+    "rollout.per_study=4",
+    "training.batch_size=4",
+    "training.num_steps=3",
+    "training.validate_every_steps=null",
+    "callbacks.rollouts_every_steps=1",
+    "callbacks.rollouts_studies=4",
+    "trainer.accelerator=cpu",
+    "reward=fact_score_llm",
+    "reward.model=openai/judge",
+    "reward.timeout_seconds=3",
+    "reward.max_tries=12",
+    "reward.prices=[2.0,8.0]",
+    "reward.identity=judge",  # the servers of these tests have other ports
+]
+
+
+def run_config(server: JudgeServer, folder: Path, *overrides: str) -> DictConfig:
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    own = [f"reward.api_base={server.api_base}", f"reward.cache_path={folder / 'cache.sqlite'}"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", [*SMALL, *own, *overrides])
+
+
+def run_in(folder: Path, config: DictConfig) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    train(config, folder)
+    return folder
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def rollouts(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "rollouts.jsonl").read_text().splitlines()]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    assert [row["reward"] for row in rows(one)] == [row["reward"] for row in rows(other)]
+    assert rollouts(one) == rollouts(other)
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(weight, second[name]) for name, weight in first.items())
+
+
+@pytest.fixture(scope="module")
+def faultless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("faultless")
+    with JudgeServer() as server:
+        return run_in(folder / "run", run_config(server, folder))
+
+
+@pytest.fixture
+def server() -> Iterator[JudgeServer]:
+    with JudgeServer() as running:
+        yield running
+
+
+def test_a_run_in_which_three_calls_of_ten_fail_earns_the_same_rewards(faultless: Path, tmp_path: Path) -> None:
+    with JudgeServer(fault_rate=0.3, faults=FAULTS, slow_seconds=8.0, seed=5) as server:
+        folder = run_in(tmp_path / "run", run_config(server, tmp_path))
+        assert_same_run(faultless, folder)
+        met = {call.fault for call in server.calls if call.fault}
+        assert len(met) >= 8, met
+        paid = [(call.stage, call.subject) for call in server.good_calls()]
+        assert len(paid) == len(set(paid)), "a question was paid for twice"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["judge"]["paid_calls"] == len(paid)
+    assert sum(float(row["judge_cost_usd"]) for row in rows(folder)) == pytest.approx(summary["judge"]["cost_usd"])
+    assert sum(float(row["judge_retries"]) for row in rows(folder)) > 0
+
+
+def test_a_read_only_cache_replays_the_run_without_a_server(faultless: Path, tmp_path: Path) -> None:
+    with JudgeServer() as server:
+        config = run_config(server, faultless.parent, "reward.cache=read_only")
+    folder = run_in(tmp_path / "run", config)
+    assert_same_run(faultless, folder)
+    assert json.loads((folder / "summary.json").read_text())["judge"]["calls"] == 0
+
+
+def test_an_outage_pauses_the_run_and_it_goes_on_where_it_was(
+    faultless: Path, server: JudgeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orapo.training.module import OrapoModule
+
+    step = OrapoModule.training_step
+
+    def fails_in_step_two(self: Any, batch: Any, batch_index: int) -> None:
+        server.status = 503 if batch_index == 1 else 0
+        step(self, batch, batch_index)
+
+    monkeypatch.setattr(OrapoModule, "training_step", fails_in_step_two)
+    folder = tmp_path / "run"
+    config = run_config(server, tmp_path, "reward.pause_limit_seconds=11", "reward.deadline_seconds=4")
+    with pytest.raises(RunPaused, match=r"no judgement after 11 s for \d+ of \d+ reports"):
+        run_in(folder, config)
+    assert len(rows(folder)) == 1
+    monkeypatch.setattr(OrapoModule, "training_step", step)
+    server.status = 0
+    run_in(folder, saved_config(folder, [f"resume={folder}"]))
+    assert_same_run(faultless, folder)
+
+
+def test_a_spent_budget_stops_before_it_is_passed_and_a_higher_one_goes_on(
+    faultless: Path, server: JudgeServer, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    # A call's estimate allows for the longest answer, so the limit lies a little above the first step's cost.
+    first_step = float(rows(faultless)[0]["judge_cost_usd"])
+    config = run_config(server, tmp_path, f"reward.max_cost={first_step + 0.03:.4f}", "reward.max_output_tokens=1024")
+    with pytest.raises(
+        RunPaused, match=r"judge: spent 0\.\d+ US dollars, .*resume the run with a higher reward.max_cost"
+    ):
+        run_in(folder, config)
+    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert 0 < checkpoint["judge"]["spent_usd"] <= first_step + 0.03
+    with pytest.raises(SettingError, match=r"leave out objective.alpha=0.1 \(what may change is how the judge"):
+        saved_config(folder, [f"resume={folder}", "objective.alpha=0.1", "reward.max_cost=5"])
+    resumed = saved_config(folder, [f"resume={folder}", "reward.max_cost=5"])
+    assert resumed.reward.max_cost == 5
+    run_in(folder, resumed)
+    assert [row["reward"] for row in rows(folder)] == [row["reward"] for row in rows(faultless)]
+
+
+def test_the_offline_judge_reads_in_its_stead_and_it_is_written_down(
+    server: JudgeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.status = 503
+    config = run_config(
+        server, tmp_path, "reward.on_failure=offline_judge", "reward.deadline_seconds=4", "training.num_steps=1"
+    )
+    folder = run_in(tmp_path / "run", config)
+    assert {row["judge"] for row in rollouts(folder)} == {"offline"}
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["judge"]["offline_reports"] == float(rows(folder)[0]["judge_offline_reports"]) > 0
+    assert "the offline judge read" in capsys.readouterr().out
