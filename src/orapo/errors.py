@@ -28,7 +28,7 @@ class NonFiniteError(OrapoError):
 
 
 class RunPaused(OrapoError):
-    """A run can't go on for now (no judge answers, the budget is spent); nothing is wrong with it, and it can resume."""
+    """A run can't go on for now: no judge answers, or the budget is spent; nothing is wrong with it."""
 
 
 class RunInterrupted(OrapoError):
