@@ -3,6 +3,7 @@
 import json
 import logging
 import warnings
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -108,14 +109,15 @@ def _run(experiment: Experiment, folder: Path, checkpoint: Path | None, loggers:
 
 def judge_line(totals: Mapping[str, float]) -> str:
     """What a language-model judge did since the run began or was resumed, and what it left to others."""
+    counted = defaultdict(float, totals)  # a judge names what it counts
     line = (
-        f"Judge: {totals['calls']:,.0f} calls, {totals['cache_hits']:,.0f} questions answered from the cache, "
-        f"{totals['cost_usd']:,.4f} US dollars"
+        f"Judge: {counted['calls']:,.0f} calls, {counted['cache_hits']:,.0f} questions answered from the cache, "
+        f"{counted['cost_usd']:,.4f} US dollars"
     )
-    if totals["offline_reports"]:
-        line += f"; the offline judge read {totals['offline_reports']:,.0f} reports in its stead"
-    if totals["dropped_reports"]:
-        line += f"; {totals['dropped_reports']:,.0f} reports could not be judged, and their studies were left out"
+    if counted["offline_reports"]:
+        line += f"; the offline judge read {counted['offline_reports']:,.0f} reports in its stead"
+    if counted["dropped_reports"]:
+        line += f"; {counted['dropped_reports']:,.0f} reports could not be judged, and their studies were left out"
     return line
 
 
