@@ -124,7 +124,7 @@ def _patients_held_out(table: PlusTable, num_patients: int, seed: int) -> frozen
     if len(patients) < 2:
         raise DataError(f"the table has {len(patients)} training patients; two at least are needed, to hold one out")
     # Where patients are few, as in a part of the data set, most of them still train.
-    num_held_out = min(num_patients, max(1, len(patients) // 10))
+    num_held_out = min(num_patients, max(1, len(patients) // 5))
     return frozenset(sorted(patients, key=lambda patient: seeded_rank(patient, seed, "validate"))[:num_held_out])
 
 

@@ -73,7 +73,7 @@ class ChexpertPlusSource:
             label_table: written by ``python -m orapo.labeler``, with ids in study_id or path_to_image.
             labeler: for labels "labeler"; ``orapo.labeler.Labeler()`` when None.
             gold_labels: radiologists' labels (valid.csv of CheXpert v1, val_labels.csv of CheXlocalize), used for TEST.
-            num_validate_patients: patients held out for VALIDATE, at least 1; never more than a tenth of the part's.
+            num_validate_patients: patients held out for VALIDATE, at least 1; never more than a fifth of the part's.
             longest_side: images are shrunk to at most this width and height, in pixels, in [32, 8192].
             seed: of the patients held out.
 
