@@ -9,6 +9,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from orapo.data.miniature import write_miniature_chexpert_plus, write_miniature_mimic_cxr
 from orapo.experiment.command_line import run_folder
 from orapo.experiment.run import train
 
@@ -154,3 +155,34 @@ def test_wandb_goes_offline_without_key_or_connection(
     assert any("oracle_report" in text and "facts" in text for text in table)
     key_leaks = [path for path in folder.rglob("*") if path.is_file() and b"a" * 40 in path.read_bytes()]
     assert not key_leaks
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", ["mimic", "chexpert_plus"])
+def test_an_experiment_on_a_miniature_with_the_real_layout(
+    experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write, variable = {
+        "mimic": (write_miniature_mimic_cxr, "ORAPO_MIMIC_ROOT"),
+        "chexpert_plus": (write_miniature_chexpert_plus, "ORAPO_CHEXPERT_PLUS_ROOT"),
+    }[experiment]
+    write(tmp_path / "miniature")
+    monkeypatch.setenv(variable, str(tmp_path / "miniature"))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with caplog.at_level("WARNING"):
+        train(composed(f"+experiment={experiment}"), folder)
+    assert "the embedded policy (model=tiny) knows phantoms only" in caplog.text
+    subset = json.loads((folder / "subset.json").read_text())
+    with (folder / "metrics.csv").open() as file:
+        steps = list(csv.DictReader(file))
+    assert len(steps) == -(-subset["num_studies"] // 16), "one pass over the subset"
+    with (folder / "left_out.csv").open() as file:
+        left_out = {row["study_id"]: row["reason"] for row in csv.DictReader(file)}
+    assert {"no findings section", "no frontal image"} <= set(left_out.values())
+    trained = set(subset["study_ids"])
+    assert trained
+    assert trained.isdisjoint(left_out)
+    tested = [row["study_id"] for row in json_rows(folder / "test_reports.jsonl")]
+    assert tested
+    assert trained.isdisjoint(tested)
