@@ -88,4 +88,8 @@ def close_loggers(loggers: list[Logger]) -> None:
     """Ends W&B's run; without it the next job of a sweep would log into this one."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
+            import wandb
+
             logger.experiment.finish()
+            # finish() returns before W&B's own process has written the offline file; this waits for that process.
+            wandb.teardown()
