@@ -87,7 +87,9 @@ class ClinicalScores:
         }
 
 
-def ratio(numerator: NDArray[np.int64], denominator: NDArray[np.int64]) -> NDArray[np.float64]:
+def ratio(
+    numerator: NDArray[np.int64] | NDArray[np.float64], denominator: NDArray[np.int64] | NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Elementwise quotient of counts; ``UNDEFINED_RATIO`` where the denominator is 0. The only home of that rule."""
     safe = np.where(denominator == 0, 1, denominator)
     return np.asarray(np.where(denominator == 0, UNDEFINED_RATIO, numerator / safe), dtype=np.float64)
@@ -166,5 +168,6 @@ def _observation_scores(true_positives: int, false_positives: int, false_negativ
 
 def _mean_scores(per_observation: Mapping[Observation, ObservationScores]) -> PrecisionRecallF1:
     rows = np.array([[scores.precision, scores.recall, scores.f1] for scores in per_observation.values()])
-    precision, recall, f1 = rows.mean(axis=0).tolist()
+    # Over contiguous rows, as the resampled scores are summed: the two agree to the last bit.
+    precision, recall, f1 = np.ascontiguousarray(rows.T).mean(axis=1).tolist()
     return PrecisionRecallF1(precision=precision, recall=recall, f1=f1)

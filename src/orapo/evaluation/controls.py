@@ -1,6 +1,37 @@
-"""The floor that belongs beside every score, since it needs no image (the shuffled images are served by ``data``)."""
+"""The floors that belong beside every score, since they need no image (the shuffled images are served by ``data``)."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates
+from orapo.errors import DataError
+from orapo.evaluation.clinical import positive_matrix, ratio
+from orapo.evaluation.clinical_measures import OBSERVATION_SETS, READINGS, from_expected
+from orapo.evaluation.resampling import Array, Measures, joined
+
+NUM_DRAWS = 1000
+"""Label sets drawn for the example averages of ``label_frequency_measures``."""
+
+_DRAWS_AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class CommonReport:
+    """The report that occurs most often.
+
+    Attributes:
+        text: the report; of equally frequent ones the first.
+        count: how often it occurs; 1 says that no report occurs twice.
+        num_reports: among so many.
+    """
+
+    text: str
+    count: int
+    num_reports: int
 
 
 def always_positive_states(num_studies: int) -> tuple[LabelStates, ...]:
@@ -11,3 +42,69 @@ def always_positive_states(num_studies: int) -> tuple[LabelStates, ...]:
     """
     states: LabelStates = dict.fromkeys(OBSERVATIONS, LabelState.POSITIVE)
     return (states,) * num_studies
+
+
+def most_common_report(reports: Sequence[str]) -> CommonReport:
+    """The most frequent of the training reports, white space aside.
+
+    Raises:
+        DataError: no reports.
+    """
+    if not reports:
+        raise DataError("there is no training report, so none is the most common one")
+    ((text, count),) = Counter(" ".join(report.split()) for report in reports).most_common(1)
+    return CommonReport(text, count, len(reports))
+
+
+def label_frequency_measures(
+    training_states: Sequence[LabelStates], true_states: Sequence[LabelStates], seed: int
+) -> Measures:
+    """Clinical measures of labels drawn at their training frequencies, each observation by itself.
+
+    Macro and micro ratios are those of the expected counts; the example averages, which are not a function of counts,
+    are means over ``NUM_DRAWS`` drawn label sets.
+
+    Args:
+        training_states: of the training studies, at least 1.
+        true_states: of the N test studies.
+        seed: of the draws.
+
+    Raises:
+        DataError: no training or no test studies.
+    """
+    if not training_states or not true_states:
+        raise DataError(
+            f"label frequencies need training and test studies, got {len(training_states)} and {len(true_states)}"
+        )
+    parts = []
+    for reading, uncertain_is_positive in READINGS.items():
+        frequencies = positive_matrix(training_states, uncertain_is_positive=uncertain_is_positive).mean(axis=0)
+        true = positive_matrix(true_states, uncertain_is_positive=uncertain_is_positive)
+        predicted = np.broadcast_to(frequencies, true.shape)
+        parts.append(from_expected(reading, predicted, true, _example_means(frequencies, true, seed)))
+    return joined(*parts)
+
+
+def _example_means(frequencies: Array, true: NDArray[np.bool_], seed: int) -> Array:
+    """[N, 6]: each study's expected precision, recall and F1, over each observation set."""
+    generator = np.random.default_rng(seed)
+    total = np.zeros((len(true), 3 * len(OBSERVATION_SETS)))
+    for first in range(0, NUM_DRAWS, _DRAWS_AT_ONCE):
+        size = (min(_DRAWS_AT_ONCE, NUM_DRAWS - first), len(OBSERVATIONS))
+        drawn = generator.random(size) < frequencies
+        total += np.concatenate([_summed(drawn, true, name) for name in OBSERVATION_SETS], axis=1)
+    return total / NUM_DRAWS
+
+
+def _summed(drawn: NDArray[np.bool_], true: NDArray[np.bool_], observation_set: str) -> Array:
+    """[N, 3]: precision, recall and F1 of every drawn label set [D, 14] for every study, added over the sets."""
+    places = [OBSERVATIONS.index(observation) for observation in OBSERVATION_SETS[observation_set]]
+    called, present = drawn[:, places].astype(np.float64), true[:, places].astype(np.float64)
+    hits = called @ present.T
+    num_called, num_present = called.sum(axis=1)[:, None], present.sum(axis=1)[None]
+    ratios = (
+        ratio(hits, np.broadcast_to(num_called, hits.shape)),
+        ratio(hits, np.broadcast_to(num_present, hits.shape)),
+        ratio(2 * hits, num_called + num_present),
+    )
+    return np.stack([each.sum(axis=0) for each in ratios], axis=1)

@@ -48,8 +48,8 @@ def text_scores(generated_reports: Sequence[str], oracle_reports: Sequence[str])
     from torchmetrics.functional.text.rouge import rouge_score
 
     num_reports = len(generated_reports)
-    generated = [_normalised(report) for report in generated_reports]
-    oracle = [_normalised(report) for report in oracle_reports]
+    generated = [normalised(report) for report in generated_reports]
+    oracle = [normalised(report) for report in oracle_reports]
     # The default normalizer of ROUGE drops letters outside a-z, which BLEU keeps: both get the same words here.
     rouge = rouge_score(generated, oracle, rouge_keys=("rougeL",), normalizer=str, tokenizer=str.split)
     return TextScores(
@@ -61,6 +61,6 @@ def text_scores(generated_reports: Sequence[str], oracle_reports: Sequence[str])
     )
 
 
-def _normalised(report: str) -> str:
+def normalised(report: str) -> str:
     """Words of letters and digits, lower-cased, one space apart: "Small effusion." and "small effusion" are equal."""
     return " ".join(re.findall(r"[^\W_]+", report.lower()))

@@ -1,0 +1,152 @@
+"""How much a score would move with other studies of the same kind: percentile bootstrap over studies.
+
+A measure is a function of sums over studies (counts, or per-study values). Drawing studies with replacement only
+changes how often each study counts, so that all resamples of all measures are one matrix product: [R, N] times [N, C].
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orapo.bounds import require_number, require_whole
+from orapo.errors import DataError
+
+Array = NDArray[np.float64]
+
+_BLOCK = 4_000_000
+"""Draws held at a time: 32 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A score with its interval; ``low`` <= ``high``, both percentiles of the resampled scores."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """First system minus second, on the same studies.
+
+    Attributes:
+        value: of the studies as they are.
+        low: end of the interval of the paired resamples.
+        high: the other end.
+        p_value: two-sided, in (0, 1]: how often a resampled difference lies as far from the observed one as that lies
+            from 0.
+    """
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Measures of one system on N studies.
+
+    Attributes:
+        columns: [N, C], what each study adds.
+        from_sums: column sums [R, C] to each measure's values [R], by name.
+        stated: values computed elsewhere that stand in place of ours (the same up to rounding), by name.
+    """
+
+    columns: Array
+    from_sums: Callable[[Array], dict[str, Array]]
+    stated: Mapping[str, float]
+
+    def values(self) -> dict[str, float]:
+        """Each measure on the studies as they are."""
+        found = {name: float(values[0]) for name, values in self.from_sums(self.columns.sum(axis=0)[None]).items()}
+        return {name: self.stated.get(name, value) for name, value in found.items()}
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Draws studies with replacement; the same seed and number of studies give the same draws for every system.
+
+    Attributes:
+        num_resamples: R, at least 100.
+        seed: of the draws, at least 0.
+        confidence: of the intervals, in (0, 1).
+
+    Raises:
+        SettingError: a value out of range.
+    """
+
+    num_resamples: int = 1000
+    seed: int = 0
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        require_whole("bootstrap.num_resamples", self.num_resamples, 100)
+        require_whole("bootstrap.seed", self.seed, 0)
+        require_number("bootstrap.confidence", self.confidence, above=0, below=1)
+
+    def estimates(self, measures: Measures) -> dict[str, Estimate]:
+        """Every measure with its interval."""
+        values = measures.values()
+        resampled = self._resampled(measures)
+        return {name: Estimate(values[name], *self._interval(resampled[name])) for name in values}
+
+    def differences(self, first: Measures, second: Measures) -> dict[str, Difference]:
+        """Paired differences of the measures that both systems have; both see the same draws of studies.
+
+        Raises:
+            DataError: the systems were measured on different numbers of studies.
+        """
+        if len(first.columns) != len(second.columns):
+            raise DataError(
+                f"a paired test needs the same studies, got {len(first.columns)} and {len(second.columns)} of them"
+            )
+        ours, theirs = first.values(), second.values()
+        our_draws, their_draws = self._resampled(first), self._resampled(second)
+        return {
+            name: self._difference(ours[name] - theirs[name], our_draws[name] - their_draws[name])
+            for name in ours
+            if name in theirs
+        }
+
+    def _difference(self, value: float, draws: Array) -> Difference:
+        # Shifted to the null hypothesis; rounding must not make a draw that equals the observed value smaller.
+        extreme = int(np.sum(np.abs(draws - value) >= abs(value) - 1e-12))
+        return Difference(value, *self._interval(draws), p_value=(1 + extreme) / (1 + self.num_resamples))
+
+    def _interval(self, draws: Array) -> tuple[float, float]:
+        tail = (1 - self.confidence) / 2
+        low, high = np.quantile(draws, [tail, 1 - tail]).tolist()
+        return low, high
+
+    def _resampled(self, measures: Measures) -> dict[str, Array]:
+        sums = np.concatenate([weights @ measures.columns for weights in self._weights(len(measures.columns))])
+        return measures.from_sums(sums)
+
+    def _weights(self, num_studies: int) -> Iterator[Array]:
+        """Blocks [r, N]: how often each study was drawn; each row adds up to N."""
+        generator = np.random.default_rng(self.seed)
+        rows_at_once = max(1, _BLOCK // num_studies)
+        for first in range(0, self.num_resamples, rows_at_once):
+            rows = min(rows_at_once, self.num_resamples - first)
+            drawn = generator.integers(0, num_studies, size=(rows, num_studies))
+            drawn += np.arange(rows)[:, None] * num_studies
+            counts = np.bincount(drawn.ravel(), minlength=rows * num_studies)
+            yield counts.reshape(rows, num_studies).astype(np.float64)
+
+
+def joined(*parts: Measures) -> Measures:
+    """All measures of parts about the same studies, as one."""
+    widths = np.cumsum([0, *(part.columns.shape[1] for part in parts)]).tolist()
+
+    def from_sums(sums: Array) -> dict[str, Array]:
+        found: dict[str, Array] = {}
+        for part, first, last in zip(parts, widths, widths[1:], strict=False):
+            found |= part.from_sums(sums[:, first:last])
+        return found
+
+    stated = {name: value for part in parts for name, value in part.stated.items()}
+    return Measures(np.concatenate([part.columns for part in parts], axis=1), from_sums, stated)
