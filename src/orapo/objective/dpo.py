@@ -1,56 +1,14 @@
 """Direct preference optimisation of the oracle report over the rollouts, equations (5)-(7) and (12)."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
-import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from orapo.bounds import require_boolean, require_number
 from orapo.objective.losses import require_part
-from orapo.objective.tensors import ScoredGroups, StudyLoss, counted, require
-
-
-class Negatives(Protocol):
-    """Which rollouts of a study lose against its oracle report, equation (12)."""
-
-    def __call__(self, rewards: Tensor) -> Tensor:
-        """Bool [B, K] from rewards [B, K]."""
-
-
-@dataclass(frozen=True)
-class AllRollouts:
-    """Every rollout loses against the oracle report."""
-
-    def __call__(self, rewards: Tensor) -> Tensor:
-        """True everywhere, [B, K]."""
-        return torch.ones_like(rewards, dtype=torch.bool)
-
-
-@dataclass(frozen=True)
-class ZeroRewardRollouts:
-    """Only a rollout that earned nothing loses against the oracle report."""
-
-    def __call__(self, rewards: Tensor) -> Tensor:
-        """True where the reward is exactly 0, [B, K]."""
-        return rewards == 0
-
-
-def implicit_reward(policy_logps: Tensor, ref_logps: Tensor, mask: Tensor, *, length_normalised: bool) -> Tensor:
-    """h(y) = log pi_theta(y | x) - log pi_ref(y | x), equations (5) and (6), over the last dimension.
-
-    Args:
-        policy_logps: [..., T].
-        ref_logps: [..., T]; gets no gradient.
-        mask: [..., T] bool, at least one True per completion.
-        length_normalised: divide by the number of tokens that count, LN-DPO.
-
-    Returns:
-        [...], in nats, or nats per token.
-    """
-    difference = (counted(policy_logps, mask) - counted(ref_logps.detach(), mask)).sum(dim=-1)
-    return difference / mask.sum(dim=-1) if length_normalised else difference
+from orapo.objective.preference import AllRollouts, Negatives, implicit_rewards, mean_over_pairs, pair_diagnostics
+from orapo.objective.tensors import ScoredGroups, StudyLoss
 
 
 def preference_loss(margin: Tensor) -> Tensor:
@@ -96,32 +54,7 @@ class Dpo:
         Raises:
             DataError: the oracle report, or the reference's view of it or of the rollouts, is missing.
         """
-        margin = self.dpo_beta * (self._oracle_reward(scored).unsqueeze(-1) - self._rollout_rewards(scored))
+        oracle, rollouts = implicit_rewards(scored, "Dpo", length_normalised=self.length_normalised)
+        margin = self.dpo_beta * (oracle - rollouts)
         is_pair = self.negatives(scored.rewards)
-        num_pairs = is_pair.sum(dim=-1).to(margin.dtype)
-        total = preference_loss(margin).masked_fill(~is_pair, 0.0).sum(dim=-1)
-        margins = margin.detach().masked_fill(~is_pair, 0.0)
-        return StudyLoss(
-            loss=total / num_pairs.clamp(min=1),
-            diagnostics={
-                "dpo_num_pairs": num_pairs,
-                "dpo_margin": margins.sum(dim=-1) / num_pairs,
-                "dpo_accuracy": (margins > 0).sum(dim=-1) / num_pairs,
-            },
-        )
-
-    def _oracle_reward(self, scored: ScoredGroups) -> Tensor:
-        return implicit_reward(
-            require("oracle_policy_logps", scored.oracle_policy_logps, "Dpo"),
-            require("oracle_ref_logps", scored.oracle_ref_logps, "Dpo"),
-            require("oracle_mask", scored.oracle_mask, "Dpo"),
-            length_normalised=self.length_normalised,
-        )
-
-    def _rollout_rewards(self, scored: ScoredGroups) -> Tensor:
-        return implicit_reward(
-            scored.policy_logps,
-            require("ref_logps", scored.ref_logps, "Dpo"),
-            scored.completion_mask,
-            length_normalised=self.length_normalised,
-        )
+        return StudyLoss(mean_over_pairs(preference_loss(margin), is_pair), pair_diagnostics(margin, is_pair))

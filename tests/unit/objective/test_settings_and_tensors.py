@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from orapo.errors import DataError, NonFiniteError, SettingError
-from orapo.objective.dpo import AllRollouts, Dpo
+from orapo.objective.dpo import Dpo
 from orapo.objective.grpo import DrGrpo, Grpo
+from orapo.objective.preference import AllRollouts
 from orapo.objective.tensors import ScoredGroups
 
 CLASSES = {Grpo: {}, DrGrpo: {"max_new_tokens": 8}, Dpo: {"dpo_beta": 0.1}}

@@ -7,8 +7,9 @@ import torch
 from torch import tensor
 
 from orapo.objective.advantages import centred_advantages, standardised_advantages
-from orapo.objective.dpo import Dpo, ZeroRewardRollouts
+from orapo.objective.dpo import Dpo
 from orapo.objective.grpo import DrGrpo, Grpo, clipped_surrogate, is_clipped, k3_kl
+from orapo.objective.preference import ZeroRewardRollouts
 from orapo.objective.sft import Sft
 from orapo.objective.tensors import ScoredGroups
 from orapo.objective.zero_reward import AllZeroIndicator, ZeroRewardFraction, mixing_weight
