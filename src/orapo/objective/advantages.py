@@ -1,6 +1,5 @@
 """Advantages of a study's rollouts over their own group, equations (1) and (2)."""
 
-import torch
 from torch import Tensor
 
 from orapo.errors import SettingError
@@ -10,10 +9,10 @@ def centred_advantages(rewards: Tensor) -> Tensor:
     """A_ik = r_ik - mu_i, the Dr.GRPO form of equation (2).
 
     Args:
-        rewards: [B, K], in [0, 1], K at least 2.
+        rewards: [B, K], in [0, 1], K at least 2; shaped ones may lie in [-1, 1].
 
     Returns:
-        [B, K], in [-1, 1]; exactly 0 for a group whose rewards are all equal.
+        [B, K], no larger than the rewards' range; exactly 0 for a group whose rewards are all equal.
 
     Raises:
         SettingError: K is below 2, where a group has nothing to compare.
@@ -21,15 +20,19 @@ def centred_advantages(rewards: Tensor) -> Tensor:
     check_group_size(rewards.shape[1])
     deviations = rewards - rewards.mean(dim=1, keepdim=True)
     # The mean of K equal floats may be off by a rounding error, which the division by sigma would blow up.
-    all_equal = rewards.amax(dim=1, keepdim=True) == rewards.amin(dim=1, keepdim=True)
-    return torch.where(all_equal, torch.zeros_like(deviations), deviations)
+    return deviations.masked_fill(is_flat(rewards).unsqueeze(1), 0.0)
+
+
+def is_flat(rewards: Tensor) -> Tensor:
+    """True for a group whose rollouts all earned the same: bool [B] from rewards [B, K], K at least 1."""
+    return rewards.amax(dim=1) == rewards.amin(dim=1)
 
 
 def standardised_advantages(rewards: Tensor, std_eps: float) -> Tensor:
     """A_ik = (r_ik - mu_i) / (sigma_i + eps), the GRPO form of equation (2), sigma of the population.
 
     Args:
-        rewards: [B, K], in [0, 1], K at least 2.
+        rewards: [B, K], as above.
         std_eps: added to sigma, above 0.
 
     Returns:

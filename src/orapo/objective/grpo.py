@@ -78,7 +78,9 @@ class Grpo:
         per_rollout = gain.sum(dim=-1) / scored.completion_mask.sum(dim=-1)
         return StudyLoss(
             loss=-per_rollout.mean(dim=-1),
-            diagnostics=_diagnostics(scored, advantages, self.clip_low, self.clip_high),
+            diagnostics=token_diagnostics(
+                scored, is_clipped(log_ratio(scored), advantages, self.clip_low, self.clip_high)
+            ),
         )
 
 
@@ -122,17 +124,29 @@ class DrGrpo:
         gain = _token_gain(scored, advantages, self.clip_low, self.clip_high, self.kl_coef)
         return StudyLoss(
             loss=-gain.sum(dim=(-2, -1)) / (scored.rollouts_per_study * self.max_new_tokens),
-            diagnostics=_diagnostics(scored, advantages, self.clip_low, self.clip_high),
+            diagnostics=token_diagnostics(
+                scored, is_clipped(log_ratio(scored), advantages, self.clip_low, self.clip_high)
+            ),
         )
 
 
-def _check_coefficients(clip_low: object, clip_high: object, kl_coef: object) -> None:
+def check_clip_range(clip_low: object, clip_high: object) -> None:
+    """Refuses bounds of the ratio outside [0, 1).
+
+    Raises:
+        SettingError: names the bound.
+    """
     require_number("clip_low", clip_low, at_least=0, below=1)
     require_number("clip_high", clip_high, at_least=0, below=1)
+
+
+def _check_coefficients(clip_low: object, clip_high: object, kl_coef: object) -> None:
+    check_clip_range(clip_low, clip_high)
     require_number("kl_coef", kl_coef, at_least=0)
 
 
-def _log_ratio(scored: ScoredGroups) -> Tensor:
+def log_ratio(scored: ScoredGroups) -> Tensor:
+    """The difference log pi_theta - log pi_old of the rollouts' tokens, [B, K, T], 0 at padding."""
     mask = scored.completion_mask
     return counted(scored.policy_logps, mask) - counted(scored.old_logps.detach(), mask)
 
@@ -140,7 +154,7 @@ def _log_ratio(scored: ScoredGroups) -> Tensor:
 def _token_gain(scored: ScoredGroups, advantages: Tensor, clip_low: float, clip_high: float, kl_coef: float) -> Tensor:
     """The bracket of equation (4), [B, K, T], 0 at padding."""
     mask = scored.completion_mask
-    gain = clipped_surrogate(_log_ratio(scored), advantages, clip_low, clip_high)
+    gain = clipped_surrogate(log_ratio(scored), advantages, clip_low, clip_high)
     if kl_coef > 0:
         ref_logps = require("ref_logps", scored.ref_logps, "a kl_coef above 0").detach()
         gain = gain - kl_coef * k3_kl(counted(scored.policy_logps, mask), counted(ref_logps, mask))
@@ -149,13 +163,16 @@ def _token_gain(scored: ScoredGroups, advantages: Tensor, clip_low: float, clip_
 
 
 @torch.no_grad()
-def _diagnostics(scored: ScoredGroups, advantages: Tensor, clip_low: float, clip_high: float) -> dict[str, Tensor]:
-    """Means over all tokens of a study that count, each [B]."""
+def token_diagnostics(scored: ScoredGroups, clipped: Tensor) -> dict[str, Tensor]:
+    """``clip_fraction`` and, where a reference is given, ``kl``: means over all tokens of a study that count, each [B].
+
+    Args:
+        scored: the rollouts.
+        clipped: bool [B, K, T], True where a token's ratio was clipped; what stands at padding is not read.
+    """
     mask = scored.completion_mask
-    num_tokens = mask.sum(dim=(-2, -1)).to(advantages.dtype)
-    # never at padding, where rho is exp(0) = 1
-    clipped = is_clipped(_log_ratio(scored), advantages, clip_low, clip_high)
-    diagnostics = {"clip_fraction": clipped.sum(dim=(-2, -1)) / num_tokens}
+    num_tokens = mask.sum(dim=(-2, -1)).to(scored.policy_logps.dtype)
+    diagnostics = {"clip_fraction": (clipped & mask).sum(dim=(-2, -1)) / num_tokens}
     if scored.ref_logps is not None:
         kl = k3_kl(counted(scored.policy_logps, mask), counted(scored.ref_logps, mask))
         diagnostics["kl"] = kl.sum(dim=(-2, -1)) / num_tokens

@@ -1,6 +1,8 @@
 """What a policy loss and an oracle loss have in common, whichever of them the objective is built from."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
 
 from orapo.errors import SettingError
 from orapo.objective.tensors import ScoredGroups, StudyLoss
@@ -30,6 +32,27 @@ class OracleLoss(Protocol):
 
     def __call__(self, scored: ScoredGroups) -> StudyLoss:
         """The loss of each study, [B]."""
+
+
+@runtime_checkable
+class BatchTokenMean(Protocol):
+    """A policy loss that averages over the tokens of the whole batch rather than study by study.
+
+    A micro-batch, or one rank of several, sees only its own studies. So whoever splits a batch sums ``loss_tokens``
+    over all of it and hands each part the mean per study as ``ScoredGroups.tokens_per_study``.
+    """
+
+    def loss_tokens(self, num_tokens: Tensor, rewards: Tensor, finished: Tensor) -> Tensor:
+        """The tokens of each study that the mean is over, [B]; each argument is [B, K]."""
+
+
+@runtime_checkable
+class DynamicSampling(Protocol):
+    """A policy loss that leaves out groups whose rollouts all earned the same, and has them drawn again."""
+
+    @property
+    def max_redraws(self) -> int | None:
+        """How often such a group is drawn again; None for a loss that keeps it."""
 
 
 def require_part(key: str, value: object, *, example: str) -> None:

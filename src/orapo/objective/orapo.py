@@ -9,7 +9,7 @@ from torch import Tensor
 
 from orapo.bounds import require_number
 from orapo.errors import CheckpointError, DataError, SettingError
-from orapo.objective.losses import OracleLoss, PolicyLoss, require_part
+from orapo.objective.losses import BatchTokenMean, DynamicSampling, OracleLoss, PolicyLoss, require_part
 from orapo.objective.tensors import ObjectiveOutput, ScoredGroups, check_rewards
 from orapo.objective.zero_reward import MovingAverage, ZeroReward, mixing_weight
 
@@ -101,6 +101,24 @@ class OrapoObjective:
     def min_rollouts_per_study(self) -> int:
         """The least K: 2 where advantages are computed, 1 for DPO alone, 0 for SFT alone."""
         return 2 if self.uses_policy_loss else int(self.needs_rollouts)
+
+    @property
+    def max_redraws(self) -> int | None:
+        """How often a group whose rollouts all earned the same is drawn again; None: it is kept as it is."""
+        sampling = self.policy_loss if self.uses_policy_loss else None
+        return sampling.max_redraws if isinstance(sampling, DynamicSampling) else None
+
+    def loss_tokens(self, num_tokens: Tensor, rewards: Tensor, finished: Tensor) -> Tensor | None:
+        """The tokens of each study that the policy loss averages over, [B], or None when it needs no such count.
+
+        Args:
+            num_tokens: [B, K], of each rollout.
+            rewards: [B, K].
+            finished: [B, K] bool, False where a rollout was cut at the token limit.
+        """
+        if not (self.uses_policy_loss and isinstance(self.policy_loss, BatchTokenMean)):
+            return None
+        return self.policy_loss.loss_tokens(num_tokens, rewards, finished)
 
     def fixed_weight(self, num_studies: int) -> Tensor:
         """The weight [B] of an objective whose weight doesn't depend on rewards, for a batch that was never rolled out.

@@ -28,6 +28,9 @@ class ScoredGroups:
         oracle_policy_logps: [B, S], the oracle report under the policy; None where no loss needs it.
         oracle_ref_logps: [B, S], the oracle report under the frozen reference; None where no loss needs it.
         oracle_mask: [B, S] bool, like ``completion_mask``; present exactly when ``oracle_policy_logps`` is.
+        finished: [B, K] bool, False where a rollout was cut at the token limit; None where no loss needs it.
+        tokens_per_study: what ``OrapoObjective.loss_tokens`` gives for the whole batch, averaged over its studies,
+            at least 0; None when these B studies are the whole batch.
 
     Raises:
         DataError: a shape, dtype or range is wrong; the message names the field.
@@ -42,12 +45,15 @@ class ScoredGroups:
     oracle_policy_logps: Tensor | None = None
     oracle_ref_logps: Tensor | None = None
     oracle_mask: Tensor | None = None
+    finished: Tensor | None = None
+    tokens_per_study: float | None = None
 
     def __post_init__(self) -> None:
         _check_mask("completion_mask", self.completion_mask, num_dims=3)
         groups = {"policy_logps": self.policy_logps, "old_logps": self.old_logps, "ref_logps": self.ref_logps}
         self._check_logps(groups, self.completion_mask)
         self._check_rewards()
+        self._check_batch_facts()
         if (self.oracle_policy_logps is None) != (self.oracle_mask is None):
             raise DataError("oracle_policy_logps and oracle_mask go together; one of them is None")
         if self.oracle_mask is None:
@@ -102,6 +108,14 @@ class ScoredGroups:
     def _check_rewards(self) -> None:
         _check_shape("rewards", self.rewards, self.completion_mask.shape[:2])
         check_rewards(self.rewards)
+
+    def _check_batch_facts(self) -> None:
+        if self.finished is not None:
+            _check_shape("finished", self.finished, self.completion_mask.shape[:2])
+            if self.finished.dtype != torch.bool:
+                raise DataError(f"finished is {self.finished.dtype}; a bool tensor is needed")
+        if self.tokens_per_study is not None and not 0 <= self.tokens_per_study < float("inf"):
+            raise DataError(f"tokens_per_study is {self.tokens_per_study}; a finite number, at least 0, is needed")
 
 
 @dataclass(frozen=True)

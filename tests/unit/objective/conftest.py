@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from orapo.objective.dpo import AllRollouts, Dpo, ZeroRewardRollouts
+from orapo.objective.dpo import Dpo
 from orapo.objective.grpo import DrGrpo, Grpo
 from orapo.objective.orapo import OrapoObjective
+from orapo.objective.preference import AllRollouts, ZeroRewardRollouts
 from orapo.objective.sft import Sft
 from orapo.objective.tensors import ScoredGroups
 from orapo.objective.zero_reward import AllZeroIndicator, BatchAverage, PerStudyAverage, ZeroRewardFraction
@@ -44,6 +45,8 @@ def score_case(case: dict[str, Any], filler: float = math.nan, dtype: torch.dtyp
         oracle_policy_logps=pad([s["oracle_policy"] for s in studies], num_oracle, filler, dtype),
         oracle_ref_logps=pad([s["oracle_ref"] for s in studies], num_oracle, filler, dtype),
         oracle_mask=pad([[1.0] * len(s["oracle_policy"]) for s in studies], num_oracle, 0.0).bool(),
+        # so that some are cut, and not only the longest ones
+        finished=torch.tensor([[len(r["policy"]) % 3 != 0 for r in s["rollouts"]] for s in studies]),
     )
 
 

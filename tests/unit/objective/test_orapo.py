@@ -86,13 +86,18 @@ def test_only_the_scalar_carries_a_gradient(scored):
     assert not output.oracle_loss.requires_grad
 
 
+def study_part(scored: ScoredGroups, indices: list[int]) -> ScoredGroups:
+    fields = {f.name: getattr(scored, f.name) for f in dataclasses.fields(scored)}
+    return ScoredGroups(**{n: v[indices] if isinstance(v, torch.Tensor) else v for n, v in fields.items()})
+
+
 def test_micro_batches_add_up(scored):
     mixture = objective()
     weight = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
     total = 0.0
     for part in ([0, 1], [2]):
-        fields = {f.name: getattr(scored, f.name)[part] for f in dataclasses.fields(scored)}
-        total += mixture.loss(ScoredGroups(**fields), weight[part]).loss.item() * len(part) / 3
+        micro = study_part(scored, part)
+        total += mixture.loss(micro, weight[part]).loss.item() * len(part) / 3
     assert total == pytest.approx(mixture.loss(scored, weight).loss.item(), rel=1e-12)
 
 
@@ -233,7 +238,7 @@ def test_bad_settings_are_refused_by_name(key, value):
 
 def test_a_group_of_one_is_refused(scored):
     alone = {name: getattr(scored, name)[:, :1] for name in ("policy_logps", "old_logps", "ref_logps")}
-    alone |= {"completion_mask": scored.completion_mask[:, :1], "rewards": scored.rewards[:, :1]}
+    alone |= {name: getattr(scored, name)[:, :1] for name in ("completion_mask", "rewards", "finished")}
     single = dataclasses.replace(scored, **alone)
     with pytest.raises(SettingError, match=r"\(K\) is 1; .*at least 2"):
         objective().loss(single, torch.full((3,), 0.5))
