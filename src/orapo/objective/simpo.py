@@ -1,0 +1,56 @@
+"""SimPO: the oracle report preferred by its mean log-probability, with a margin and without a reference."""
+
+from dataclasses import dataclass, field
+
+from orapo.bounds import require_number
+from orapo.objective.dpo import preference_loss
+from orapo.objective.losses import require_part
+from orapo.objective.preference import AllRollouts, Negatives, mean_logps, mean_over_pairs, pair_diagnostics
+from orapo.objective.tensors import ScoredGroups, StudyLoss
+
+
+@dataclass(frozen=True)
+class SimPo:
+    """Equation (6) of "SimPO: Simple Preference Optimization with a Reference-Free Reward" (arXiv 2405.14734).
+
+        L = -log sigmoid( beta / |y+| log pi_theta(y+ | x) - beta / |y-| log pi_theta(y- | x) - gamma )
+
+    Departure: the losing reports are the policy's own rollouts, drawn anew at every step, not a fixed data set; the
+    loss of a study is the mean over its pairs, 0 when it has none.
+
+    Attributes:
+        simpo_beta: beta, above 0.
+        margin_ratio: gamma / beta, at least 0, in nats per token, as the paper's code has it: by how much the oracle
+            report's mean log-probability should exceed the rollout's.
+        negatives: which rollouts lose.
+    """
+
+    simpo_beta: float
+    margin_ratio: float
+    negatives: Negatives = field(default_factory=AllRollouts)
+
+    def __post_init__(self) -> None:
+        require_number("simpo_beta", self.simpo_beta, above=0)
+        require_number("margin_ratio", self.margin_ratio, at_least=0)
+        require_part("negatives", self.negatives, example="AllRollouts()")
+
+    @property
+    def needs_reference(self) -> bool:
+        """Never."""
+        return False
+
+    @property
+    def needs_rollouts(self) -> bool:
+        """Always."""
+        return True
+
+    def __call__(self, scored: ScoredGroups) -> StudyLoss:
+        """The mean over the pairs of each study; diagnostics of ``pair_diagnostics``.
+
+        Raises:
+            DataError: the oracle report is not scored.
+        """
+        oracle, rollouts = mean_logps(scored, "SimPo")
+        margin = self.simpo_beta * (oracle - rollouts - self.margin_ratio)
+        is_pair = self.negatives(scored.rewards)
+        return StudyLoss(mean_over_pairs(preference_loss(margin), is_pair), pair_diagnostics(margin, is_pair))
