@@ -1,0 +1,60 @@
+"""Cal-DPO: DPO whose log-ratios are also drawn to fixed values, so that the oracle report's does not fall."""
+
+from dataclasses import dataclass, field
+
+from orapo.bounds import require_boolean, require_number
+from orapo.objective.dpo import preference_loss
+from orapo.objective.losses import require_part
+from orapo.objective.preference import AllRollouts, Negatives, implicit_rewards, mean_over_pairs, pair_diagnostics
+from orapo.objective.tensors import ScoredGroups, StudyLoss
+
+
+@dataclass(frozen=True)
+class CalDpo:
+    """The loss of "Cal-DPO: Calibrated Direct Preference Optimization" (arXiv 2412.14516), as in its Algorithm 1.
+
+        L = -log sigmoid( h(y+) - h(y-) ) + ( h(y+) - 1 / (2 beta) )^2 + ( h(y-) + 1 / (2 beta) )^2
+        h(y) = log( pi_theta(y | x) / pi_ref(y | x) )
+
+    Departures: the losing reports are the policy's own rollouts, and the loss of a study is the mean over its pairs,
+    0 when it has none; log-ratios per token are a setting.
+
+    Attributes:
+        cal_beta: beta, above 0; it sets the targets 1 / (2 beta) and -1 / (2 beta), and does not scale the margin.
+        length_normalised: log-ratios per token instead of their sum; the targets are then per token too.
+        negatives: which rollouts lose.
+    """
+
+    cal_beta: float
+    length_normalised: bool = False
+    negatives: Negatives = field(default_factory=AllRollouts)
+
+    def __post_init__(self) -> None:
+        require_number("cal_beta", self.cal_beta, above=0)
+        require_boolean("length_normalised", self.length_normalised)
+        require_part("negatives", self.negatives, example="AllRollouts()")
+
+    @property
+    def needs_reference(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def needs_rollouts(self) -> bool:
+        """Always."""
+        return True
+
+    def __call__(self, scored: ScoredGroups) -> StudyLoss:
+        """The mean over the pairs of each study; diagnostics of ``pair_diagnostics``.
+
+        Raises:
+            DataError: the oracle report, or the reference's view of it or of the rollouts, is missing.
+        """
+        oracle, rollouts = implicit_rewards(scored, "CalDpo", length_normalised=self.length_normalised)
+        target = 1.0 / (2.0 * self.cal_beta)
+        margin = oracle - rollouts
+        calibration = (oracle - target).square() + (rollouts + target).square()
+        is_pair = self.negatives(scored.rewards)
+        return StudyLoss(
+            mean_over_pairs(preference_loss(margin) + calibration, is_pair), pair_diagnostics(margin, is_pair)
+        )
