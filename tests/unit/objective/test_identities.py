@@ -8,9 +8,17 @@ import torch
 from torch import tensor
 
 from orapo.objective.advantages import centred_advantages, standardised_advantages
-from orapo.objective.dpo import Dpo, ZeroRewardRollouts
+from orapo.objective.cal_dpo import CalDpo
+from orapo.objective.cispo import Cispo
+from orapo.objective.dapo import Dapo
+from orapo.objective.dpo import Dpo
 from orapo.objective.grpo import DrGrpo, Grpo
+from orapo.objective.gspo import Gspo
+from orapo.objective.kto import Kto
+from orapo.objective.orpo import Orpo
+from orapo.objective.preference import ZeroRewardRollouts
 from orapo.objective.sft import Sft
+from orapo.objective.simpo import SimPo
 from orapo.objective.tensors import ScoredGroups
 
 POLICY_LOSSES = [
@@ -18,12 +26,23 @@ POLICY_LOSSES = [
     DrGrpo(max_new_tokens=9, kl_coef=0.3),
     Grpo(),
     Grpo(kl_coef=0.3),
+    Dapo(max_new_tokens=9),
+    Dapo(max_new_tokens=9, overlong_fraction=0.6, overlong_filtering=True, max_redraws=1),
+    # wide enough for the case's ratios not to be clipped
+    Gspo(clip_low=0.4, clip_high=0.4),
+    Cispo(),
 ]
 ORACLE_LOSSES = [
     Dpo(dpo_beta=0.7),
     Dpo(dpo_beta=0.7, length_normalised=False),
     Dpo(dpo_beta=0.7, negatives=ZeroRewardRollouts()),
     Sft(),
+    SimPo(simpo_beta=2.0, margin_ratio=0.5),
+    Orpo(odds_coef=0.3),
+    CalDpo(cal_beta=0.4),
+    CalDpo(cal_beta=0.4, length_normalised=True, negatives=ZeroRewardRollouts()),
+    Kto(kto_beta=0.4),
+    Kto(kto_beta=0.4, length_normalised=True, negatives=ZeroRewardRollouts()),
 ]
 LOSSES = POLICY_LOSSES + ORACLE_LOSSES
 MASK_OF = {
@@ -81,6 +100,7 @@ def test_wider_padding_changes_nothing(loss, scored):
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
 def test_the_eos_token_counts(loss, scored):
     # the last token that counts is the EOS: of rollout 1 of study 2 (mixed rewards), or of its oracle report
+    scored = dataclasses.replace(scored, finished=torch.ones_like(scored.finished))
     name = "oracle_policy_logps" if loss in ORACLE_LOSSES else "policy_logps"
     mask = getattr(scored, MASK_OF[name])
     row = (2,) if mask.ndim == 2 else (2, 1)
@@ -104,7 +124,19 @@ def test_a_constant_added_to_a_groups_rewards_changes_nothing(loss, scored):
 
 
 @pytest.mark.parametrize("reward", [0.0, 0.7, 0.1, 1.0])
-@pytest.mark.parametrize("loss", [DrGrpo(max_new_tokens=9), Grpo(), Grpo(std_eps=1e-20)], ids=repr)
+@pytest.mark.parametrize(
+    "loss",
+    [
+        DrGrpo(max_new_tokens=9),
+        Grpo(),
+        Grpo(std_eps=1e-20),
+        Gspo(),
+        Cispo(),
+        Dapo(max_new_tokens=9),
+        Dapo(max_new_tokens=9, overlong_fraction=0.6, max_redraws=0),
+    ],
+    ids=repr,
+)
 def test_an_all_equal_group_has_no_task_gradient(loss, reward, scored):
     equal = dataclasses.replace(scored, rewards=torch.full_like(scored.rewards, reward))
     value, gradients = loss_and_gradients(loss, equal)
@@ -202,14 +234,16 @@ def test_dpo_survives_extreme_margins(scored):
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
 def test_order_of_rollouts_does_not_matter(loss, scored):
     order = [2, 0, 3, 1]
-    names = ("policy_logps", "old_logps", "ref_logps", "completion_mask", "rewards")
+    names = ("policy_logps", "old_logps", "ref_logps", "completion_mask", "rewards", "finished")
     shuffled = dataclasses.replace(scored, **{name: getattr(scored, name)[:, order] for name in names})
     assert loss(shuffled).loss.tolist() == pytest.approx(loss(scored).loss.tolist(), rel=1e-12)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
 def test_studies_do_not_mix(loss, scored):
-    names = [*MASK_OF, "completion_mask", "oracle_mask", "rewards"]
+    names = [*MASK_OF, "completion_mask", "oracle_mask", "rewards", "finished"]
+    # of the whole batch, so it stays what it was when the batch is split
+    scored = dataclasses.replace(scored, tokens_per_study=11.0)
     apart = [
         loss(dataclasses.replace(scored, **{name: getattr(scored, name)[i : i + 1] for name in names})).loss.item()
         for i in range(3)
@@ -226,7 +260,8 @@ def test_only_the_policy_gets_a_gradient(loss, scored):
     assert scored.oracle_ref_logps.grad is None
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=repr)
+# The weight of CISPO and the reference point of KTO carry no gradient on purpose; their own tests have their gradients.
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if not isinstance(loss, Cispo | Kto)], ids=repr)
 def test_gradcheck(loss, scored):
     scored = fill_padding(scored, -1.0)
 
