@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionPatchEmbed
 
 from orapo.errors import CheckpointError
+from orapo.policy.attention import NAMES
 from orapo.policy.model import Policy
 from orapo.policy.settings import LoraSettings, ModelSettings
 
@@ -26,7 +27,9 @@ def load_policy(settings: ModelSettings) -> Policy:
     _refuse_other_architecture(settings.path)
     try:
         model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-            settings.path, dtype=getattr(torch, settings.dtype), attn_implementation=settings.attention
+            settings.path,
+            dtype=getattr(torch, settings.dtype),
+            attn_implementation={"text_config": NAMES[settings.attention], "vision_config": settings.attention},
         )
         tokenizer = AutoTokenizer.from_pretrained(settings.path)
         image_processor = Qwen2VLImageProcessorPil.from_pretrained(settings.path, **_pixel_limits(settings))

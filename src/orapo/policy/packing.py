@@ -1,107 +1,114 @@
-"""Layout of packed rows: one study is one row, its prompt first, its completions as branches behind it.
+"""Layout of packed rows: all prompts of a batch, then all completions as branches behind them, in one flat row.
 
-A branch token sees the whole prompt and its own branch, never another branch, and its rotary position goes on from the
-prompt's, so that its log-probability is the one it would have with the prompt repeated before it. The last token of a
-completion predicts nothing and the last prompt token predicts the first token of every branch, so a completion of T
-tokens adds T - 1 tokens to the row.
+A branch token sees its study's prompt and its own branch, never another branch, and its rotary position goes on from
+the prompt's, so that its log-probability is the one it would have with the prompt repeated before it. The last token of
+a completion predicts nothing and the last prompt token predicts the first token of every branch, so a completion of T
+tokens adds T - 1 tokens to the row. Nothing is padded: where attention needs rectangles, it gathers them.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-PADDING = -1
-PROMPT = 0
+
+@dataclass(frozen=True)
+class Rectangle:
+    """Where the tokens of ragged sequences lie in the flat row, and back.
+
+    Attributes:
+        index: [S, L], int64: flat position of each token of S sequences; 0 where a sequence has ended.
+        is_token: [S, L], bool: True at real tokens, which stand on the left.
+        slots: [tokens], int64: where each token stands in the flattened rectangle, sequence by sequence.
+    """
+
+    index: Tensor
+    is_token: Tensor
+    slots: Tensor
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all sequences are equally long."""
+        return len(self.slots) == self.index.numel()
 
 
 @dataclass(frozen=True)
-class PackedRows:
-    """B rows padded on the right to L tokens; N is the number of completion tokens over all rows.
+class PackedRow:
+    """B prompts and their branches in one row of M tokens; N is the number of completion tokens.
 
     Attributes:
-        input_ids: [B, L], int64.
-        segments: [B, L], int64: -1 padding, 0 prompt, j + 1 for the j-th completion of the study.
-        position_ids: [3, B, L], int64: temporal, height and width rotary positions.
-        predictors: [N], int64: index into the flattened [B * L] hidden states that predict each completion token.
+        input_ids: [M], int64: prompts study by study, then branches study by study.
+        position_ids: [3, M], int64: temporal, height and width rotary positions.
+        num_prompt_tokens: tokens of all prompts, which stand first.
+        prompts: B sequences.
+        branches: the completions that have a body (T >= 2), or None when there is none.
+        owners: [branches], int64: the study of each branch.
+        predictors: [N], int64: flat position that predicts each completion token.
         targets: [N], int64: the completion tokens, study by study, completion by completion.
         lengths: per study, the number of tokens of each of its completions.
     """
 
     input_ids: Tensor
-    segments: Tensor
     position_ids: Tensor
+    num_prompt_tokens: int
+    prompts: Rectangle
+    branches: Rectangle | None
+    owners: Tensor
     predictors: Tensor
     targets: Tensor
     lengths: tuple[tuple[int, ...], ...]
 
-    def attention_mask(self) -> Tensor:
-        """[B, 1, L, L], bool: True where the row's token may see the column's; padding sees only itself."""
-        length = self.segments.shape[1]
-        query, key = self.segments.unsqueeze(2), self.segments.unsqueeze(1)
-        visible = (key == PROMPT) | (key == query)
-        causal = torch.ones(length, length, dtype=torch.bool, device=self.segments.device).tril()
-        itself = torch.eye(length, dtype=torch.bool, device=self.segments.device)
-        return ((visible & causal & (query != PADDING)) | itself).unsqueeze(1)
 
-
-def pack_rows(
-    prompt_ids: Sequence[Tensor],
-    prompt_positions: Sequence[Tensor],
-    completions: Sequence[Sequence[Tensor]],
-    padding_id: int,
-) -> PackedRows:
-    """Lays out one row per study.
+def pack_row(
+    prompt_ids: Sequence[Tensor], prompt_positions: Sequence[Tensor], completions: Sequence[Sequence[Tensor]]
+) -> PackedRow:
+    """Lays out the row.
 
     Args:
         prompt_ids: B tensors [P_i].
         prompt_positions: B tensors [3, P_i], as the model's own rotary index gives them.
         completions: per study, its completions as tensors [T], each of at least one token.
-        padding_id: written where a row has ended; never seen by a real token.
     """
-    ids: list[Tensor] = []
-    segments: list[Tensor] = []
-    positions: list[Tensor] = []
-    for prompt, position, branches in zip(prompt_ids, prompt_positions, completions, strict=True):
-        bodies = [branch[:-1] for branch in branches]
-        # A branch goes on at the prompt's largest position + 1, the same on all three axes; with images that is not
-        # the number of prompt tokens.
-        first = position.max() + 1
-        offsets = torch.cat([torch.arange(len(body), device=prompt.device) for body in bodies])
-        marks = torch.repeat_interleave(
-            torch.arange(len(bodies), device=prompt.device) + 1,
-            torch.tensor([len(body) for body in bodies], device=prompt.device),
-        )
-        ids.append(torch.cat([prompt, *bodies]))
-        segments.append(torch.cat([torch.full_like(prompt, PROMPT), marks]))
-        positions.append(torch.cat([position, (first + offsets).expand(3, -1)], dim=1))
-    length = max(len(row) for row in ids)
-    predictors, targets = _predictors(prompt_ids, completions, length)
-    return PackedRows(
-        input_ids=_pad_right(ids, length, padding_id),
-        segments=_pad_right(segments, length, PADDING),
-        position_ids=torch.stack([_pad_right([p[axis] for p in positions], length, 0) for axis in range(3)]),
-        predictors=predictors,
-        targets=targets,
-        lengths=tuple(tuple(len(branch) for branch in branches) for branches in completions),
+    device = prompt_ids[0].device
+    flat = [completion for branches in completions for completion in branches]
+    owners = [study for study, branches in enumerate(completions) for _ in branches]
+    prompt_lengths = [len(prompt) for prompt in prompt_ids]
+    prompt_ends = list(accumulate(prompt_lengths))
+    num_prompt_tokens = prompt_ends[-1]
+    body_lengths = [len(completion) - 1 for completion in flat]
+    body_ends = list(accumulate(body_lengths, initial=num_prompt_tokens))
+    # A branch goes on at the prompt's largest position + 1, the same on all three axes; with images that is not the
+    # number of prompt tokens.
+    firsts = [position.max() + 1 for position in prompt_positions]
+    ramp = torch.arange(max(body_lengths), device=device)
+    positions = [
+        (firsts[owner] + ramp[:length]).expand(3, -1) for owner, length in zip(owners, body_lengths, strict=True)
+    ]
+    predictors = [
+        torch.cat([torch.tensor([prompt_ends[owner] - 1]), torch.arange(start, start + length)])
+        for owner, start, length in zip(owners, body_ends, body_lengths, strict=False)
+    ]
+    has_body = [index for index, length in enumerate(body_lengths) if length]
+    return PackedRow(
+        input_ids=torch.cat([*prompt_ids, *(completion[:-1] for completion in flat)]),
+        position_ids=torch.cat([*prompt_positions, *positions], dim=1),
+        num_prompt_tokens=num_prompt_tokens,
+        prompts=_rectangle([0, *prompt_ends[:-1]], prompt_lengths, device),
+        branches=_rectangle([body_ends[i] for i in has_body], [body_lengths[i] for i in has_body], device)
+        if has_body
+        else None,
+        owners=torch.tensor([owners[i] for i in has_body], device=device, dtype=torch.int64),
+        predictors=torch.cat(predictors).to(device),
+        targets=torch.cat(flat),
+        lengths=tuple(tuple(len(completion) for completion in branches) for branches in completions),
     )
 
 
-def _predictors(
-    prompt_ids: Sequence[Tensor], completions: Sequence[Sequence[Tensor]], length: int
-) -> tuple[Tensor, Tensor]:
-    predictors: list[Tensor] = []
-    targets: list[Tensor] = []
-    for row, (prompt, branches) in enumerate(zip(prompt_ids, completions, strict=True)):
-        next_body = row * length + len(prompt)
-        for branch in branches:
-            first = torch.tensor([row * length + len(prompt) - 1])
-            predictors.append(torch.cat([first, torch.arange(next_body, next_body + len(branch) - 1)]))
-            targets.append(branch)
-            next_body += len(branch) - 1
-    return torch.cat(predictors).to(prompt_ids[0].device), torch.cat(targets)
-
-
-def _pad_right(rows: Sequence[Tensor], length: int, value: int) -> Tensor:
-    return torch.stack([torch.nn.functional.pad(row, (0, length - len(row)), value=value) for row in rows])
+def _rectangle(starts: Sequence[int], lengths: Sequence[int], device: torch.device) -> Rectangle:
+    offsets = torch.arange(max(lengths))
+    is_token = offsets < torch.tensor(lengths).unsqueeze(1)
+    index = (torch.tensor(starts).unsqueeze(1) + offsets) * is_token
+    slots = is_token.flatten().nonzero().squeeze(1)
+    return Rectangle(index.to(device), is_token.to(device), slots.to(device))

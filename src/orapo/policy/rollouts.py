@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers import DynamicCache, Qwen2_5_VLForConditionalGeneration
 
 from orapo.batches import StudyBatch
+from orapo.policy.attention import NAMES
 from orapo.policy.prompts import embed, image_features, pad_left, prompt_positions
 from orapo.policy.sampling import draw_tokens
 from orapo.policy.settings import SamplingSettings
@@ -97,7 +98,7 @@ def _prefill(
 
 def _step_mask(model: Qwen2_5_VLForConditionalGeneration, mask: Tensor) -> Tensor:
     visible = mask[:, None, None, :]
-    if model.config._attn_implementation == "sdpa":
+    if model.config.get_text_config()._attn_implementation == NAMES["sdpa"]:
         return visible
     dtype = model.get_input_embeddings().weight.dtype
     return torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)

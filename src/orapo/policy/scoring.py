@@ -7,7 +7,8 @@ from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from orapo.batches import StudyBatch
-from orapo.policy.packing import pack_rows
+from orapo.policy.attention import TreeAttention
+from orapo.policy.packing import pack_row
 from orapo.policy.prompts import embed, image_features, prompt_positions
 from orapo.policy.token_logps import token_logps
 
@@ -27,21 +28,20 @@ def score_shared(
     temperature: float,
     padding_id: int,
 ) -> CompletionLogps:
-    """One row per study: the image is encoded once and the prompt computed once for all completions of the study.
+    """All studies in one packed row: each image is encoded once and each prompt computed once for its completions.
 
     Gradients flow through the shared prefix. Exact under gradient checkpointing, since no cache is involved.
     """
-    rows = pack_rows(batch.prompt_ids, prompt_positions(model, batch), completions, padding_id)
-    embeddings = embed(model, rows.input_ids, rows.segments == 0, image_features(model, batch))
+    row = pack_row(batch.prompt_ids, prompt_positions(model, batch), completions)
+    is_prompt = torch.arange(len(row.input_ids), device=row.input_ids.device) < row.num_prompt_tokens
     hidden = model.model.language_model(
-        inputs_embeds=embeddings,
-        position_ids=rows.position_ids,
-        attention_mask={"full_attention": _for_attention(model, rows.attention_mask(), embeddings.dtype)},
+        inputs_embeds=embed(model, row.input_ids[None], is_prompt[None], image_features(model, batch)),
+        position_ids=row.position_ids.unsqueeze(1),
+        attention_mask={"full_attention": TreeAttention.of(row, _heads_per_key_head(model))},
         use_cache=False,
     ).last_hidden_state
-    predicting = hidden.flatten(0, 1)[rows.predictors]
-    logps = token_logps(predicting, rows.targets, model.get_output_embeddings(), temperature)
-    return _split(logps, rows.lengths)
+    logps = token_logps(hidden[0, row.predictors], row.targets, model.get_output_embeddings(), temperature)
+    return _split(logps, row.lengths)
 
 
 def score_repeated(
@@ -80,11 +80,9 @@ def score_repeated(
 SCORING_PATHS: Mapping[str, ScoringPath] = {"shared": score_shared, "repeated": score_repeated}
 
 
-def _for_attention(model: Qwen2_5_VLForConditionalGeneration, visible: Tensor, dtype: torch.dtype) -> Tensor:
-    # SDPA takes booleans; eager attention adds the mask to the scores and would silently read True as +1.
-    if model.config._attn_implementation == "sdpa":
-        return visible
-    return torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
+def _heads_per_key_head(model: Qwen2_5_VLForConditionalGeneration) -> int:
+    text = model.config.get_text_config()
+    return int(text.num_attention_heads // text.num_key_value_heads)
 
 
 def _split(logps: Tensor, lengths: tuple[tuple[int, ...], ...]) -> CompletionLogps:

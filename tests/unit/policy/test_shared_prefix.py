@@ -11,7 +11,7 @@ from orapo.batches import StudyBatch
 from orapo.data.collate import Collate
 from orapo.policy.loading import load_policy
 from orapo.policy.model import Policy
-from orapo.policy.packing import pack_rows
+from orapo.policy.packing import pack_row
 from orapo.policy.scoring import score_repeated, score_shared
 from orapo.policy.settings import LoraSettings, ModelSettings, SamplingSettings
 
@@ -96,9 +96,9 @@ def test_twin_a_branch_at_the_token_count_instead_of_the_next_rotary_position_is
 
     def at_token_count(prompt_ids, positions, *rest):  # type: ignore[no-untyped-def]
         moved = [torch.cat([p[:, :-1], torch.full((3, 1), p.shape[1] - 1)], dim=1) for p in positions]
-        return pack_rows(prompt_ids, moved, *rest)
+        return pack_row(prompt_ids, moved, *rest)
 
-    monkeypatch.setattr(scoring, "pack_rows", at_token_count)
+    monkeypatch.setattr(scoring, "pack_row", at_token_count)
     shared, repeated = score_both(random_policy, batch, completions)
     assert (shared - repeated).abs().max() > 1e-2
 
