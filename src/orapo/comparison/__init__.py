@@ -1,0 +1,1 @@
+"""Runs and sweeps side by side: groups over seeds, significance, effects of swept settings, curves, one page."""

@@ -1,0 +1,187 @@
+"""The effect of each swept setting: marginal means over the other settings, with intervals."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orapo.comparison.groups import Group, score
+from orapo.comparison.statistics import interval
+from orapo.comparison.swept import Swept, shown_value
+
+NUM_RESAMPLES = 1000
+SEED = 0
+OVER_SEEDS = "seeds"
+OVER_SETTINGS = "settings"
+
+Cells = dict[tuple[str, ...], dict[str, list[float]]]
+"""Values of the other settings, to value of this setting, to the scores of its runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """The marginal mean of one value of a setting.
+
+    Attributes:
+        value: of the setting.
+        num_runs: that the mean rests on.
+        mean: over the other settings' values, each of which counts once, of the mean over seeds.
+        low: of the 95 % interval of ``mean``; NaN where there is nothing to resample.
+        high: the other end.
+        difference: ``mean`` minus that of the setting's reference value; NaN for the reference itself.
+        difference_low: of the 95 % interval of ``difference``.
+        difference_high: the other end.
+    """
+
+    value: Any
+    num_runs: int
+    mean: float
+    low: float
+    high: float
+    difference: float
+    difference_low: float
+    difference_high: float
+
+
+@dataclass(frozen=True)
+class SettingEffect:
+    """All values of one swept setting.
+
+    Attributes:
+        name: of the setting.
+        score: the score whose means these are.
+        effects: numbers in their order, texts in the order found.
+        reference: the value that differences are taken from: the baseline's.
+        num_settings: combinations of the other settings that the means are over.
+        is_matched: every value was tried with the same of these combinations; otherwise a difference also holds what
+            the other settings do.
+        source: what was resampled: ``OVER_SEEDS``, ``OVER_SETTINGS``, or "" for nothing.
+    """
+
+    name: str
+    score: str
+    effects: tuple[Effect, ...]
+    reference: Any
+    num_settings: int
+    is_matched: bool
+    source: str
+
+
+def setting_effects(
+    groups: Sequence[Group], swept: Sequence[Swept], baseline: Group, key: str
+) -> tuple[SettingEffect, ...]:
+    """The effect of every swept setting on one score, over the runs that have it."""
+    found = []
+    for setting in swept:
+        cells, values = _cells(groups, setting.name, key)
+        if len(values) > 1:
+            found.append(_effect(setting.name, key, cells, values, baseline.values.get(setting.name)))
+    return tuple(found)
+
+
+def _cells(groups: Sequence[Group], name: str, key: str) -> tuple[Cells, dict[str, Any]]:
+    cells: Cells = {}
+    values: dict[str, Any] = {}
+    for group in groups:
+        scores = [value for run in group.runs if not math.isnan(value := score(run, key))]
+        if name in group.values and scores:
+            value = group.values[name]
+            others = tuple(shown_value(v) for other, v in group.values.items() if other != name)
+            cells.setdefault(others, {}).setdefault(shown_value(value), []).extend(scores)
+            values[shown_value(value)] = value
+    return cells, _ordered(values)
+
+
+def _ordered(values: dict[str, Any]) -> dict[str, Any]:
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values.values()):
+        return dict(sorted(values.items(), key=lambda item: float(item[1])))
+    return values
+
+
+def _effect(name: str, key: str, cells: Cells, values: dict[str, Any], baseline_value: Any) -> SettingEffect:
+    matched = [cell for cell in cells.values() if len(cell) == len(values)]
+    used = matched or list(cells.values())
+    shown = list(values)
+    source = _source(used, bool(matched))
+    means, draws = _draws(used, shown, source)
+    reference = shown.index(shown_value(baseline_value)) if shown_value(baseline_value) in shown else 0
+    effects = [
+        Effect(
+            values[text],
+            sum(len(cell.get(text, ())) for cell in used),
+            float(means[place]),
+            *_interval(draws, place),
+            *_difference(means, draws, place, reference),
+        )
+        for place, text in enumerate(shown)
+    ]
+    return SettingEffect(name, key, tuple(effects), values[shown[reference]], len(used), bool(matched), source)
+
+
+def _source(cells: Sequence[dict[str, list[float]]], is_matched: bool) -> str:
+    if any(len(scores) > 1 for cell in cells for scores in cell.values()):
+        return OVER_SEEDS
+    return OVER_SETTINGS if is_matched and len(cells) > 1 else ""
+
+
+def _draws(
+    cells: Sequence[dict[str, list[float]]], shown: Sequence[str], source: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Marginal means [V] and their resamples [R, V]; no resamples (R = 0) where there is nothing to resample."""
+    table = np.array([[np.mean(cell[text]) if text in cell else np.nan for text in shown] for cell in cells])
+    means = np.nanmean(table, axis=0)
+    generator = np.random.default_rng(SEED)
+    if source == OVER_SEEDS:
+        noise = [_marginal_noise(cells, text, _residuals(cells), generator) for text in shown]
+        return means, means + np.stack(noise, axis=1)
+    if source == OVER_SETTINGS:
+        # The same combinations of the other settings for every value: differences stay paired.
+        drawn = generator.integers(0, len(table), size=(NUM_RESAMPLES, len(table)))
+        return means, table[drawn].mean(axis=1)
+    return means, np.empty((0, len(shown)))
+
+
+def _residuals(cells: Sequence[dict[str, list[float]]]) -> NDArray[np.float64]:
+    """What seeds add to their cell's mean, of all cells together.
+
+    Stretched by sqrt(n / (n - 1)), so that their variance is the unbiased one: two or three seeds in a cell say too
+    little about their spread, all cells together say it well as long as it is about the same in all.
+    """
+    return np.concatenate(
+        [
+            (np.array(scores) - np.mean(scores)) * math.sqrt(len(scores) / (len(scores) - 1))
+            for cell in cells
+            for scores in cell.values()
+            if len(scores) > 1
+        ]
+    )
+
+
+def _marginal_noise(
+    cells: Sequence[dict[str, list[float]]],
+    text: str,
+    residuals: NDArray[np.float64],
+    generator: np.random.Generator,
+) -> NDArray[np.float64]:
+    """[R]: how far the mean over cells moves when each of its runs gets another seed's residual."""
+    sizes = [len(cell[text]) for cell in cells if text in cell]
+    moved = [generator.choice(residuals, size=(NUM_RESAMPLES, size)).mean(axis=1) for size in sizes]
+    return np.asarray(np.mean(moved, axis=0), dtype=np.float64)
+
+
+def _interval(draws: NDArray[np.float64], place: int) -> tuple[float, float]:
+    return interval(draws[:, place]) if len(draws) else (math.nan, math.nan)
+
+
+def _difference(
+    means: NDArray[np.float64], draws: NDArray[np.float64], place: int, reference: int
+) -> tuple[float, float, float]:
+    if place == reference:
+        return math.nan, math.nan, math.nan
+    value = float(means[place] - means[reference])
+    if not len(draws):
+        return value, math.nan, math.nan
+    return value, *interval(draws[:, place] - draws[:, reference])

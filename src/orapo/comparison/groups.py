@@ -1,0 +1,162 @@
+"""Runs grouped by what differs in their configs except the seed."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from orapo.comparison.run_folder import SUMMARY_SCORES, Run
+from orapo.comparison.run_state import RunState
+from orapo.comparison.statistics import Spread
+from orapo.comparison.swept import Swept, swept_settings
+from orapo.errors import SettingError
+
+IGNORED_KEYS = frozenset({"seed", "run_name", "resume"})
+IGNORED_SECTIONS = ("paths.", "logger.", "callbacks.")
+"""What is written where, and how often, is no difference between runs."""
+
+ABSENT = "absent"
+FOLLOWS_SEED = "the run's seed"
+"""Value of a setting that the config ties to the run's seed, such as the draw of the training studies."""
+
+END_FRACTION = 10
+"""``reward`` and ``zero_reward_rate`` of a run are means over its last tenth of steps."""
+
+SORT_KEYS = (*SUMMARY_SCORES, "validation_macro_f1", "reward", "zero_reward_rate", "last_step", "name")
+ASCENDING = frozenset({"seconds_per_study", "zero_reward_rate", "name"})
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one config, apart from the seed.
+
+    Attributes:
+        label: what sets it apart from the other groups.
+        runs: in the order found.
+        values: swept setting (``Swept.name``) to this group's value.
+    """
+
+    label: str
+    runs: tuple[Run, ...]
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> tuple[Run, ...]:
+        """The runs with test scores."""
+        return tuple(run for run in self.runs if run.state is RunState.FINISHED)
+
+    def spread(self, key: str) -> Spread:
+        """Mean and SD over the runs that have this score."""
+        return Spread.of([score(run, key) for run in self.runs])
+
+    def state_counts(self) -> dict[RunState, int]:
+        """How many runs stand where, in the order of ``RunState``."""
+        states = [run.state for run in self.runs]
+        return {state: states.count(state) for state in RunState if state in states}
+
+
+def score(run: Run, key: str) -> float:
+    """A number of one run; NaN where the run has none."""
+    if key == "last_step":
+        return float(run.last_step)
+    if key == "validation_macro_f1":
+        _, values = run.validation.get("macro_f1", (None, np.empty(0)))
+        return float(values[-1]) if len(values) else np.nan
+    if key in ("reward", "zero_reward_rate"):
+        _, values = run.training.get(key, (None, np.empty(0)))
+        return float(values[-max(1, len(values) // END_FRACTION) :].mean()) if len(values) else np.nan
+    return run.scores.get(key, np.nan)
+
+
+def group_runs(runs: Sequence[Run], ignored: Collection[str] = ()) -> tuple[tuple[Group, ...], tuple[Swept, ...]]:
+    """Groups in the order of their first runs, and the settings by which they differ.
+
+    Args:
+        runs: of one or several sweeps.
+        ignored: further settings that don't tell runs apart.
+    """
+    with_settings = [run for run in runs if run.settings]
+    keys = _differing_keys(with_settings, ignored)
+    grouped: dict[tuple[str, ...], list[Run]] = {}
+    for run in with_settings:
+        grouped.setdefault(tuple(_mark(run, key) for key in keys), []).append(run)
+    members = [tuple(group) for group in grouped.values()]
+    swept = swept_settings(members, keys)
+    labels = _unique([_label(swept, place, group) for place, group in enumerate(members)])
+    groups = [
+        Group(label, group, {s.name: s.values[place] for s in swept})
+        for place, (label, group) in enumerate(zip(labels, members, strict=True))
+    ]
+    # A run that was refused or killed before it wrote its config belongs to no group, and is shown.
+    groups += [Group(f"(no config) {run.name}", (run,)) for run in runs if not run.settings]
+    return tuple(sorted(groups, key=lambda group: runs.index(group.runs[0]))), swept
+
+
+def _label(swept: Sequence[Swept], place: int, group: Sequence[Run]) -> str:
+    told = ", ".join(f"{setting.name}={setting.shown(place)}" for setting in swept)
+    return told or str(group[0].settings.get("run_name", group[0].name))
+
+
+def _unique(labels: Sequence[str]) -> list[str]:
+    """Groups that the shown settings don't tell apart are numbered: two groups never share a label."""
+    seen = [labels[:place].count(label) for place, label in enumerate(labels)]
+    return [f"{label} ({count + 1})" if count else label for label, count in zip(labels, seen, strict=True)]
+
+
+def _differing_keys(runs: Sequence[Run], ignored: Collection[str]) -> list[str]:
+    keys = dict.fromkeys(key for run in runs for key in run.settings)
+    kept = [key for key in keys if key not in IGNORED_KEYS and key not in ignored]
+    kept = [key for key in kept if not key.startswith(IGNORED_SECTIONS)]
+    kept = [key for key in kept if len({repr(run.settings.get(key, ABSENT)) for run in runs}) > 1]
+    return [key for key in kept if len({_mark(run, key) for run in runs}) > 1]
+
+
+def _mark(run: Run, key: str) -> str:
+    """A text that is equal where two runs agree in a setting."""
+    value = run.settings.get(key, ABSENT)
+    if key.endswith(".seed") and value == run.seed:
+        return FOLLOWS_SEED
+    # 1 and 1.0 are the same setting; True is not 1.
+    return repr(float(value)) if isinstance(value, int) and not isinstance(value, bool) else repr(value)
+
+
+def sorted_groups(groups: Sequence[Group], key: str) -> tuple[Group, ...]:
+    """Best first: highest, or lowest for times and rates of failure; groups without the number last.
+
+    Raises:
+        SettingError: an unknown key.
+    """
+    if key not in SORT_KEYS:
+        raise SettingError(f"--sort is {key!r}; allowed: {', '.join(SORT_KEYS)}")
+    if key == "name":
+        return tuple(sorted(groups, key=lambda group: group.label))
+    sign = 1 if key in ASCENDING else -1
+    means = {id(group): group.spread(key).mean for group in groups}
+    with_value = [group for group in groups if not np.isnan(means[id(group)])]
+    without = [group for group in groups if np.isnan(means[id(group)])]
+    return (*sorted(with_value, key=lambda group: sign * means[id(group)]), *without)
+
+
+def choose_baseline(groups: Sequence[Group], name: str | None) -> Group:
+    """The group to compare with: the named one, else the first found that has finished runs, else the first.
+
+    Args:
+        groups: in the order found.
+        name: a label, a part of exactly one label, or a run's folder.
+
+    Raises:
+        SettingError: no group, or several, by this name.
+    """
+    if name is None:
+        return next((group for group in groups if group.finished), groups[0])
+    exact = [group for group in groups if name == group.label or _holds(group, name)]
+    found = exact or [group for group in groups if name in group.label]
+    if len(found) != 1:
+        what = "no group" if not found else f"{len(found)} groups"
+        raise SettingError(f"--baseline {name!r} names {what}; the groups are: {'; '.join(g.label for g in groups)}")
+    return found[0]
+
+
+def _holds(group: Group, name: str) -> bool:
+    return any(name.rstrip("/") in (str(run.folder), run.name, run.folder.name) for run in group.runs)

@@ -1,0 +1,56 @@
+"""Which pictures a comparison has, and writing them as files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orapo.comparison.cells import HEADINGS, counted
+from orapo.comparison.compare import Comparison
+from orapo.comparison.curve_pictures import curves_figure, drawn_groups, effects_figure
+from orapo.evaluation.figures import save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with what is said about it.
+
+    Attributes:
+        name: of its file, without the ending.
+        title: a heading.
+        description: a sentence on what is drawn.
+        figure: drawn.
+    """
+
+    name: str
+    title: str
+    description: str
+    figure: "Figure"
+
+
+def comparison_pictures(comparison: Comparison) -> tuple[Picture, ...]:
+    """Curves of the baseline and the best groups, and the effects of the swept settings; what there is nothing of is
+    left out.
+    """
+    pictures = []
+    groups = drawn_groups(comparison.groups, comparison.baseline)
+    if groups:
+        left_out = len(comparison.groups) - len(groups)
+        told = f" Not drawn: {counted(left_out, 'further group')}." if left_out else ""
+        text = f"Curves of the baseline and the first groups by {comparison.sort}, over the training step.{told}"
+        pictures.append(Picture("curves", "Curves", text, curves_figure(groups, comparison.baseline)))
+    if comparison.effects:
+        score = HEADINGS[comparison.effects[0].score]
+        text = f"Marginal mean of {score} for each value of each setting, with its 95 % interval."
+        pictures.append(Picture("effects", "Effects of the settings", text, effects_figure(comparison.effects, score)))
+    return tuple(pictures)
+
+
+def write_pictures(pictures: tuple[Picture, ...], folder: Path) -> tuple[Path, ...]:
+    """Writes each picture as PNG into a folder, which is made."""
+    paths = tuple(folder / f"{picture.name}.png" for picture in pictures)
+    for picture, path in zip(pictures, paths, strict=True):
+        save_figure(picture.figure, path)
+    return paths

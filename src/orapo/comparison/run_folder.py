@@ -1,0 +1,228 @@
+"""One run folder, read without importing what trained it."""
+
+import csv
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from orapo.comparison.run_state import RunState, StateRecord, read_state
+from orapo.errors import DataError
+
+TRAINING_KEYS = ("reward", "zero_reward_rate", "mixing_weight")
+VALIDATION_KEYS = ("macro_f1", "shuffled_macro_f1")
+
+SUMMARY_SCORES = {
+    "macro_precision": ("trained", "clinical", "macro", "precision"),
+    "macro_recall": ("trained", "clinical", "macro", "recall"),
+    "macro_f1": ("trained", "clinical", "macro", "f1"),
+    "micro_precision": ("trained", "clinical", "micro", "precision"),
+    "micro_recall": ("trained", "clinical", "micro", "recall"),
+    "micro_f1": ("trained", "clinical", "micro", "f1"),
+    "shuffled_macro_f1": ("shuffled_images", "clinical", "macro", "f1"),
+    "base_macro_f1": ("base", "clinical", "macro", "f1"),
+    "always_positive_macro_f1": ("always_positive", "macro", "f1"),
+    "seconds_per_study": ("trained", "seconds_per_study"),
+}
+"""Score of the test split to its place in summary.json."""
+
+Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Steps and values, both [n]."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder says.
+
+    Attributes:
+        folder: as found.
+        state: where the run stands.
+        reason: one line, why it is not finished; empty where nothing is known or to be told.
+        settings: the config, flat: ``objective.alpha`` to its value; empty where the run never wrote one.
+        overrides: of the command line; None where no record holds them.
+        last_step: training steps done.
+        num_steps: training steps planned; None where the config says passes instead.
+        scores: keys of ``SUMMARY_SCORES`` to the trained policy's scores; empty without a summary.
+        training: key of ``TRAINING_KEYS`` to its curve.
+        validation: key of ``VALIDATION_KEYS`` to its curve.
+    """
+
+    folder: Path
+    state: RunState
+    reason: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    overrides: tuple[str, ...] | None = None
+    last_step: int = 0
+    num_steps: int | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    training: Mapping[str, Curve] = field(default_factory=dict)
+    validation: Mapping[str, Curve] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> int | None:
+        """Of the config; None without one."""
+        return self.settings.get("seed")
+
+    @property
+    def name(self) -> str:
+        """The last two parts of the folder's path."""
+        return "/".join(self.folder.resolve().parts[-2:])
+
+
+def read_run(folder: Path) -> Run:
+    """Reads a run folder; files that can't be read give a ``DAMAGED`` run with the reason, never an exception."""
+    try:
+        return _read_run(folder)
+    except (DataError, OSError, UnicodeDecodeError) as error:
+        return Run(folder, RunState.DAMAGED, reason=" ".join(str(error).split()))
+
+
+def _read_run(folder: Path) -> Run:
+    settings = read_settings(folder / "config.yaml")
+    record = read_state(folder)
+    summary = read_summary(folder / "summary.json")
+    state, reason = _state(folder, None if record is None else record.seen_from_here(), summary is not None)
+    steps, training = read_columns(folder / "metrics.csv", TRAINING_KEYS)
+    _, validation = read_columns(folder / "validation.csv", VALIDATION_KEYS)
+    return Run(
+        folder=folder,
+        state=state,
+        reason=reason,
+        settings=settings,
+        overrides=_overrides_of_folder(folder) if record is None else record.overrides,
+        last_step=int(steps[-1]) if len(steps) else 0,
+        num_steps=_planned_steps(settings, summary),
+        scores={} if summary is None else _scores(summary, folder / "summary.json"),
+        training=training,
+        validation=validation,
+    )
+
+
+def _state(folder: Path, record: StateRecord | None, has_summary: bool) -> tuple[RunState, str]:
+    # The summary is a run's last act: a later refused attempt to resume it does not undo that.
+    if has_summary:
+        return RunState.FINISHED, ""
+    if record is not None:
+        if record.state is RunState.FINISHED:
+            return RunState.UNFINISHED, "the command ended, but summary.json is not there"
+        return record.state, record.reason
+    has_checkpoint = (folder / "checkpoints" / "last.ckpt").is_file()
+    return RunState.UNFINISHED, "has a checkpoint" if has_checkpoint else ""
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """A run's config, flat; empty without the file.
+
+    Raises:
+        DataError: the file is not YAML, or no mapping.
+    """
+    if not path.is_file():
+        return {}
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+    except yaml.YAMLError as error:
+        raise DataError(f"{path} is not YAML") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} is no mapping of settings")
+    return flat_settings(content)
+
+
+def flat_settings(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted keys; lists and empty sections stay as they are."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flat_settings(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def read_summary(path: Path) -> dict[str, Any] | None:
+    """The content of summary.json; None without the file.
+
+    Raises:
+        DataError: the file is not a JSON object.
+    """
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}, line {error.lineno}: not JSON") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} is no JSON object")
+    return content
+
+
+def _scores(summary: Mapping[str, Any], path: Path) -> dict[str, float]:
+    scores = {}
+    for key, place in SUMMARY_SCORES.items():
+        value: Any = summary
+        for part in place:
+            # There are no shuffled images where there is only one study.
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if value is not None:
+            if not isinstance(value, int | float):
+                raise DataError(f"{path}: {'.'.join(place)} is {value!r}, a number is needed")
+            scores[key] = float(value)
+    if "macro_f1" not in scores:
+        raise DataError(f"{path}: trained.clinical.macro.f1 is missing")
+    return scores
+
+
+def read_columns(path: Path, keys: Sequence[str]) -> tuple[NDArray[np.float64], dict[str, Curve]]:
+    """All steps of a run's CSV, and the curve of each key with its gaps left out; nothing without the file.
+
+    A last line without its end is being written at this moment and does not count.
+
+    Raises:
+        DataError: a column is missing, or a cell is no number; names file and line.
+    """
+    empty = np.empty(0)
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    lines = text.split("\n")[:-1]
+    if not lines:
+        return empty, dict.fromkeys(keys, (empty, empty))
+    header, *rows = csv.reader(lines)
+    missing = [key for key in ("step", *keys) if key not in header]
+    if missing:
+        raise DataError(f"{path} lacks the column {', '.join(missing)}")
+    places = [header.index(key) for key in ("step", *keys)]
+    table = np.empty((len(rows), len(places)))
+    for number, row in enumerate(rows):
+        try:
+            table[number] = [float(row[place] or math.nan) for place in places]
+        except (ValueError, IndexError) as error:
+            raise DataError(f"{path}, line {number + 2}: {len(row)} cells, not all of them numbers") from error
+    steps = table[:, 0]
+    kept = {key: ~np.isnan(table[:, column]) for column, key in enumerate(keys, start=1)}
+    curves = {key: (steps[kept[key]], table[kept[key], column]) for column, key in enumerate(keys, start=1)}
+    return steps, curves
+
+
+def _planned_steps(settings: Mapping[str, Any], summary: Mapping[str, Any] | None) -> int | None:
+    told = settings.get("training.num_steps")
+    if told is None and summary is not None:
+        told = summary.get("counts", {}).get("training_steps")
+    return int(told) if isinstance(told, int) else None
+
+
+_JOB_FOLDER = re.compile(r"\d+_(?=.*=)")
+
+
+def _overrides_of_folder(folder: Path) -> tuple[str, ...] | None:
+    """What the name of a sweep's job folder tells, ``3_objective.alpha=0.3,seed=1``; None for other folders."""
+    name = folder.resolve().name
+    start = _JOB_FOLDER.match(name)
+    if start is None:
+        return None
+    return tuple(re.split(r",(?=[\w@.+~-]+=)", name[start.end() :]))

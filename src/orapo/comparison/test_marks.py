@@ -1,0 +1,94 @@
+"""Which observations each test study has and each generated report calls present, without the texts."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orapo.chexpert import OBSERVATIONS, LabelState
+from orapo.comparison.run_folder import Run
+from orapo.errors import DataError
+from orapo.evaluation.clinical import ratio
+from orapo.evaluation.resampling import Array
+
+TEST_REPORTS = "test_reports.jsonl"
+COLUMNS_PER_RUN = 2 * len(OBSERVATIONS)
+
+
+@dataclass(frozen=True)
+class TestMarks:
+    """What test_reports.jsonl counts for, studies in the order of their ids.
+
+    Attributes:
+        studies: a digest of the study ids and their true label states as read here: equal where two runs were tested on
+            the same studies with the same truth.
+        true: [N, 14], present in the study.
+        called: [N, 14], called present by the generated report.
+    """
+
+    studies: str
+    true: NDArray[np.bool_]
+    called: NDArray[np.bool_]
+
+    def columns(self) -> Array:
+        """[N, 28]: hits, then calls, of each observation: what one study adds to this run's counts."""
+        return np.concatenate([self.called & self.true, self.called], axis=1).astype(np.float64)
+
+
+def read_test_marks(run: Run) -> TestMarks | None:
+    """The marks of a finished run, under its own reading of uncertain labels; None without the file.
+
+    Raises:
+        DataError: the file is damaged; names file and line, never a text in it.
+    """
+    path = run.folder / TEST_REPORTS
+    if not path.is_file():
+        return None
+    counted = {LabelState.POSITIVE.value}
+    if run.settings.get("data.uncertain_is_positive") is True:
+        counted.add(LabelState.UNCERTAIN.value)
+    rows: dict[str, tuple[list[bool], list[bool]]] = {}
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            study_id, true, called = _read_line(line, counted, path, number)
+            if study_id in rows:
+                raise DataError(f"{path}, line {number}: study {study_id!r} stands there twice")
+            rows[study_id] = (true, called)
+    if not rows:
+        raise DataError(f"{path} is empty")
+    order = sorted(rows)
+    true_matrix = np.array([rows[study_id][0] for study_id in order])
+    called_matrix = np.array([rows[study_id][1] for study_id in order])
+    digest = hashlib.sha256("\n".join(order).encode() + true_matrix.tobytes()).hexdigest()
+    return TestMarks(digest, true_matrix, called_matrix)
+
+
+def _read_line(line: str, counted: set[str], path: Path, number: int) -> tuple[str, list[bool], list[bool]]:
+    try:
+        row: dict[str, Any] = json.loads(line)
+        oracle, generated = row["oracle_states"], row["generated_states"]
+        true = [oracle[observation] in counted for observation in OBSERVATIONS]
+        called = [generated[observation] in counted for observation in OBSERVATIONS]
+        return str(row["study_id"]), true, called
+    except (ValueError, KeyError, TypeError) as error:
+        # The error's own words may quote the line, and that may be a patient's report.
+        told = "not a row of generated reports with the states of all 14 observations"
+        raise DataError(f"{path}, line {number}: {told} ({type(error).__name__})") from None
+
+
+def mean_scores(sums: Array, support: Array) -> dict[str, Array]:
+    """Macro and micro F1 [R], mean over a group's runs.
+
+    Args:
+        sums: [R, 28 k], sums over (resampled) studies of the ``columns`` of k runs, side by side.
+        support: [R, 14], of the same studies.
+    """
+    counts = sums.reshape(len(sums), -1, 2, len(OBSERVATIONS))
+    hits, errors_and_hits = counts[:, :, 0], counts[:, :, 1] + support[:, None]
+    macro = ratio(2 * hits, errors_and_hits).mean(axis=2)
+    micro = ratio(2 * hits.sum(axis=2), errors_and_hits.sum(axis=2))
+    return {"macro_f1": macro.mean(axis=1), "micro_f1": micro.mean(axis=1)}

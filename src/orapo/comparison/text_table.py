@@ -1,0 +1,171 @@
+"""The comparison as text on the terminal."""
+
+from typing import TextIO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from orapo.comparison.cells import (
+    ABSENT,
+    HEADINGS,
+    counted,
+    interval,
+    number,
+    p_cells,
+    p_over_seeds_note,
+    runs_cell,
+    signed,
+    spread,
+    step_of,
+    steps_cell,
+)
+from orapo.comparison.cells import score_columns as columns_of
+from orapo.comparison.compare import Comparison
+from orapo.comparison.effects import OVER_SEEDS, SettingEffect
+from orapo.comparison.groups import Group
+from orapo.comparison.published import PublishedRow, PublishedTable, comparability
+from orapo.comparison.run_folder import Run
+from orapo.comparison.run_state import RunState
+from orapo.comparison.swept import shown_value
+
+PLAIN_WIDTH = 190
+"""Columns where there is no terminal to ask; wide, for files and pipes don't wrap."""
+
+MAX_OWN_ROWS = 5
+STATE_STYLES = {RunState.FAILED: "red", RunState.DAMAGED: "red", RunState.KILLED: "red", RunState.RUNNING: "cyan"}
+
+
+def print_comparison(comparison: Comparison, stream: TextIO | None = None) -> None:
+    """Prints the tables to ``stream`` (standard output by default), in colour only on a terminal."""
+    console = Console(file=stream)
+    if not console.is_terminal:
+        console = Console(file=stream, width=PLAIN_WIDTH, force_terminal=False, color_system=None)
+    console.print(_groups_table(comparison))
+    console.print(p_over_seeds_note(comparison), highlight=False, style="dim")
+    for label, found in comparison.significance.items():
+        if found.note:
+            console.print(Text(f"No p (studies) for {label}: {found.note}.", style="yellow"))
+    if comparison.effects:
+        console.print()
+        console.print(_effects_table(comparison.effects))
+        console.print(effects_note(comparison.effects), highlight=False, style="dim")
+    if comparison.unfinished:
+        console.print()
+        console.print(_unfinished_table(comparison.unfinished))
+    for table in comparison.published:
+        console.print()
+        console.print(_published_table(table, comparison))
+        console.print(Text(f"{comparability(table, comparison.groups)} {table.note}".strip(), style="yellow"))
+    for problem in comparison.problems:
+        console.print(Text(f"not read: {problem}", style="red"))
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+
+
+def _groups_table(comparison: Comparison) -> Table:
+    of = counted(len(comparison.groups), "group")
+    title = f"{counted(len(comparison.runs), 'run')} in {of}, sorted by {comparison.sort}"
+    table = _table(title)
+    table.add_column("group", overflow="fold", min_width=16)
+    table.add_column("runs", overflow="fold")
+    table.add_column("step", justify="right", no_wrap=True)
+    columns = columns_of(comparison)
+    for heading in [*(HEADINGS[key] for key in columns), "Δ macro F1 [95 %]", "p\n(studies)", "p\n(seeds)"]:
+        table.add_column(heading.replace(", ", ",\n"), justify="right", no_wrap=True)
+    for group in comparison.groups:
+        scores = [spread(group.spread(key)) for key in columns]
+        cells = [runs_cell(group), steps_cell(group), *scores, *p_cells(comparison, group)]
+        # A label is text: square brackets in it are no markup.
+        style = "bold" if group is comparison.baseline else ""
+        table.add_row(Text(group.label), *map(Text, cells), style=style)
+    return table
+
+
+def _effects_table(effects: tuple[SettingEffect, ...]) -> Table:
+    table = _table(f"Effect of each setting on {HEADINGS[effects[0].score]}: marginal means over the other settings")
+    for heading in ("setting", "value"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("runs", "mean", "95 %", "against the baseline's value", "95 %"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for effect in effects:
+        for place, one in enumerate(effect.effects):
+            name = effect.name + ("" if effect.is_matched else " *") if place == 0 else ""
+            is_reference = shown_value(one.value) == shown_value(effect.reference)
+            told = (
+                ("reference", "")
+                if is_reference
+                else (signed(one.difference), interval(one.difference_low, one.difference_high, is_signed=True))
+            )
+            cells = (str(one.num_runs), number(one.mean), interval(one.low, one.high), *told)
+            table.add_row(Text(name), Text(shown_value(one.value)), *cells, end_section=one is effect.effects[-1])
+    return table
+
+
+def effects_note(effects: tuple[SettingEffect, ...]) -> str:
+    """What the intervals are of, and what a star means."""
+    sources = {effect.source for effect in effects}
+    parts = []
+    if OVER_SEEDS in sources:
+        parts.append("Intervals: bootstrap over seeds, their scatter pooled over all groups.")
+    if "settings" in sources:
+        parts.append("No setting was run with two seeds: intervals resample the combinations of the other settings.")
+    if "" in sources:
+        parts.append("No interval: one run a value, and nothing to resample.")
+    if not all(effect.is_matched for effect in effects):
+        parts.append("* not every value was run with the same other settings: its means mix their effects.")
+    return " ".join(parts)
+
+
+def _unfinished_table(runs: tuple[Run, ...]) -> Table:
+    table = _table(f"{counted(len(runs), 'run')} without test scores")
+    table.add_column("state", no_wrap=True)
+    table.add_column("step", justify="right", no_wrap=True)
+    table.add_column("seed", justify="right", no_wrap=True)
+    table.add_column("folder", overflow="fold")
+    table.add_column("why", overflow="fold")
+    for run in runs:
+        seed = ABSENT if run.seed is None else str(run.seed)
+        state = Text(run.state, style=STATE_STYLES.get(run.state, "yellow"))
+        table.add_row(state, step_of(run), seed, Text(str(run.folder)), Text(run.reason or ABSENT))
+    return table
+
+
+def own_rows(comparison: Comparison, average: str) -> tuple[Group, ...]:
+    """The groups that stand beside published rows: the best by this average's F1, and the baseline."""
+    key = f"{average}_f1"
+    scored = [group for group in comparison.groups if group.spread(key).n]
+    best = sorted(scored, key=lambda group: -group.spread(key).mean)[:MAX_OWN_ROWS]
+    has_more = comparison.baseline in scored and comparison.baseline not in best
+    return (*best, *([comparison.baseline] if has_more else []))
+
+
+def published_lines(table: PublishedTable, comparison: Comparison) -> list[tuple[bool, tuple[str, ...], float]]:
+    """Rows of a published table and one's own, best F1 first: whether own, cells, F1."""
+    lines = [(False, _published_cells(row), row.f1 if row.f1 is not None else -1.0) for row in table.rows]
+    for group in own_rows(comparison, table.average):
+        spreads = [group.spread(f"{table.average}_{kind}") for kind in ("precision", "recall", "f1")]
+        cells = (group.label, "this comparison", *(spread(one) for one in spreads), ABSENT, ABSENT)
+        lines.append((True, cells, spreads[2].mean))
+    return sorted(lines, key=lambda line: -line[2])
+
+
+def _published_cells(row: PublishedRow) -> tuple[str, ...]:
+    numbers = [ABSENT if value is None else f"{value:.3f}" for value in (row.precision, row.recall, row.f1)]
+    numbers = [f"≈ {cell}" if row.is_recomputed and cell != ABSENT else cell for cell in numbers]
+    return (row.name, row.venue, *numbers, row.parameters or ABSENT, row.train_size or ABSENT)
+
+
+def _published_table(table: PublishedTable, comparison: Comparison) -> Table:
+    shown = _table(f"Table {table.number} of the paper: {table.title} ({table.average} average; {table.test_set})")
+    for heading in PUBLISHED_HEADINGS:
+        shown.add_column(heading, justify="right" if heading in ("P", "R", "F1") else "left", overflow="fold")
+    for is_own, cells, _ in published_lines(table, comparison):
+        shown.add_row(*map(Text, cells), style="bold green" if is_own else "")
+    return shown
+
+
+PUBLISHED_HEADINGS = ("system", "venue", "P", "R", "F1", "parameters", "trained on")

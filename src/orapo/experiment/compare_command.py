@@ -1,0 +1,77 @@
+"""What ``compare.py`` does with its arguments."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from orapo.comparison.compare import DEFAULT_SORT, Comparison, compare_runs
+from orapo.comparison.groups import SORT_KEYS
+from orapo.comparison.text_table import print_comparison
+from orapo.errors import OrapoError
+from orapo.experiment.command_line import EXIT_ERROR
+from orapo.experiment.train_command import CHANGEABLE
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compares; returns the exit code. A user's error is one line on standard error."""
+    asked = _parser().parse_args(arguments)
+    try:
+        comparison = compare_runs(
+            asked.paths,
+            sort=asked.sort,
+            baseline=asked.baseline,
+            with_published=asked.published,
+            ignored=CHANGEABLE,
+        )
+        print_comparison(comparison)
+        for path in _write(comparison, asked):
+            print(f"written: {path}")
+    except (OrapoError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_ERROR
+    return 0
+
+
+def _write(comparison: Comparison, asked: argparse.Namespace) -> list[Path]:
+    written: list[Path] = []
+    # matplotlib takes seconds to import: only who asks for pictures pays for it.
+    if asked.csv or asked.latex:
+        from orapo.comparison.table_files import latex_table, write_csv
+
+        if asked.csv:
+            write_csv(comparison, asked.csv)
+            written.append(asked.csv)
+        if asked.latex:
+            written.append(_write_text(asked.latex, latex_table(comparison)))
+    if asked.plots or asked.page:
+        from orapo.comparison.pictures import comparison_pictures, write_pictures
+        from orapo.comparison.results_page import results_page
+
+        pictures = comparison_pictures(comparison)
+        if asked.plots:
+            written += write_pictures(pictures, asked.plots)
+        if asked.page:
+            written.append(_write_text(asked.page, results_page(comparison, pictures)))
+    return written
+
+
+def _write_text(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="compare.py", description="Runs and sweeps side by side; see docs/compare.md.", allow_abbrev=False
+    )
+    parser.add_argument("paths", metavar="RUN_OR_SWEEP", nargs="+", type=Path, help="a run, a sweep, or a folder above")
+    parser.add_argument("--sort", metavar="KEY", default=DEFAULT_SORT, help=f"one of {', '.join(SORT_KEYS)}")
+    parser.add_argument("--baseline", metavar="NAME", help="group to compare with: its label, a part of it, or a run")
+    parser.add_argument("--published", action="store_true", help="add the paper's rows")
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="write groups, runs and published rows")
+    parser.add_argument("--latex", metavar="FILE", type=Path, help="write the table of groups")
+    parser.add_argument("--plots", metavar="FOLDER", type=Path, help="write curves.png and effects.png")
+    parser.add_argument("--page", metavar="FILE", type=Path, help="write one self-contained HTML page")
+    return parser
