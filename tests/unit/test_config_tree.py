@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
@@ -119,3 +120,90 @@ def test_the_papers_settings_are_the_defaults_of_the_full_model() -> None:
     assert experiment.training.batch_size == 16
     assert experiment.training.num_passes == 1
     assert experiment.data.subset["num_studies"] == 1000
+
+
+ROWS = {
+    "orapo": ("DrGrpo", "Dpo", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
+    "orapo_400": ("DrGrpo", "Dpo", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 400),
+    "grpo_accuracy": ("DrGrpo", "Dpo", "PerStudyAverage", 0.0, 0.0, "AccuracyReward", 1000),
+    "grpo": ("DrGrpo", "Dpo", "PerStudyAverage", 0.0, 0.0, "FactScoreReward", 1000),
+    "grpo_sft": ("DrGrpo", "Sft", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
+    "dpo": ("DrGrpo", "Dpo", "PerStudyAverage", 1.0, 1.0, "FactScoreReward", 1000),
+    "sft": ("DrGrpo", "Sft", "PerStudyAverage", 1.0, 1.0, "FactScoreReward", 1000),
+    "constant_weight": ("DrGrpo", "Dpo", "PerStudyAverage", 0.1, 0.1, "FactScoreReward", 1000),
+    "batch_average": ("DrGrpo", "Dpo", "BatchAverage", 0.05, 0.15, "FactScoreReward", 1000),
+    "zero_reward_negatives": ("DrGrpo", "Dpo", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
+    "policy_grpo": ("Grpo", "Dpo", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
+    "dapo": ("Dapo", "Dpo", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
+    "gspo": ("Gspo", "Dpo", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
+    "cispo": ("Cispo", "Dpo", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
+    "simpo": ("DrGrpo", "SimPo", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
+    "orpo": ("DrGrpo", "Orpo", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
+    "cal_dpo": ("DrGrpo", "CalDpo", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
+    "kto": ("DrGrpo", "Kto", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
+}
+
+
+def swept(sweep: str) -> dict[str, list[str]]:
+    """The overrides that a sweep gives each of its keys, read as Hydra's sweeper reads them."""
+    params = OmegaConf.load(CONF / "sweep" / f"{sweep}.yaml").hydra.sweeper.params
+    parsed = OverridesParser.create().parse_overrides([f"{key}={values}" for key, values in params.items()])
+    assert all(override.is_discrete_sweep() for override in parsed)
+    return {o.get_key_element(): [f"{o.get_key_element()}={v}" for v in o.sweep_string_iterator()] for o in parsed}
+
+
+# Every value of every key, the other keys at their first: as many jobs as there are values.
+JOBS = [
+    (sweep, (value, *(others[0] for name, others in swept(sweep).items() if name != key)))
+    for sweep in options("sweep")
+    for key, values in swept(sweep).items()
+    for value in values
+]
+
+
+@pytest.mark.parametrize(("sweep", "job"), JOBS)
+def test_sweeps(sweep: str, job: tuple[str, ...]) -> None:
+    config = composed(*job, f"+sweep={sweep}")
+    experiment = read_experiment(config)
+    built = build_objective(experiment)
+    reward = build(config.reward, "reward")
+    check_constructor_keys(plain(config.data), "data")
+    assert experiment.run_name == sweep
+    assert experiment.training.inner_steps == (2 if sweep == "objectives" else 1)
+    row = next((override.partition("=")[2] for override in job if override.startswith("+row=")), None)
+    if row is not None:
+        parts = (built.policy_loss, built.oracle_loss, built.average)
+        assert ROWS[row] == (
+            *(type(part).__name__ for part in parts),
+            built.w_min,
+            built.w_max,
+            type(reward).__name__,
+            experiment.data.subset["num_studies"],
+        )
+        negatives = getattr(built.oracle_loss, "negatives", None)
+        assert (type(negatives).__name__ == "ZeroRewardRollouts") == (row == "zero_reward_negatives")
+    for key, _, value in (override.partition("=") for override in job):
+        if not key.startswith("+") and not value.startswith("{"):
+            assert OmegaConf.select(config, key) == OmegaConf.create(f"value: {value}").value
+
+
+def test_every_row_is_in_a_sweep() -> None:
+    used = {override.partition("=")[2] for _, job in JOBS for override in job if override.startswith("+row=")}
+    assert used == set(ROWS) == set(options("row"))
+
+
+def test_the_papers_settings_are_in_the_grid_and_weights_come_in_pairs() -> None:
+    values = swept("table6")
+    assert "objective.alpha=0.5" in values["objective.alpha"]
+    assert "objective.gamma=2" in values["objective.gamma"]
+    pairs = []
+    for override in values["objective"]:
+        objective = build_objective(read_experiment(composed(override)))
+        pairs.append((objective.w_min, objective.w_max))
+    assert pairs == [(0.0, 0.1), (0.05, 0.15), (0.1, 0.3)]
+
+
+def test_the_command_line_wins_over_a_row() -> None:
+    config = composed("+row=orapo_400", "+sweep=ablation", "data.subset.num_studies=200", "objective.w_max=0.4")
+    assert config.data.subset.num_studies == 200
+    assert config.objective.w_max == 0.4
