@@ -8,9 +8,13 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, WandbLogger
 
+from orapo.comparison.run_state import read_state
+from orapo.experiment import run_state as _resolvers  # noqa: F401  registers the resolver of logger.wandb.group
 from orapo.experiment.config import WandbSettings
 
 log = logging.getLogger(__name__)
+
+MAX_NAME = 128
 
 
 def open_loggers(settings: WandbSettings | None, folder: Path, run_name: str, config: dict[str, Any]) -> list[Logger]:
@@ -19,7 +23,7 @@ def open_loggers(settings: WandbSettings | None, folder: Path, run_name: str, co
     Args:
         settings: None for no W&B.
         folder: of the run; all that W&B writes goes below it.
-        run_name: shown in W&B.
+        run_name: shown in W&B, with the run's overrides.
         config: the resolved config.
     """
     if settings is None:
@@ -34,7 +38,7 @@ def open_loggers(settings: WandbSettings | None, folder: Path, run_name: str, co
         "project": settings.project,
         "group": settings.group,
         "job_type": settings.job_type,
-        "name": run_name,
+        "name": shown_name(run_name, folder),
         # The same folder is the same run: a resumed run goes on, a second upload does not double it.
         "id": hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16],
         "resume": "allow",
@@ -43,6 +47,18 @@ def open_loggers(settings: WandbSettings | None, folder: Path, run_name: str, co
     }
     run = _open_run(wandb, arguments, settings.timeout_seconds)
     return [] if run is None else [WandbLogger(experiment=run)]
+
+
+def shown_name(run_name: str, folder: Path) -> str:
+    """The run's name and what its command line set, at most 128 characters, W&B's limit.
+
+    A resumed run is called as it was: the overrides are those that it began with.
+    """
+    record = read_state(folder)
+    hidden = ("run_name=", "resume=", "logger=", "logger.", "paths.", "hydra.", "data.csv=", "data.root=")
+    overrides = [] if record is None else [o for o in record.overrides if not o.lstrip("+").startswith(hidden)]
+    name = " ".join([run_name, *overrides])
+    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
 
 
 def _open_run(wandb: Any, arguments: dict[str, Any], timeout_seconds: int) -> Any:
