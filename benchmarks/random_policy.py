@@ -1,0 +1,193 @@
+"""Random policies of two sizes for measuring time and memory: Qwen2.5-VL folders in the hub's layout.
+
+What a step costs depends on the sizes of the weights, not on their values, so that nothing has to be downloaded.
+
+Usage: python benchmarks/random_policy.py tiny FOLDER
+"""
+
+import argparse
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    GenerationConfig,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLImageProcessorPil,
+)
+
+PAD, END, IMAGE = "<|endoftext|>", "<|im_end|>", "<|image_pad|>"
+CONTROL_TOKENS = (
+    PAD,
+    "<|im_start|>",
+    END,
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    IMAGE,
+    "<|video_pad|>",
+)
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% for part in message.content %}"
+    "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}{% endif %}"
+    "{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+PATCH, MERGE = 14, 2
+SMALLEST, LARGEST = 56, 1792
+"""Sides in pixels between which the image processor leaves a square image as it is."""
+
+
+@dataclass(frozen=True)
+class PolicySize:
+    """What the time depends on.
+
+    Attributes:
+        vocabulary: tokens.
+        text: of the language model.
+        vision: of the vision tower.
+    """
+
+    vocabulary: int
+    text: Mapping[str, object]
+    vision: Mapping[str, object]
+
+
+SIZES: Mapping[str, PolicySize] = {
+    "tiny": PolicySize(
+        vocabulary=2048,
+        text={
+            "hidden_size": 256,
+            "intermediate_size": 768,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+        },
+        vision={
+            "hidden_size": 192,
+            "intermediate_size": 384,
+            "depth": 4,
+            "num_heads": 4,
+            "fullatt_block_indexes": [1, 3],
+        },
+    ),
+    "mid": PolicySize(
+        vocabulary=8192,
+        text={
+            "hidden_size": 768,
+            "intermediate_size": 2048,
+            "num_hidden_layers": 8,
+            "num_attention_heads": 12,
+            "num_key_value_heads": 6,
+        },
+        vision={
+            "hidden_size": 384,
+            "intermediate_size": 1024,
+            "depth": 8,
+            "num_heads": 6,
+            "fullatt_block_indexes": [3, 7],
+        },
+    ),
+}
+
+
+def image_tokens(side: int) -> int:
+    """Tokens that a square image of so many pixels takes in the prompt."""
+    return (side // (PATCH * MERGE)) ** 2
+
+
+def random_words(count: int, seed: int) -> str:
+    """So many made-up words of five to nine letters, from an alphabet of syllables."""
+    draw = random.Random(seed)
+    syllables = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
+    return " ".join("".join(draw.choices(syllables, k=draw.randint(2, 4))) for _ in range(count))
+
+
+def write_policy(size: str, folder: Path, seed: int = 0) -> int:
+    """Writes weights, tokenizer and image processor.
+
+    Returns:
+        The number of parameters.
+    """
+    tokenizer = _tokenizer(SIZES[size].vocabulary, seed)
+    torch.manual_seed(seed)
+    model = Qwen2_5_VLForConditionalGeneration(_config(SIZES[size], tokenizer))
+    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in (PAD, END)}
+    model.generation_config = GenerationConfig(eos_token_id=ids[END], pad_token_id=ids[PAD], bos_token_id=ids[PAD])
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    Qwen2VLImageProcessorPil(min_pixels=SMALLEST**2, max_pixels=LARGEST**2).save_pretrained(folder)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _tokenizer(vocabulary: int, seed: int) -> PreTrainedTokenizerFast:
+    """Byte-level BPE over made-up words, so that every token decodes to text and any text survives."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(CONTROL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    bpe.train_from_iterator([random_words(4 * vocabulary, seed)], trainer)
+    if bpe.get_vocab_size() != vocabulary:
+        raise SystemExit(f"the tokenizer has {bpe.get_vocab_size()} tokens, not {vocabulary}")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        pad_token=PAD,
+        eos_token=END,
+        extra_special_tokens=list(CONTROL_TOKENS[1:]),
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def _config(size: PolicySize, tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
+    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in CONTROL_TOKENS}
+    special = {"pad_token_id": ids[PAD], "bos_token_id": ids[PAD], "eos_token_id": ids[END]}
+    return Qwen2_5_VLConfig(
+        text_config={
+            **size.text,
+            **special,
+            "vocab_size": size.vocabulary,
+            "max_position_embeddings": 32768,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0, "mrope_section": [8, 12, 12]},
+            "tie_word_embeddings": True,
+        },
+        vision_config={
+            **size.vision,
+            "out_hidden_size": size.text["hidden_size"],
+            "patch_size": PATCH,
+            "spatial_merge_size": MERGE,
+            "temporal_patch_size": 2,
+            "window_size": 112,
+        },
+        image_token_id=ids[IMAGE],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=True,
+        **special,
+    )
+
+
+def main() -> None:
+    """Writes one policy."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("size", choices=SIZES)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    parameters = write_policy(arguments.size, arguments.folder, arguments.seed)
+    print(f"{parameters:,} parameters in {arguments.folder}")
+
+
+if __name__ == "__main__":
+    main()

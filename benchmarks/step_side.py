@@ -1,0 +1,80 @@
+"""A side of benchmarks/step.py as the driver sees it: a process that does one step when told to."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from step_work import Work
+
+HERE = Path(__file__).resolve().parent
+
+
+class Side:
+    """Starts the process, and gives what each step took.
+
+    Attributes:
+        name: in the results.
+    """
+
+    def __init__(self, name: str, script: str, work: Work, *arguments: str) -> None:
+        """Starts ``script`` and waits until it has loaded everything.
+
+        Raises:
+            SystemExit: it ended before.
+        """
+        self.name = name
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (as long as the process)
+        threads = str(work.threads)
+        quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "WANDB_MODE": "disabled"}
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / script), work.to_json(), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env={**os.environ, **quiet, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+        )
+        self._expect_ready()
+
+    def step(self) -> dict[str, Any]:
+        """Has it do one step; what ``step_pace.Pace`` reports.
+
+        Raises:
+            SystemExit: it ended instead.
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        step: dict[str, Any] = json.loads(self._line())
+        self._expect_ready()
+        return step
+
+    def __enter__(self) -> "Side":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Whatever it still does is not measured.
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def _expect_ready(self) -> None:
+        line = self._line()
+        if line != "ready\n":
+            raise SystemExit(f"the {self.name} side said {line!r} instead of being ready")
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._errors.seek(0)
+            last = self._errors.read()[-3000:]
+            raise SystemExit(f"{last}\nthe {self.name} side ended with code {self._process.wait()}, see above")
+        return line
