@@ -23,7 +23,8 @@ class StudyBatch:
         pixel_values: [sum of patches over all images, patch_dim], float32, images in order of study, then view.
         image_grid_thw: [sum of images, 3], int64: temporal, height and width patches of each image.
         images_per_study: length B.
-        oracle_ids: B tensors [S_i], int64: the oracle report's tokens, closed by EOS.
+        oracle_ids: B tensors [S_i], int64: the oracle report's tokens, closed by EOS; empty where reports are only
+            generated.
     """
 
     studies: tuple[Study, ...]

@@ -28,13 +28,14 @@ class Collate:
         tokenizer: of the policy; its chat template builds the prompt.
         image_processor: of the policy.
         instruction: what the policy is asked.
-        max_report_tokens: an oracle report is cut to this many tokens, EOS included.
+        max_report_tokens: an oracle report is cut to this many tokens, EOS included; None for generating only, where a
+            study needs no oracle report and gets no oracle tokens.
     """
 
     tokenizer: PreTrainedTokenizerBase
     image_processor: Any
     instruction: str
-    max_report_tokens: int
+    max_report_tokens: int | None
 
     def __call__(self, rows: Sequence[StudyWithImages]) -> StudyBatch:
         """Builds the batch.
@@ -74,6 +75,8 @@ class Collate:
         return torch.tensor(self.tokenizer(expanded, add_special_tokens=False)["input_ids"])
 
     def _oracle_ids(self, study: Study) -> Tensor:
+        if self.max_report_tokens is None:
+            return torch.empty(0, dtype=torch.int64)
         if not study.oracle_report.strip():
             raise DataError(
                 f"study {study.study_id}: the report is empty; a study needs one to be trained or tested on"

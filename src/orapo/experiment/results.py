@@ -133,7 +133,7 @@ def write_results(results: Results, experiment: Experiment, folder: Path) -> dic
         "seconds_per_training_phase": _phase_seconds(folder / "metrics.csv"),
         "judge": dict(results.judge),
         "packages": {name: version(name) for name in PACKAGES},
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "sortable": {
             "test/macro_f1": results.trained.clinical.macro.f1,
             "test/micro_f1": results.trained.clinical.micro.f1,
@@ -209,7 +209,7 @@ def _phase_seconds(path: Path) -> dict[str, float]:
     }
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """The commit of the source tree that runs, with "+changes" when it is not clean; None outside a git checkout."""
     here = Path(__file__).parent
     try:

@@ -1,0 +1,103 @@
+"""A model behind an API that is shown images: the judge's way of calling litellm, with pictures."""
+
+import base64
+import hashlib
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from PIL import Image
+from pydantic import BaseModel
+
+from orapo.prompt import chat_messages
+from orapo.reward.llm.endpoint import Completion, Endpoint
+from orapo.reward.llm.prompts import Request
+
+IMAGE_TOKENS = 2000
+"""Of one image, for estimates before a call: more than most providers count."""
+
+_CHARACTERS_PER_TOKEN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TimedCompletion(Completion):
+    """A completion and the seconds that it took, waiting for a free slot left out."""
+
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class VisionRequest(Request):
+    """The study's images and the instruction; ``subject`` is a digest of the images.
+
+    Attributes:
+        num_images: of the study.
+    """
+
+    num_images: int = 1
+
+
+class _FreeText(BaseModel):
+    """A report has no schema; nothing is asked for."""
+
+
+def vision_request(images: Sequence[Image.Image], instruction: str) -> VisionRequest:
+    """The same turn that a local policy is shown, each image as a PNG."""
+    encoded = [_png(image) for image in images]
+    urls = iter(f"data:image/png;base64,{base64.b64encode(png).decode()}" for png in encoded)
+    messages: list[dict[str, Any]] = chat_messages(len(images), instruction)
+    for message in messages:
+        message["content"] = [
+            {"type": "image_url", "image_url": {"url": next(urls)}} if part["type"] == "image" else part
+            for part in message["content"]
+        ]
+    subject = hashlib.sha256(b"".join(hashlib.sha256(png).digest() for png in encoded)).hexdigest()
+    digest = hashlib.sha256(instruction.encode()).hexdigest()
+    return VisionRequest("report", tuple(messages), _FreeText, digest, subject, len(images))
+
+
+@dataclass(frozen=True)
+class VisionEndpoint(Endpoint):
+    """An endpoint for images.
+
+    Args:
+        reasoning_effort: sent where it is not None.
+    """
+
+    reasoning_effort: str | None = None
+
+    @property
+    def answer_settings(self) -> dict[str, object]:
+        """The settings that a report depends on."""
+        return super().answer_settings | {"reasoning_effort": self.reasoning_effort}
+
+    def estimate_tokens(self, request: Request) -> tuple[int, int]:
+        """The most tokens, in and out, that a call is likely to take."""
+        assert isinstance(request, VisionRequest)
+        parts: list[Any] = [part for message in request.messages for part in message["content"]]
+        characters = sum(len(part.get("text", "")) for part in parts)
+        tokens = characters // _CHARACTERS_PER_TOKEN + 1 + request.num_images * IMAGE_TOKENS
+        return tokens, self.max_output_tokens
+
+    async def complete(self, request: Request) -> TimedCompletion:
+        """One call, never repeated here; raises CallError."""
+        began = time.perf_counter()
+        completion = await super().complete(request)
+        return TimedCompletion(**asdict(completion), seconds=time.perf_counter() - began)
+
+    def _arguments(self, request: Request, key: str | None) -> dict[str, Any]:
+        arguments = super()._arguments(request, key)
+        if self.reasoning_effort is not None:
+            arguments["reasoning_effort"] = self.reasoning_effort
+            if self.api_base is not None:
+                # litellm doesn't know what an own server's model takes, and would refuse it unasked.
+                arguments["allowed_openai_params"] = ["reasoning_effort"]
+        return arguments
+
+
+def _png(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, format="PNG")
+    return stream.getvalue()

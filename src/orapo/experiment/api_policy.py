@@ -1,0 +1,220 @@
+"""A model behind an API writes the reports: asked through litellm, within a budget, never twice for the same images."""
+
+import asyncio
+import concurrent.futures
+import json
+from collections import Counter
+from collections.abc import Sequence
+from itertools import count
+from typing import Any, cast
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+
+from orapo.data.evaluation_studies import EvaluationStudies
+from orapo.errors import OrapoError, RunPaused, SettingError
+from orapo.experiment.api_endpoint import TimedCompletion, VisionEndpoint, VisionRequest, vision_request
+from orapo.experiment.api_settings import ApiSettings
+from orapo.experiment.written_reports import Written
+from orapo.reward.llm.answers import InvalidAnswer
+from orapo.reward.llm.asker import Asker
+from orapo.reward.llm.background import background_loop
+from orapo.reward.llm.budget import Budget, BudgetSpent
+from orapo.reward.llm.cache import Answer, AnswerCache, CacheMiss, CacheMode, cache_key
+from orapo.reward.llm.limits import Limits, LimitSettings
+from orapo.reward.llm.provider_errors import CallError, CallErrorKind
+from orapo.reward.llm.retry import GaveUp, RetryPolicy, WorkingClock
+from orapo.reward.llm.usage import Usage
+
+REFUSED, UNANSWERED, CUT_OFF = "refused_reports", "unanswered_reports", "cut_off_reports"
+_LOOK_SECONDS = 0.2
+
+
+class ApiRejected(OrapoError):
+    """The provider refuses every request: the key, the model or a parameter is wrong."""
+
+
+class ApiPolicy:
+    """Asks for one report a study.
+
+    A study that a content filter refuses, and one that is never answered with words, count as empty reports; both are
+    counted. Where nobody answers, or the budget is spent, the evaluation stops; what was written is kept.
+    """
+
+    def __init__(self, settings: ApiSettings, instruction: str) -> None:
+        """Opens nothing.
+
+        Args:
+            settings: checked, privacy included.
+            instruction: the one that local policies get.
+
+        Raises:
+            SettingError: a value that only the endpoint can check, such as its address.
+        """
+        self._settings = settings
+        self._instruction = instruction
+        self._usage = Usage()
+        self._num_done = 0
+        try:
+            self._endpoint = _endpoint(settings)
+            self._budget = Budget(settings.max_cost)
+            limits = LimitSettings(settings.max_concurrent, settings.requests_per_minute, settings.tokens_per_minute)
+            retry = RetryPolicy(max_tries=settings.max_tries, deadline_seconds=settings.deadline_seconds)
+        except SettingError as error:
+            raise SettingError(str(error).replace("judge: ", "policy.", 1)) from None
+        self._asker = _ReportAsker(self._endpoint, Limits(limits), retry, self._budget, self._usage, is_last=True)
+        self._cache = AnswerCache(settings.cache_path, cast(CacheMode, settings.cache))
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """Kind, name, and what asking took so far in this evaluation."""
+        names = ("model", "api_base", "reasoning_effort", "temperature", "max_output_tokens")
+        return {
+            "kind": "api",
+            "name": self._settings.model,
+            **{name: getattr(self._settings, name) for name in names},
+            "usage": self._usage.numbers(),
+        }
+
+    def write(self, studies: EvaluationStudies, images_of: Sequence[int] | None) -> Written:
+        """One report a study; the bar counts studies.
+
+        Raises:
+            RunPaused: the budget is spent, or nobody answers: called again, the evaluation goes on where it stopped.
+            ApiRejected: the key, the model or a parameter is wrong.
+            SettingError: a budget, and a price that nobody knows.
+        """
+        self._check_price()
+        shown = images_of if images_of is not None else range(len(studies.studies))
+        running = asyncio.run_coroutine_threadsafe(self._write_all(studies, shown), background_loop())
+        answers = self._await(running, len(studies.studies), "Writing reports" if images_of is None else "Shuffled")
+        rows = [json.loads(answer.text) for answer in answers]
+        kinds = Counter(row["kind"] for row in rows if row["kind"])
+        return Written(
+            reports=tuple(row["report"] for row in rows),
+            seconds=tuple(row["seconds"] for row in rows),
+            cost_usd=tuple(answer.cost_usd for answer in answers) if self._endpoint.price_is_known else None,
+            counts={name: float(kinds[name]) for name in (REFUSED, UNANSWERED, CUT_OFF)},
+        )
+
+    def _check_price(self) -> None:
+        endpoint = self._endpoint
+        if self._settings.max_cost is not None and endpoint.is_external and not endpoint.price_is_known:
+            raise SettingError(
+                f"policy.max_cost is {self._settings.max_cost:g} but the price of {endpoint.model} is unknown; set "
+                "policy.prices (US dollars per million tokens, in and out)"
+            )
+
+    def _await(self, running: "concurrent.futures.Future[list[Answer]]", total: int, title: str) -> list[Answer]:
+        columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
+        try:
+            with Progress(*columns, console=Console(stderr=True)) as progress:
+                bar = progress.add_task(title, total=total)
+                while True:
+                    progress.update(bar, completed=self._num_done)
+                    try:
+                        return running.result(_LOOK_SECONDS)
+                    except concurrent.futures.TimeoutError:
+                        if running.done():
+                            raise
+        except BaseException as error:
+            running.cancel()
+            raise self._explained(error) from None
+
+    def _explained(self, error: BaseException) -> BaseException:
+        kept = f"; what is written is kept in {self._settings.cache_path}: the same command goes on from there"
+        kept = kept if self._settings.cache == "read_write" else ""
+        if isinstance(error, BudgetSpent):
+            return RunPaused(
+                f"policy.max_cost={self._settings.max_cost:g}: {self._budget.spent_usd:.4f} US dollars are spent and "
+                f"the next call could exceed it{kept}, with a budget of its own"
+            )
+        if isinstance(error, GaveUp):
+            return RunPaused(f"{self._settings.model} doesn't answer: {error.reason}{kept}")
+        if isinstance(error, CacheMiss):
+            return SettingError(f"policy.cache=read_only: {self._settings.cache_path} lacks a report; use read_write")
+        return error
+
+    async def _write_all(self, studies: EvaluationStudies, shown: Sequence[int]) -> list[Answer]:
+        self._num_done = 0
+        free = asyncio.Semaphore(self._settings.max_concurrent)  # images of waiting studies stay unopened
+
+        async def one(place: int) -> Answer:
+            async with free:
+                images = await asyncio.to_thread(studies.images, place)
+                answer = await self._answer(await asyncio.to_thread(vision_request, images, self._instruction))
+            self._num_done += 1
+            return answer
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(place)) for place in shown]
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    async def _answer(self, request: VisionRequest) -> Answer:
+        endpoint = self._endpoint
+        key = cache_key(
+            endpoint.cache_identity, request.prompt_digest, request.stage, request.subject, endpoint.answer_settings
+        )
+        answer, is_hit = await self._cache.get_or_ask(key, lambda: self._asker.write(request))
+        self._usage.cache_hits += is_hit
+        return answer
+
+
+class _ReportAsker(Asker):
+    """The judge's asker, for free text."""
+
+    async def write(self, request: VisionRequest) -> Answer:
+        """One report; its cost holds that of useless answers before it."""
+        clock, tries, paid = WorkingClock(), count(), 0.0
+        refused = silent = False
+
+        async def attempt(correction: str | None) -> TimedCompletion:
+            nonlocal paid, refused, silent
+            refused = silent = False
+            try:
+                completion = cast(TimedCompletion, await self._call(request, clock, failures=next(tries)))
+            except CallError as error:
+                refused = error.kind is CallErrorKind.REFUSED
+                raise
+            paid += completion.cost_usd
+            silent = not completion.text.strip()
+            # Cut off before its first word it would be so again.
+            if silent and not completion.is_cut_off:
+                raise InvalidAnswer("the answer is empty")
+            return completion
+
+        try:
+            found = await self._retry.run(attempt, lambda kind: self._usage.retries.update([kind]), clock)
+        except GaveUp:
+            if not (refused or silent):
+                raise
+            return _stored("", REFUSED if refused else UNANSWERED, clock(), self.endpoint.model, 0, 0, paid)
+        except CallError as error:
+            raise ApiRejected(f"{self.endpoint.model}: {error.reason}; correct policy.model or its settings") from None
+        self._usage.paid_calls += 1
+        kind = CUT_OFF if found.is_cut_off else ""
+        tokens = found.prompt_tokens, found.completion_tokens
+        return _stored(found.text.strip(), kind, found.seconds, found.model, *tokens, paid)
+
+
+def _stored(report: str, kind: str, seconds: float, model: str, prompt: int, completion: int, cost: float) -> Answer:
+    text = json.dumps({"report": report, "kind": kind, "seconds": round(seconds, 4)}, ensure_ascii=False)
+    return Answer(text=text, model=model, prompt_tokens=prompt, completion_tokens=completion, cost_usd=cost)
+
+
+def _endpoint(settings: ApiSettings) -> VisionEndpoint:
+    return VisionEndpoint(
+        settings.model,
+        api_base=settings.api_base,
+        api_key_variable=settings.api_key_variable,
+        temperature=settings.temperature,
+        max_output_tokens=settings.max_output_tokens,
+        timeout_seconds=settings.timeout_seconds,
+        structured_output="none",
+        prices=None if settings.prices is None else (settings.prices[0], settings.prices[1]),
+        identity=settings.identity,
+        reasoning_effort=settings.reasoning_effort,
+    )

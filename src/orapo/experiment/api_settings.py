@@ -1,0 +1,93 @@
+"""How a model behind an API is asked for reports, checked when given; nothing heavy is imported."""
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from omegaconf import DictConfig
+
+from orapo.bounds import require_boolean, require_number, require_whole
+from orapo.errors import SettingError
+from orapo.experiment.config import plain, settings_from
+
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+CACHES = ("read_write", "read_only", "off")
+
+
+@dataclass(frozen=True)
+class ApiSettings:
+    """The keys of conf/policy/api.yaml, which says what they mean."""
+
+    model: str
+    api_base: str | None
+    api_key_variable: str | None
+    identity: str
+    reasoning_effort: str | None
+    temperature: float | None
+    max_output_tokens: int
+    prices: Sequence[float] | None
+    max_concurrent: int
+    requests_per_minute: float | None
+    tokens_per_minute: float | None
+    timeout_seconds: float
+    max_tries: int
+    deadline_seconds: float
+    max_cost: float | None
+    cache: str
+    cache_path: str
+    allow_external: bool
+    is_private: bool
+
+    def __post_init__(self) -> None:
+        for key in ("allow_external", "is_private"):
+            require_boolean(f"policy.{key}", getattr(self, key))
+        if self.reasoning_effort is not None and self.reasoning_effort not in EFFORTS:
+            allowed = ", ".join(EFFORTS)
+            raise SettingError(f"policy.reasoning_effort is {self.reasoning_effort!r}; allowed: null, {allowed}")
+        if self.cache not in CACHES:
+            raise SettingError(f"policy.cache is {self.cache!r}; allowed: {', '.join(CACHES)}")
+        if self.prices is not None and len(self.prices) != 2:
+            raise SettingError(f"policy.prices is {list(self.prices)}; it must be two, per million tokens in and out")
+        for key in ("max_output_tokens", "max_concurrent", "max_tries"):
+            require_whole(f"policy.{key}", getattr(self, key), 1)
+        for key in ("timeout_seconds", "deadline_seconds"):
+            require_number(f"policy.{key}", getattr(self, key), above=0)
+        if self.temperature is not None:
+            require_number("policy.temperature", self.temperature, at_least=0)
+        if self.max_cost is not None:
+            require_number("policy.max_cost", self.max_cost, above=0)
+
+    @classmethod
+    def read(cls, section: DictConfig) -> "ApiSettings":
+        """The section of a config.
+
+        Raises:
+            SettingError: an unknown or missing key, or a value out of range.
+        """
+        content = {key: value for key, value in plain(section).items() if key != "kind"}
+        return settings_from(cls, content, "policy")
+
+    @property
+    def is_external(self) -> bool:
+        """True where images may leave this machine: no address is given, or one that isn't loopback."""
+        host = urlsplit(self.api_base).hostname if self.api_base else None
+        try:
+            return host != "localhost" and not ipaddress.ip_address(host or "").is_loopback
+        except ValueError:
+            return True
+
+    def check_privacy(self) -> None:
+        """Refuses to send patients' images away where that isn't allowed.
+
+        Raises:
+            SettingError: it isn't.
+        """
+        if not self.is_private or not self.is_external or self.allow_external or self.cache == "read_only":
+            return
+        where = self.api_base or self.model
+        raise SettingError(
+            f"policy.allow_external is false, and patients' images would go to {where}: the data sets' agreements "
+            "forbid services that keep or review what they are sent. Use a server on this machine (policy.api_base), "
+            "or policy.allow_external=true where your agreement with the provider permits it"
+        )

@@ -1,0 +1,56 @@
+"""What ``evaluate.py`` does with its config."""
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from orapo.errors import RunInterrupted, SettingError
+from orapo.experiment.api_settings import ApiSettings
+from orapo.experiment.evaluate_config import Evaluation, read_evaluation
+
+FLAGS = ("--export", "--against")
+"""Options that may also be written as flags: ``--export radeval`` is ``export=radeval``."""
+
+
+def with_overrides_for_flags(arguments: Sequence[str]) -> list[str]:
+    """The arguments with our flags written as Hydra's overrides; all else stays as it is."""
+    written, waiting = [], list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        flag, equals, value = argument.partition("=")
+        if flag not in FLAGS:
+            written.append(argument)
+        elif equals:
+            written.append(f"{flag[2:]}={value}")
+        else:
+            written.append(f"{flag[2:]}={waiting.pop(0) if waiting else ''}")
+    return written
+
+
+def evaluate_command(config: DictConfig) -> None:
+    """Checks the config, then imports what is heavy and evaluates."""
+    overrides = list(HydraConfig.get().overrides.task)
+    evaluation = read_evaluation(config, overrides)
+    if evaluation.kind == "api":
+        ApiSettings.read(evaluation.config.policy).check_privacy()
+    folder = evaluation_folder(evaluation)
+    if folder.exists():
+        raise SettingError(f"{folder} exists already; choose another name")
+    # Lightning and transformers take seconds to import: a misspelt key has been refused by now.
+    from orapo.experiment.evaluate import evaluate
+
+    try:
+        evaluate(evaluation, folder)
+    except KeyboardInterrupt:
+        raise RunInterrupted("stopped by Ctrl-C; no evaluation is written") from None
+
+
+def evaluation_folder(evaluation: Evaluation) -> Path:
+    """Where the evaluation goes: into the run's folder, or below ``paths.evaluations``; microseconds keep two apart."""
+    time = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+    if evaluation.kind == "run":
+        return Path(evaluation.config.run) / "evaluation" / time
+    return Path(evaluation.config.paths.evaluations) / evaluation.name / time
