@@ -77,12 +77,12 @@ def group_runs(runs: Sequence[Run], ignored: Collection[str] = ()) -> tuple[tupl
         ignored: further settings that don't tell runs apart.
     """
     with_settings = [run for run in runs if run.settings]
-    keys = _differing_keys(with_settings, ignored)
+    columns = _differing_columns(with_settings, ignored)
     grouped: dict[tuple[str, ...], list[Run]] = {}
-    for run in with_settings:
-        grouped.setdefault(tuple(_mark(run, key) for key in keys), []).append(run)
+    for place, run in enumerate(with_settings):
+        grouped.setdefault(tuple(marks[place] for marks in columns.values()), []).append(run)
     members = [tuple(group) for group in grouped.values()]
-    swept = swept_settings(members, keys)
+    swept = swept_settings(members, list(columns))
     labels = _unique([_label(swept, place, group) for place, group in enumerate(members)])
     groups = [
         Group(label, group, {s.name: s.values[place] for s in swept})
@@ -104,19 +104,26 @@ def _unique(labels: Sequence[str]) -> list[str]:
     return [f"{label} ({count + 1})" if count else label for label, count in zip(labels, seen, strict=True)]
 
 
-def _differing_keys(runs: Sequence[Run], ignored: Collection[str]) -> list[str]:
+def _differing_columns(runs: Sequence[Run], ignored: Collection[str]) -> dict[str, list[str]]:
+    """Each setting that differs between runs, with a text per run that is equal where two runs agree."""
     keys = dict.fromkeys(key for run in runs for key in run.settings)
     kept = [key for key in keys if key not in IGNORED_KEYS and key not in ignored]
     kept = [key for key in kept if not key.startswith(IGNORED_SECTIONS)]
-    kept = [key for key in kept if len({repr(run.settings.get(key, ABSENT)) for run in runs}) > 1]
-    return [key for key in kept if len({_mark(run, key) for run in runs}) > 1]
+    columns = {key: _marks(runs, key) for key in kept}
+    return {key: marks for key, marks in columns.items() if len(set(marks)) > 1}
 
 
-def _mark(run: Run, key: str) -> str:
-    """A text that is equal where two runs agree in a setting."""
-    value = run.settings.get(key, ABSENT)
-    if key.endswith(".seed") and value == run.seed:
-        return FOLLOWS_SEED
+def _marks(runs: Sequence[Run], key: str) -> list[str]:
+    marks = [_mark(run.settings.get(key, ABSENT)) for run in runs]
+    if not key.endswith(".seed") or len(set(marks)) == 1:
+        return marks
+    # A fixed seed may equal one run's by chance; one that is tied to the run's seed does so for several.
+    equal = [run.settings.get(key) == run.seed for run in runs]
+    is_tied = len({run.seed for run, is_equal in zip(runs, equal, strict=True) if is_equal}) > 1
+    return [FOLLOWS_SEED if is_tied and is_equal else mark for mark, is_equal in zip(marks, equal, strict=True)]
+
+
+def _mark(value: Any) -> str:
     # 1 and 1.0 are the same setting; True is not 1.
     return repr(float(value)) if isinstance(value, int) and not isinstance(value, bool) else repr(value)
 

@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 
 from orapo.comparison.groups import Group, score
+from orapo.comparison.report_marks import COLUMNS_PER_RUN, ReportMarks, mean_scores, read_report_marks
 from orapo.comparison.statistics import TTest, holm, paired_t_test, welch_t_test
-from orapo.comparison.test_marks import COLUMNS_PER_RUN, TestMarks, mean_scores, read_test_marks
 from orapo.errors import DataError
 from orapo.evaluation.resampling import Array, Bootstrap, Difference, Measures
 
@@ -45,7 +45,7 @@ def against_baseline(groups: Sequence[Group], baseline: Group) -> tuple[dict[str
         return {}, []
     base = _marks(baseline, problems)
     found: dict[str, Significance] = {}
-    paired: dict[str, list[TestMarks]] = {}
+    paired: dict[str, list[ReportMarks]] = {}
     for group in others:
         marks = [] if isinstance(base, str) else _marks(group, problems)
         note = base if isinstance(base, str) else marks if isinstance(marks, str) else ""
@@ -61,12 +61,12 @@ def against_baseline(groups: Sequence[Group], baseline: Group) -> tuple[dict[str
     return _adjusted(found), problems
 
 
-def _marks(group: Group, problems: list[str]) -> list[TestMarks] | str:
+def _marks(group: Group, problems: list[str]) -> list[ReportMarks] | str:
     """The marks of a group's finished runs, all on the same studies, or why there are none."""
     marks = []
     for run in group.finished:
         try:
-            read = read_test_marks(run)
+            read = read_report_marks(run)
         except DataError as error:
             problems.append(str(error))
             return "test_reports.jsonl can't be read"
@@ -81,7 +81,7 @@ def _marks(group: Group, problems: list[str]) -> list[TestMarks] | str:
 
 
 def _over_studies(
-    groups: Mapping[str, Sequence[TestMarks]], base: Sequence[TestMarks]
+    groups: Mapping[str, Sequence[ReportMarks]], base: Sequence[ReportMarks]
 ) -> dict[str, dict[str, Difference]]:
     found: dict[str, dict[str, Difference]] = {label: {} for label in groups}
     for labels in _batches(groups):
@@ -93,7 +93,7 @@ def _over_studies(
     return found
 
 
-def _batches(groups: Mapping[str, Sequence[TestMarks]]) -> list[list[str]]:
+def _batches(groups: Mapping[str, Sequence[ReportMarks]]) -> list[list[str]]:
     batches: list[list[str]] = [[]]
     size = 0
     for label, marks in groups.items():
@@ -105,7 +105,7 @@ def _batches(groups: Mapping[str, Sequence[TestMarks]]) -> list[list[str]]:
     return batches
 
 
-def _measures(groups: Sequence[Sequence[TestMarks]], copies: int = 1) -> Measures:
+def _measures(groups: Sequence[Sequence[ReportMarks]], copies: int = 1) -> Measures:
     """Scores of several groups on the same N studies, named "place/score"; one group may stand at several places."""
     runs = [mark for group in groups for mark in group]
     true = runs[0].true.astype(np.float64)

@@ -20,7 +20,7 @@ COLUMNS_PER_RUN = 2 * len(OBSERVATIONS)
 
 
 @dataclass(frozen=True)
-class TestMarks:
+class ReportMarks:
     """What test_reports.jsonl counts for, studies in the order of their ids.
 
     Attributes:
@@ -39,7 +39,7 @@ class TestMarks:
         return np.concatenate([self.called & self.true, self.called], axis=1).astype(np.float64)
 
 
-def read_test_marks(run: Run) -> TestMarks | None:
+def read_report_marks(run: Run) -> ReportMarks | None:
     """The marks of a finished run, under its own reading of uncertain labels; None without the file.
 
     Raises:
@@ -64,7 +64,7 @@ def read_test_marks(run: Run) -> TestMarks | None:
     true_matrix = np.array([rows[study_id][0] for study_id in order])
     called_matrix = np.array([rows[study_id][1] for study_id in order])
     digest = hashlib.sha256("\n".join(order).encode() + true_matrix.tobytes()).hexdigest()
-    return TestMarks(digest, true_matrix, called_matrix)
+    return ReportMarks(digest, true_matrix, called_matrix)
 
 
 def _read_line(line: str, counted: set[str], path: Path, number: int) -> tuple[str, list[bool], list[bool]]:

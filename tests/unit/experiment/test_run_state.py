@@ -1,0 +1,140 @@
+"""run_state.json by real Hydra commands with tasks that end in every way, and the name of a sweep."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+from orapo.comparison.run_state import RUN_STATE, RunState, StateRecord, read_state
+from orapo.errors import DataError, OrapoError, RunInterrupted, RunPaused, SettingError
+from orapo.experiment.command_line import run_command
+from orapo.experiment.loggers import MAX_NAME, shown_name
+from orapo.experiment.run_state import sweep_name
+
+CONF = Path(__file__).parents[3] / "conf"
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Runs a task as train.py would, in a folder of its own; gives the folder."""
+    for name in ("RANK", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(task: Callable[[DictConfig], object], *overrides: str) -> Path:
+        folder = tmp_path / "run"
+        monkeypatch.setattr(sys, "argv", ["train.py", f"hydra.run.dir={folder}", *overrides])
+        with contextlib.suppress(SystemExit, ZeroDivisionError):
+            run_command(task, CONF)
+        return folder
+
+    return run
+
+
+def raising(error: Exception) -> Callable[[DictConfig], object]:
+    def task(config: DictConfig) -> None:
+        raise error
+
+    return task
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "reason"),
+    [
+        (RunPaused("no judge answers"), RunState.PAUSED, "no judge answers"),
+        (RunInterrupted("stopped at step 3"), RunState.INTERRUPTED, "stopped at step 3"),
+        (DataError("studies.csv: no such file"), RunState.FAILED, "studies.csv: no such file"),
+        (ZeroDivisionError("words of a foreign error"), RunState.FAILED, "ZeroDivisionError, told on the terminal"),
+    ],
+)
+def test_how_a_run_ended(run: Callable[..., Path], error: Exception, state: RunState, reason: str) -> None:
+    record = read_state(run(raising(error), "objective.alpha=0.3", "seed=4"))
+    assert record is not None
+    assert (record.state, record.reason) == (state, reason)
+    assert record.overrides == ("objective.alpha=0.3", "seed=4")
+
+
+def test_a_run_says_that_it_runs_and_that_it_ended(run: Callable[..., Path], tmp_path: Path) -> None:
+    seen: list[RunState] = []
+
+    def task(config: DictConfig) -> None:
+        record = read_state(tmp_path / "run")
+        assert record is not None
+        seen.append(record.seen_from_here().state)
+
+    record = read_state(run(task))
+    assert seen == [RunState.RUNNING]
+    assert record is not None
+    assert record.state is RunState.FINISHED
+    assert not list((tmp_path / "run").glob("*.draft"))
+
+
+def test_a_refused_resume_leaves_the_record_and_a_real_one_keeps_the_overrides(run: Callable[..., Path]) -> None:
+    folder = run(raising(RunPaused("no judge answers")), "objective.alpha=0.3")
+    before = (folder / RUN_STATE).read_text()
+    run(raising(SettingError("leave out seed=3")), "seed=3")
+    assert (folder / RUN_STATE).read_text() == before
+    run(lambda config: None, f"resume={folder}")
+    record = read_state(folder)
+    assert record is not None
+    assert (record.state, record.overrides) == (RunState.FINISHED, ("objective.alpha=0.3",))
+
+
+def test_other_processes_of_a_run_write_nothing(run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert read_state(run(lambda config: None)) is None
+
+
+def test_a_single_run_has_no_group_and_a_sweep_its_name_and_time(
+    run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups: list[tuple[str | None, float]] = []
+
+    def task(config: DictConfig) -> None:
+        groups.append((config.logger.wandb.group, config.objective.alpha))
+
+    run(task, "logger=wandb")
+    assert groups == [(None, 0.5)]
+    sweep = tmp_path / "sweeps" / "orapo" / "2026-01-31_12-00-00"
+    # objective/average opens a folder in the job's name: the group is the same all the same.
+    for extra in ((), ("objective/average=batch",)):
+        groups.clear()
+        monkeypatch.setattr(
+            sys,
+            "argv",
+            ["train.py", "-m", f"hydra.sweep.dir={sweep}", "logger=wandb", "objective.alpha=0.3,0.7", *extra],
+        )
+        run_command(task, CONF)
+        assert groups == [("orapo/2026-01-31_12-00-00", 0.3), ("orapo/2026-01-31_12-00-00", 0.7)]
+    assert sweep_name() is None, "outside of a Hydra command"
+
+
+def test_the_name_in_wandb_holds_what_the_command_line_set(tmp_path: Path) -> None:
+    assert shown_name("orapo", tmp_path) == "orapo"
+    told = ("run_name=orapo", "logger=wandb", "data.csv=/private/list.csv", "+row=sft", "seed=2")
+    StateRecord.of_this_process(RunState.RUNNING, told).write(tmp_path)
+    assert shown_name("orapo", tmp_path) == "orapo +row=sft seed=2"
+    StateRecord.of_this_process(RunState.RUNNING, ("model.instruction=" + "x" * 200,)).write(tmp_path)
+    assert len(shown_name("orapo", tmp_path)) == MAX_NAME
+
+
+def test_a_dead_process_is_killed_and_a_damaged_record_is_told(tmp_path: Path) -> None:
+    record = StateRecord.of_this_process(RunState.RUNNING, ())
+    assert record.seen_from_here().state is RunState.RUNNING
+    record.write(tmp_path)
+    content = json.loads((tmp_path / RUN_STATE).read_text())
+    # The number was given out again: the process that has it now started at another time.
+    (tmp_path / RUN_STATE).write_text(json.dumps({**content, "process_start": "1"}))
+    again = read_state(tmp_path)
+    assert again is not None
+    assert again.seen_from_here().state is RunState.KILLED
+    (tmp_path / RUN_STATE).write_text(json.dumps({**content, "host": "another-machine", "process_id": 2**22 + 1}))
+    elsewhere = read_state(tmp_path)
+    assert elsewhere is not None
+    assert elsewhere.seen_from_here().state is RunState.RUNNING, "of another machine nothing is known"
+    (tmp_path / RUN_STATE).write_text("{}")
+    with pytest.raises(OrapoError, match=r"run_state\.json is no record"):
+        read_state(tmp_path)
