@@ -1,11 +1,11 @@
 """The policy: a Qwen2.5-VL model with its tokenizer, able to sample reports and to score given ones."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
 
 from orapo.batches import RolloutGroup, StudyBatch
@@ -77,10 +77,18 @@ class Policy(nn.Module):
         """
         return self._score(self.model, batch, completions, temperature, self._padding_id)
 
-    def roll_out(self, batch: StudyBatch, settings: SamplingSettings) -> tuple[RolloutGroup, ...]:
-        """Samples K = ``settings.per_study`` reports for each study, without gradient and in eval mode; B groups."""
+    def roll_out(
+        self, batch: StudyBatch, settings: SamplingSettings, seeds: Sequence[int] | None = None
+    ) -> tuple[RolloutGroup, ...]:
+        """Samples K = ``settings.per_study`` reports for each study, without gradient and in eval mode; B groups.
+
+        Args:
+            batch: B studies, on the policy's device.
+            settings: how tokens are drawn.
+            seeds: B numbers that fix what each study draws, whatever stands beside it; None: torch's generator.
+        """
         with self._eval_mode():
-            drawn = draw_completions(self.model, batch, settings, self._stop_rules())
+            drawn = draw_completions(self.model, batch, settings, self._stop_rules(), seeds)
         # Autocast keeps low-precision copies of weights that were cast without a graph; a later pass with gradient
         # would take them and lose its gradient.
         torch.clear_autocast_cache()
@@ -91,6 +99,11 @@ class Policy(nn.Module):
             group_texts = tuple(text.strip() for text in texts[first : first + per_study])
             groups.append(RolloutGroup(group_texts, token_ids, logps, finished))
         return tuple(groups)
+
+    @property
+    def stop_rules(self) -> StopRules:
+        """Which tokens end a report and which may never be drawn."""
+        return self._stop_rules()
 
     @property
     def _padding_id(self) -> int:
@@ -121,8 +134,13 @@ class Policy(nn.Module):
         """Names of the weights that training changes."""
         return frozenset(name for name, parameter in self.named_parameters() if parameter.requires_grad)
 
-    def save(self, folder: str) -> None:
-        """Writes a folder that ``from_pretrained`` loads: the whole model, or the adapter when LoRA trains."""
-        (self.adapter or self.model).save_pretrained(folder)
+    def save(self, folder: str, weights: dict[str, Tensor] | None = None) -> None:
+        """Writes a folder that ``from_pretrained`` loads: the whole model, or the adapter when LoRA trains.
+
+        Args:
+            folder: made when needed.
+            weights: of the whole model, where this process holds only a part of them.
+        """
+        (self.adapter or self.model).save_pretrained(folder, **({} if weights is None else {"state_dict": weights}))
         self.tokenizer.save_pretrained(folder)
         self.image_processor.save_pretrained(folder)

@@ -1,5 +1,6 @@
 """Sampling K completions per study over one image encoding and one prefill of its prompt."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,10 +8,13 @@ from torch import Tensor
 from transformers import DynamicCache, Qwen2_5_VLForConditionalGeneration
 
 from orapo.batches import StudyBatch
-from orapo.policy.attention import NAMES
+from orapo.policy.decoding import Decoder
 from orapo.policy.prompts import embed, image_features, pad_left, prompt_positions
-from orapo.policy.sampling import draw_tokens
+from orapo.policy.sampling import draw_tokens, uniform_numbers
 from orapo.policy.settings import SamplingSettings
+
+_KEPT_FRACTION = 7 / 8
+"""Rows that have ended leave once this fraction or less goes on: leaving moves the keys of those that stay."""
 
 
 @dataclass(frozen=True)
@@ -34,48 +38,50 @@ def draw_completions(
     batch: StudyBatch,
     settings: SamplingSettings,
     rules: StopRules,
+    seeds: Sequence[int] | None = None,
 ) -> list[tuple[Tensor, Tensor, bool]]:
     """Draws K = ``settings.per_study`` completions for each of B studies.
+
+    Args:
+        model: in eval mode.
+        batch: B studies.
+        settings: how tokens are drawn.
+        rules: which tokens end a completion or are never drawn.
+        seeds: B numbers that fix what each study draws, whatever stands beside it; None: torch's generator.
 
     Returns:
         B * K triples in order of study: token ids [T] int64, log-probabilities [T] float32 (of the model at
         the sampling temperature over the whole vocabulary), and whether a stop token ended it.
     """
-    hidden, cache, mask, position = _prefill(model, batch, rules.padding_id)
-    cache.batch_repeat_interleave(settings.per_study)
-    hidden = hidden.repeat_interleave(settings.per_study, dim=0)
-    position = position.repeat_interleave(settings.per_study)
-    mask = mask.repeat_interleave(settings.per_study, dim=0)
-    is_padded = not bool(mask.all())
-    active = torch.arange(len(hidden), device=hidden.device)
-    steps: list[tuple[Tensor, Tensor, Tensor]] = []
-    finished = torch.zeros(len(hidden), dtype=torch.bool, device=hidden.device)
+    num_steps, per_study = settings.max_new_tokens, settings.per_study
+    hidden, cache, is_prompt, position = _prefill(model, batch, rules.padding_id)
+    decoder = Decoder(model, cache, is_prompt, position, per_study, num_steps)
+    hidden = hidden.repeat_interleave(per_study, dim=0)
+    uniform = uniform_numbers(num_steps, len(batch), per_study, seeds, hidden.device)
     is_stop = torch.zeros_like(rules.banned)
     is_stop[rules.stop_ids] = True
-    for step in range(settings.max_new_tokens):
-        logits = model.get_output_embeddings()(hidden).float()
-        banned = rules.banned | is_stop if step < settings.min_new_tokens else rules.banned
-        tokens = draw_tokens(logits, banned, settings)
-        logps = -torch.nn.functional.cross_entropy(logits / settings.temperature, tokens, reduction="none")
-        steps.append((active, tokens, logps))
-        stopped = is_stop[tokens]
-        finished[active[stopped]] = True
-        if step + 1 == settings.max_new_tokens or bool(stopped.all()):
+    banned_at_first = rules.banned | is_stop
+    # Present rows by their number among all B * K, and which of them go on.
+    rows = torch.arange(len(hidden), device=hidden.device)
+    goes_on = torch.ones_like(rows, dtype=torch.bool)
+    finished = torch.zeros_like(goes_on)
+    drawn: list[tuple[Tensor, Tensor, Tensor]] = []
+    for step in range(num_steps):
+        banned = banned_at_first if step < settings.min_new_tokens else rules.banned
+        tokens, logps = draw_tokens(decoder.logits(hidden), banned, uniform[step, rows], settings)
+        drawn.append((rows[goes_on], tokens[goes_on], logps[goes_on]))
+        stops = is_stop[tokens] & goes_on
+        finished[rows[stops]] = True
+        goes_on &= ~stops
+        num_going_on = int(goes_on.sum())
+        if num_going_on == 0 or step + 1 == num_steps:
             break
-        if bool(stopped.any()):
-            # Finished rows leave the batch, and their keys and values with them.
-            stays = (~stopped).nonzero().squeeze(1)
-            cache.batch_select_indices(stays)
-            active, tokens, position, mask = active[stays], tokens[stays], position[stays], mask[stays]
-        mask = torch.nn.functional.pad(mask, (0, 1), value=True)
-        hidden = model.model.language_model(
-            inputs_embeds=model.get_input_embeddings()(tokens.unsqueeze(1)),
-            position_ids=(position + step).expand(3, -1).unsqueeze(2),
-            attention_mask={"full_attention": _step_mask(model, mask) if is_padded else None},
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state[:, -1]
-    return _collect(steps, finished)
+        if num_going_on <= len(rows) * _KEPT_FRACTION:
+            stays = goes_on.nonzero().squeeze(1)
+            decoder.keep(stays)
+            rows, tokens, goes_on = rows[stays], tokens[stays], goes_on[stays]
+        hidden = decoder.step(tokens)
+    return _collect(drawn, finished)
 
 
 def _prefill(
@@ -96,20 +102,12 @@ def _prefill(
     return hidden, cache, mask, torch.stack([p.max() + 1 for p in positions])
 
 
-def _step_mask(model: Qwen2_5_VLForConditionalGeneration, mask: Tensor) -> Tensor:
-    visible = mask[:, None, None, :]
-    if model.config.get_text_config()._attn_implementation == NAMES["sdpa"]:
-        return visible
-    dtype = model.get_input_embeddings().weight.dtype
-    return torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
-
-
-def _collect(steps: list[tuple[Tensor, Tensor, Tensor]], finished: Tensor) -> list[tuple[Tensor, Tensor, bool]]:
+def _collect(drawn: list[tuple[Tensor, Tensor, Tensor]], finished: Tensor) -> list[tuple[Tensor, Tensor, bool]]:
     """Turns tokens by step into tokens by row."""
-    rows = torch.cat([active for active, _, _ in steps])
+    rows = torch.cat([active for active, _, _ in drawn])
     # Stable: within a row the tokens stay in the order in which they were drawn.
     order = torch.argsort(rows, stable=True)
     counts = torch.bincount(rows, minlength=len(finished)).tolist()
-    token_ids = torch.split(torch.cat([tokens for _, tokens, _ in steps])[order], counts)
-    logps = torch.split(torch.cat([values for _, _, values in steps])[order], counts)
+    token_ids = torch.split(torch.cat([tokens for _, tokens, _ in drawn])[order], counts)
+    logps = torch.split(torch.cat([values for _, _, values in drawn])[order], counts)
     return list(zip(token_ids, logps, finished.tolist(), strict=True))

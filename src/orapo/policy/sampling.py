@@ -1,12 +1,14 @@
 """How one token is drawn from the policy's distribution."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from orapo.policy.settings import SamplingSettings
 
 
-def draw_tokens(logits: Tensor, banned: Tensor, settings: SamplingSettings) -> Tensor:
+def draw_tokens(logits: Tensor, banned: Tensor, uniform: Tensor, settings: SamplingSettings) -> tuple[Tensor, Tensor]:
     """Draws one token per row.
 
     A row needs one uniform number and an inverse cumulative distribution, not a random number per vocabulary entry.
@@ -14,27 +16,53 @@ def draw_tokens(logits: Tensor, banned: Tensor, settings: SamplingSettings) -> T
     Args:
         logits: [N, V], float32.
         banned: [V], bool: True where a token must not be drawn.
+        uniform: [N], float32 in [0, 1): what decides each row; not read when greedy.
         settings: temperature, top-p, greedy.
 
     Returns:
-        [N], int64.
+        tokens [N], int64, and their log-probabilities [N], float32: at the temperature, over the whole vocabulary.
     """
-    allowed = logits.masked_fill(banned, -torch.inf)
+    scaled = logits if settings.temperature == 1 else logits / settings.temperature
+    total = scaled.logsumexp(dim=-1, keepdim=True)
     if settings.greedy:
-        return allowed.argmax(dim=-1)
-    probabilities = torch.softmax(allowed / settings.temperature, dim=-1)
-    if settings.top_p < 1:
-        probabilities = _nucleus(probabilities, settings.top_p)
-    cumulative = probabilities.cumsum(dim=-1)
+        tokens = scaled.masked_fill(banned, -torch.inf).argmax(dim=-1)
+    else:
+        probabilities = (scaled - total).exp_().masked_fill_(banned, 0.0)
+        tokens = _invert(probabilities if settings.top_p == 1 else _nucleus(probabilities, settings.top_p), uniform)
+    return tokens, (scaled.gather(1, tokens.unsqueeze(1)) - total).squeeze(1)
+
+
+def uniform_numbers(
+    num_steps: int, num_studies: int, per_study: int, seeds: Sequence[int] | None, device: torch.device
+) -> Tensor:
+    """[steps, studies * rollouts of each], float32 in [0, 1): the random part of a whole rollout.
+
+    Args:
+        num_steps: tokens at most.
+        num_studies: B.
+        per_study: K.
+        seeds: per study: what it draws does not depend on its neighbours in the batch. None: torch's generator.
+        device: where the numbers are used.
+    """
+    if seeds is None:
+        numbers = torch.rand(num_steps, num_studies * per_study)
+    else:
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        numbers = torch.cat([torch.rand(num_steps, per_study, generator=generator) for generator in generators], dim=1)
+    return numbers.to(device)
+
+
+def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
+    cumulative = weights.cumsum(dim=-1)
     # Scaled by the row's own total, so that rounding can neither run past the last token nor land on a banned one.
-    uniform = torch.rand(len(logits), 1, device=logits.device) * cumulative[:, -1:]
-    drawn = torch.searchsorted(cumulative, uniform, right=True).clamp_max(logits.shape[-1] - 1).squeeze(1)
-    likeliest = probabilities.argmax(dim=-1)
-    return torch.where(probabilities.gather(1, drawn.unsqueeze(1)).squeeze(1) > 0, drawn, likeliest)
+    drawn = torch.searchsorted(cumulative, uniform.unsqueeze(1) * cumulative[:, -1:], right=True)
+    drawn = drawn.clamp_max_(weights.shape[-1] - 1)
+    likeliest = weights.argmax(dim=-1, keepdim=True)
+    return torch.where(weights.gather(1, drawn) > 0, drawn, likeliest).squeeze(1)
 
 
 def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
     ordered, order = probabilities.sort(dim=-1, descending=True)
     before = ordered.cumsum(dim=-1) - ordered
-    kept = ordered.masked_fill(before >= top_p, 0.0)
+    kept = ordered.masked_fill(before >= top_p * ordered.sum(dim=-1, keepdim=True), 0.0)
     return torch.zeros_like(probabilities).scatter(1, order, kept)

@@ -1,0 +1,176 @@
+"""Decoding over shared prompts: each study's prompt keys are kept once, whatever the number of its rollouts.
+
+A step computes only what depends on its tokens. Rollouts of a study attend to the prompt as further queries of the same
+keys; each has keys of its own for what it has written. Key heads stand in front, so that all of this is views.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, Qwen2_5_VLForConditionalGeneration
+
+from orapo.policy.projections import layer_projections
+
+
+@dataclass
+class _LayerCache:
+    """Keys and values of one layer, in float32: scores rounded to less would differ from those of scoring.
+
+    Attributes:
+        prompt_keys: [key heads, B, d, P]; transposed as the product with the queries wants them.
+        prompt_values: [key heads, B, P, d].
+        keys: [key heads, R, d, T].
+        values: [key heads, R, T, d].
+    """
+
+    prompt_keys: Tensor
+    prompt_values: Tensor
+    keys: Tensor
+    values: Tensor
+
+
+class Decoder:
+    """Continues R = B * K rollouts token by token; rows that have ended can be left out."""
+
+    def __init__(
+        self,
+        model: Qwen2_5_VLForConditionalGeneration,
+        cache: DynamicCache,
+        is_prompt: Tensor,
+        first_positions: Tensor,
+        per_study: int,
+        max_new_tokens: int,
+    ) -> None:
+        """Takes over the prompts' keys and values.
+
+        Args:
+            model: in eval mode; call under ``torch.no_grad``.
+            cache: of the prefill of B prompts, padded on the left to P tokens.
+            is_prompt: [B, P], bool: False at padding.
+            first_positions: [B], int64: rotary position of each study's first new token.
+            per_study: K, rollouts of each study.
+            max_new_tokens: how far the rollouts can go.
+        """
+        text, device = model.config.get_text_config(), is_prompt.device
+        self._model = model.model.language_model
+        self._layers, self._to_vocabulary = layer_projections(model)
+        self._num_heads, self._num_key_heads = text.num_attention_heads, text.num_key_value_heads
+        self._step = 0
+        num_rows = len(is_prompt) * per_study
+        # R rows in rectangles of B studies and equally many rollouts; None: the rows are the rectangle.
+        self._studies = torch.arange(len(is_prompt), device=device).repeat_interleave(per_study)
+        self._rectangle: Tensor | None = None
+        self._slots: Tensor | None = None
+        self._per_study = per_study
+        self._caches = [self._take_over(layer, num_rows, max_new_tokens) for layer in cache.layers]
+        self._hidden_prompt = None if bool(is_prompt.all()) else ~is_prompt[None, :, None, :]
+        self._cosines, self._sines = self._rotations(first_positions, max_new_tokens)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[R, V], float32, from the states [R, H] that predict."""
+        return self._to_vocabulary(hidden).float()
+
+    def keep(self, rows: Tensor) -> None:
+        """Leaves out all rows but these (indices into the present ones, ascending); their keys and values go too."""
+        self._studies = self._studies[rows]
+        for layer in self._caches:
+            # What has not been written yet need not be moved, but a product wants one stride for all rows.
+            layer.keys, layer.values = layer.keys[:, rows], layer.values[:, rows]
+        present, counts = torch.unique_consecutive(self._studies, return_counts=True)
+        if len(present) < self._cosines.shape[0]:
+            self._leave_studies(present)
+        self._studies = torch.arange(len(present), device=rows.device).repeat_interleave(counts)
+        self._per_study = int(counts.max())
+        self._rectangle, self._slots = self._as_rectangle(counts)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """The states [R, H] that predict what follows ``tokens`` [R], the latest token of each row."""
+        model = self._model
+        hidden: Tensor = model.embed_tokens(tokens)
+        cosine = self._cosines[self._studies, self._step].unsqueeze(1)
+        sine = self._sines[self._studies, self._step].unsqueeze(1)
+        for layer, projections, cache in zip(model.layers, self._layers, self._caches, strict=True):
+            query, key, value = self._heads(projections.query_key_value(layer.input_layernorm(hidden)), cosine, sine)
+            cache.keys[..., self._step] = key
+            cache.values[:, :, self._step] = value
+            attended = self._attend(query, cache).to(hidden.dtype)
+            hidden = hidden + projections.attention_output(attended)
+            gate, up = projections.gate_up(layer.post_attention_layernorm(hidden)).chunk(2, dim=-1)
+            hidden = hidden + projections.down(layer.mlp.act_fn(gate) * up)
+        self._step += 1
+        normed: Tensor = model.norm(hidden)
+        return normed
+
+    def _heads(self, projected: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [key heads, R, G, d], turned and scaled; keys, turned, and values [key heads, R, d]."""
+        num_rows, heads, key_heads = len(projected), self._num_heads, self._num_key_heads
+        by_head = projected.float().view(num_rows, heads + 2 * key_heads, -1)
+        turning = by_head[:, : heads + key_heads]
+        half = turning.shape[-1] // 2
+        turned = turning * cosine + torch.cat((-turning[..., half:], turning[..., :half]), dim=-1) * sine
+        query = turned[:, :heads] * turning.shape[-1] ** -0.5
+        grouped = query.reshape(num_rows, key_heads, heads // key_heads, -1).transpose(0, 1)
+        return grouped.contiguous(), turned[:, heads:].transpose(0, 1), by_head[:, heads + key_heads :].transpose(0, 1)
+
+    def _attend(self, query: Tensor, cache: _LayerCache) -> Tensor:
+        """[R, heads * d] from queries [key heads, R, G, d]: one softmax over the prompt's and the row's own keys."""
+        key_heads, num_rows, groups, width = query.shape
+        end = self._step + 1
+        own_keys, own_values = cache.keys[..., :end].flatten(0, 1), cache.values[:, :, :end].flatten(0, 1)
+        to_prompt = self._prompt_product(query, cache.prompt_keys)
+        if self._hidden_prompt is not None:
+            hidden = self._hidden_prompt[:, self._studies]
+            to_prompt = to_prompt.masked_fill(hidden, -torch.inf)
+        to_own = torch.bmm(query.flatten(0, 1), own_keys).view(key_heads, num_rows, groups, end)
+        weights = torch.softmax(torch.cat([to_prompt, to_own], dim=-1), dim=-1)
+        prompt_length = to_prompt.shape[-1]
+        from_prompt = self._prompt_product(weights[..., :prompt_length], cache.prompt_values)
+        from_own = torch.bmm(weights[..., prompt_length:].flatten(0, 1), own_values)
+        mixed = from_prompt + from_own.view(key_heads, num_rows, groups, width)
+        return mixed.transpose(0, 1).reshape(num_rows, -1)
+
+    def _prompt_product(self, rows: Tensor, prompts: Tensor) -> Tensor:
+        """[key heads, R, G, m] by [key heads, B, m, n], each row by its study's: [key heads, R, G, n]."""
+        key_heads, _, groups, _ = rows.shape
+        by_study = rows if self._rectangle is None else rows[:, self._rectangle]
+        num_studies = prompts.shape[1]
+        product = torch.matmul(by_study.reshape(key_heads, num_studies, self._per_study * groups, -1), prompts)
+        flat = product.view(key_heads, num_studies * self._per_study, groups, -1)
+        return flat if self._slots is None else flat[:, self._slots]
+
+    def _take_over(self, layer: DynamicCache, num_rows: int, max_new_tokens: int) -> _LayerCache:
+        keys, values = layer.keys.float().transpose(0, 1), layer.values.float().transpose(0, 1)
+        shape = (keys.shape[0], num_rows, max_new_tokens, keys.shape[-1])
+        return _LayerCache(
+            prompt_keys=keys.transpose(2, 3).contiguous(),
+            prompt_values=values.contiguous(),
+            keys=keys.new_zeros(shape).transpose(2, 3).contiguous(),
+            values=keys.new_zeros(shape),
+        )
+
+    def _rotations(self, first_positions: Tensor, max_new_tokens: int) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [B, T, d] of all positions that the rollouts can reach."""
+        steps = torch.arange(max_new_tokens, device=first_positions.device)
+        positions = (first_positions.unsqueeze(1) + steps).expand(3, -1, -1)
+        template = torch.zeros(1, device=first_positions.device)
+        cosines, sines = self._model.rotary_emb(template, positions)
+        return cosines, sines
+
+    def _leave_studies(self, present: Tensor) -> None:
+        self._cosines, self._sines = self._cosines[present], self._sines[present]
+        if self._hidden_prompt is not None:
+            self._hidden_prompt = self._hidden_prompt[:, present]
+        for layer in self._caches:
+            layer.prompt_keys, layer.prompt_values = layer.prompt_keys[:, present], layer.prompt_values[:, present]
+
+    def _as_rectangle(self, counts: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Which row stands at each place of the rectangle, and the place of each row; None: no places are empty."""
+        if bool((counts == self._per_study).all()):
+            return None, None
+        first = counts.cumsum(0) - counts
+        offsets = torch.arange(self._per_study, device=counts.device)
+        is_row = offsets < counts.unsqueeze(1)
+        # An empty place repeats the study's first row, and nobody reads what comes of it.
+        rectangle = (first.unsqueeze(1) + offsets * is_row).flatten()
+        return rectangle, is_row.flatten().nonzero().squeeze(1)
