@@ -7,7 +7,7 @@ from itertools import islice
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from orapo.batches import StudyBatch
 from orapo.bounds import require_whole
@@ -15,9 +15,10 @@ from orapo.data.balanced_subset import BalancedSubset, SubsetManifest
 from orapo.data.collate import Collate, StudyWithImages
 from orapo.data.loader import ResumableLoader, StreamBatches
 from orapo.data.phantoms.source import PhantomSource
+from orapo.data.shard import Shard
 from orapo.data.shuffled import derangement
 from orapo.data.source import LeftOut, StudySource
-from orapo.errors import DataError
+from orapo.errors import DataError, SettingError
 from orapo.records import Split, Study
 
 
@@ -49,10 +50,10 @@ class BatchSettings:
     """How studies are served.
 
     Attributes:
-        batch_size: B, studies per training step; at least 1.
+        batch_size: B, studies per training step over all processes; at least 1.
         num_steps: training steps (batches of studies), or None when ``num_passes`` is given.
         num_passes: passes over the training subset, > 0, or None when ``num_steps`` is given.
-        eval_batch_size: studies generated for at a time in validation and test; at least 1.
+        eval_batch_size: studies a process generates for at a time in validation and test; at least 1.
         max_validate_studies: the first so many validation studies are used; None uses all.
         max_test_studies: the first so many test studies are used; None uses all.
         num_workers: processes that open images; 0 opens them in the training process.
@@ -109,6 +110,7 @@ class ReportDataModule(LightningDataModule):
         self._source = source
         self._settings = settings
         self._collate: Collate | None = None
+        self._shard = Shard()
         self._reader = _Reader(source)
         entries = source.entries(Split.TRAIN)
         if manifest is None:
@@ -125,9 +127,23 @@ class ReportDataModule(LightningDataModule):
         )
         self._refuse_shared_patients()
 
-    def attach(self, collate: Collate) -> None:
-        """Gives the module the policy's way of making batches; called once the policy is loaded."""
+    def attach(self, collate: Collate, shard: Shard | None = None) -> None:
+        """Gives the module the policy's way of making batches; called once the policy is loaded.
+
+        Args:
+            collate: of the policy.
+            shard: which part of every batch and split is served here; None serves all.
+
+        Raises:
+            SettingError: there are more processes than studies in a batch.
+        """
         self._collate = collate
+        self._shard = shard or Shard()
+        if self._settings.batch_size < self._shard.size:
+            raise SettingError(
+                f"training.batch_size is {self._settings.batch_size}; it must be at least the number of processes, "
+                f"{self._shard.size}, since each of them works on its share of the studies of a step"
+            )
 
     @property
     def is_synthetic(self) -> bool:
@@ -146,7 +162,9 @@ class ReportDataModule(LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         """One stream of ``num_steps`` batches."""
         settings = self._settings
-        batches = StreamBatches(len(self.train_studies), settings.batch_size, self.num_steps, settings.seed)
+        batches = StreamBatches(
+            len(self.train_studies), settings.batch_size, self.num_steps, settings.seed, self._shard
+        )
         return ResumableLoader(
             StudyImages(self._source, self.train_studies),
             batches,
@@ -175,9 +193,12 @@ class ReportDataModule(LightningDataModule):
         rows = [StudyImages(self._source, studies)]
         if len(studies) > 1:
             rows.append(StudyImages(self._source, studies, derangement(len(studies), self._settings.seed)))
+        # A process without a study of its own generates for the first one again, which is counted once: Lightning
+        # would skip the whole evaluation in a process without a batch, and the others would wait for it.
+        own = self._shard.of(len(studies)) or range(1)
         return [
             DataLoader(
-                row,
+                Subset(row, own),
                 batch_size=self._settings.eval_batch_size,
                 collate_fn=self._collate_function(),
                 num_workers=self._settings.num_workers,

@@ -7,27 +7,33 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from orapo.batches import StudyBatch
+from orapo.data.shard import Shard
 
 
 class StreamBatches(Sampler[list[int]]):
     """Batches cut from one endless stream of shuffled passes over the studies.
 
-    No study is left out at the end of a pass: a batch may close one pass and open the next.
+    No study is left out at the end of a pass: a batch may close one pass and open the next. Of several processes each
+    gets its shard of every batch, and all of them together the batches that one process would get.
     """
 
-    def __init__(self, num_studies: int, batch_size: int, num_batches: int, seed: int) -> None:
+    def __init__(
+        self, num_studies: int, batch_size: int, num_batches: int, seed: int, shard: Shard | None = None
+    ) -> None:
         """Settings are checked by the data module.
 
         Args:
             num_studies: at least 1.
-            batch_size: studies per batch.
+            batch_size: studies per batch, over all processes.
             num_batches: batches until the stream ends.
             seed: of the shuffles.
+            shard: which part of each batch is served here; None serves all of it.
         """
         self._num_studies = num_studies
         self._batch_size = batch_size
         self._num_batches = num_batches
         self._seed = seed
+        self._own = (shard or Shard()).of(batch_size)
         self.first_batch = 0
 
     def __len__(self) -> int:
@@ -42,7 +48,7 @@ class StreamBatches(Sampler[list[int]]):
                 if pass_index not in order:
                     order = {pass_index: self._shuffled(pass_index)}
                 indices.append(order[pass_index][position])
-            yield indices
+            yield indices[self._own.start : self._own.stop]
 
     def _shuffled(self, pass_index: int) -> list[int]:
         # A generator of its own: the order owes nothing to what else has drawn random numbers.

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from orapo.errors import OrapoError, RunInterrupted, RunPaused
+from orapo.experiment.processes import own_rank, scratch_folder
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 EXIT_ERROR = 1
@@ -36,10 +37,10 @@ def run_command(task: Callable[[DictConfig], Any], config_folder: Path, config_n
         command()
     except RunInterrupted as stop:
         print(stop, file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+        sys.exit(exit_code(stop))
     except RunPaused as pause:
         print(f"paused: {pause}", file=sys.stderr)
-        sys.exit(EXIT_PAUSED)
+        sys.exit(exit_code(pause))
     except (OrapoError, HydraException, OmegaConfBaseException) as error:
         if asked == "1":
             raise
@@ -51,8 +52,20 @@ def run_command(task: Callable[[DictConfig], Any], config_folder: Path, config_n
             os.environ[FULL_ERROR] = asked
 
 
+def exit_code(error: OrapoError) -> int:
+    """Of a process that stops with this error."""
+    if isinstance(error, RunInterrupted):
+        return EXIT_INTERRUPTED
+    return EXIT_PAUSED if isinstance(error, RunPaused) else EXIT_ERROR
+
+
 def run_folder(resume: str | None, logs: str, run_name: str, time: str) -> str:
-    """The folder of this run: the one to resume, or a new one below the logs."""
+    """The folder of this run: the one to resume, or a new one below the logs.
+
+    Of several processes the first one's is the run's; the others learn it from there.
+    """
+    if own_rank():
+        return scratch_folder()
     return resume if resume is not None else f"{logs}/{run_name}/{time}"
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
@@ -16,16 +17,20 @@ from orapo.data.datamodule import BatchSettings, ReportDataModule
 from orapo.data.subset_manifest import SubsetManifest
 from orapo.errors import SettingError
 from orapo.experiment.config import Experiment, build, check_keys, plain
+from orapo.experiment.joining import judge_share
 from orapo.labeler import Labeler
 from orapo.objective.orapo import OrapoObjective
 from orapo.policy.loading import load_policy
 from orapo.policy.model import Policy
 from orapo.policy.reference import make_reference
+from orapo.policy.rollout_source import LocalRollouts, RolloutSource
 from orapo.reward.protocol import Reward
 from orapo.training.checkpoints import LastCheckpoint, RandomStates
 from orapo.training.module import OrapoModule
+from orapo.training.ranks import Ranks
 from orapo.training.run_files import MetricsFile, RolloutFile, ValidationFile
 from orapo.training.settings import TrainingSettings
+from orapo.training.strategies import Sharded
 
 CHECKPOINTS = "checkpoints"
 
@@ -43,10 +48,12 @@ class Parts:
     """Everything a run needs, built."""
 
     policy: Policy
+    rollouts: RolloutSource
     reward: Reward
     data: ReportDataModule
     module: OrapoModule
     trainer: Trainer
+    ranks: Ranks
 
 
 def build_data(experiment: Experiment) -> ReportDataModule:
@@ -70,23 +77,26 @@ def build_data(experiment: Experiment) -> ReportDataModule:
     )
 
 
-def build_parts(experiment: Experiment, folder: Path, loggers: list[Logger]) -> Parts:
+def build_parts(experiment: Experiment, folder: Path, loggers: list[Logger], ranks: Ranks) -> Parts:
     """Objective and reward, then the data, then the model: the cheaper a mistake is to find, the sooner.
 
     Args:
         experiment: checked settings.
         folder: of the run.
         loggers: besides the files that every run writes.
+        ranks: the processes that train together.
     """
     objective = build_objective(experiment)
-    reward: Reward = build(experiment.config.reward, "reward")
+    reward: Reward = build(judge_share(experiment.config.reward, ranks.shard.size), "reward")
     labeler: Labeler = build(experiment.config.labeler, "labeler")
     data = build_data(experiment)
     policy = load_policy(experiment.model)
+    rollouts = LocalRollouts(policy)
     collate = Collate(policy.tokenizer, policy.image_processor, policy.instruction, experiment.data.max_report_tokens)
-    data.attach(collate)
+    data.attach(collate, ranks.shard)
     module = OrapoModule(
         policy=policy,
+        rollouts=rollouts,
         reference=make_reference(policy) if objective.needs_reference else None,
         reward=reward,
         objective=objective,
@@ -94,10 +104,12 @@ def build_parts(experiment: Experiment, folder: Path, loggers: list[Logger]) -> 
         sampling=experiment.rollout,
         settings=experiment.training,
         num_steps=data.num_steps,
+        seed=experiment.seed,
+        ranks=ranks,
     )
-    callbacks = build_callbacks(experiment, folder, data.num_steps)
-    trainer = build_trainer(experiment, callbacks, loggers, data.num_steps)
-    return Parts(policy, reward, data, module, trainer)
+    callbacks = build_callbacks(experiment, folder, data.num_steps, ranks)
+    trainer = build_trainer(experiment, callbacks, loggers, data.num_steps, ranks)
+    return Parts(policy, rollouts, reward, data, module, trainer, ranks)
 
 
 def build_objective(experiment: Experiment) -> OrapoObjective:
@@ -118,22 +130,27 @@ def validation_interval(training: TrainingSettings, num_steps: int) -> int | Non
     return None if every is None else min(every, num_steps)
 
 
-def build_callbacks(experiment: Experiment, folder: Path, num_steps: int) -> list[Callback]:
+def build_callbacks(experiment: Experiment, folder: Path, num_steps: int, ranks: Ranks) -> list[Callback]:
     """The callbacks in their order: what writes files stands before the checkpoint that remembers how far they got."""
     settings = experiment.callbacks
     every = validation_interval(experiment.training, num_steps)
-    random_states = RandomStates()
-    return [
+    random_states = RandomStates(ranks)
+    files: list[Callback] = [
         MetricsFile(folder / "metrics.csv"),
         RolloutFile(folder / "rollouts.jsonl", settings.rollouts_every_steps, settings.rollouts_studies),
         ValidationFile(folder / "validation.csv", experiment.data.uncertain_is_positive),
+    ]
+    return [
+        *(files if ranks.is_first else ()),
         random_states,
         StepProgress(),
-        LastCheckpoint(folder / CHECKPOINTS, settings.checkpoint_every_steps, num_steps, every, random_states),
+        LastCheckpoint(folder / CHECKPOINTS, settings.checkpoint_every_steps, num_steps, every, random_states, ranks),
     ]
 
 
-def build_trainer(experiment: Experiment, callbacks: list[Callback], loggers: list[Logger], num_steps: int) -> Trainer:
+def build_trainer(
+    experiment: Experiment, callbacks: list[Callback], loggers: list[Logger], num_steps: int, ranks: Ranks
+) -> Trainer:
     """Lightning's trainer over one stream of ``num_steps`` batches, which it calls one epoch."""
     every = validation_interval(experiment.training, num_steps)
     fixed: dict[str, Any] = {
@@ -156,10 +173,30 @@ def build_trainer(experiment: Experiment, callbacks: list[Callback], loggers: li
             where = f"set {ELSEWHERE[key]} instead" if key in ELSEWHERE else "the experiment sets it itself"
             raise SettingError(f"trainer.{key} can't be set: {where}")
     check_keys(given, inspect.signature(Trainer).parameters, (), "trainer")
+    if isinstance(strategy := given.get("strategy", "auto"), str) and strategy != "auto":
+        raise SettingError(f"trainer.strategy is {strategy!r}; several processes need trainer=ddp or trainer=fsdp")
+    chosen: dict[str, Any] = {}
+    if ranks.is_joined:
+        chosen = {
+            "strategy": build(experiment.config.trainer.strategy, "trainer.strategy"),
+            "plugins": [TorchElasticEnvironment()],
+        }
+    if isinstance(chosen.get("strategy"), Sharded):
+        if experiment.model.lora is not None:
+            raise SettingError(
+                "trainer=fsdp shares out weights that train; take trainer=ddp for an adapter, model.lora"
+            )
+        # Weights that were made whole in inference mode could not train afterwards.
+        chosen["inference_mode"] = False
     try:
-        return Trainer(**fixed, **given)
+        trainer = Trainer(**fixed, **{**given, **chosen})
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise SettingError(f"trainer {given}: {' '.join(str(error).split())}") from error
+    if trainer.world_size != ranks.shard.size:
+        raise SettingError(
+            f"trainer.devices is {given['devices']!r}; several processes need trainer=ddp or trainer=fsdp"
+        )
+    return trainer
 
 
 class StepProgress(TQDMProgressBar):

@@ -8,15 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from lightning.pytorch import seed_everything
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from orapo.data.left_out import write_left_out
-from orapo.errors import NonFiniteError
+from orapo.errors import DataError, NonFiniteError, OrapoError
 from orapo.evaluation.report_pairs import write_report_pairs
+from orapo.experiment.command_line import exit_code
 from orapo.experiment.config import Experiment, plain, read_experiment
+from orapo.experiment.joining import join_ranks
 from orapo.experiment.loggers import close_loggers, log_summary, log_test_table, open_loggers
 from orapo.experiment.parts import CHECKPOINTS, Parts, build_parts
 from orapo.experiment.results import Results, Scores, read_scores, write_pictures, write_results, write_scores
@@ -24,7 +27,9 @@ from orapo.policy.tiny import base_folder
 from orapo.records import RewardBreakdown
 from orapo.training.checkpoints import LAST
 from orapo.training.module import Generated, OrapoModule
-from orapo.training.step import Stopwatch
+from orapo.training.ranks import Ranks, summed
+from orapo.training.sharding import whole_weights
+from orapo.training.step import Stopwatch, draw_seed
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +43,12 @@ def quiet_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+
+
+def quiet_other_ranks() -> None:
+    """Leaves what all processes have to say to the first one, errors apart."""
+    logging.getLogger("orapo").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
 
 
 def train(config: DictConfig, folder: Path) -> dict[str, Any]:
@@ -55,25 +66,48 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
     """
     quiet_libraries()
     experiment = read_experiment(config)
+    with join_ranks(config) as ranks:
+        if ranks.shard.rank:
+            quiet_other_ranks()
+        try:
+            shared = ranks.told_by_first(folder.resolve)
+            return _train_in(folder if ranks.is_first else shared, experiment, ranks)
+        except Exception as error:
+            ranks.leave(error)
+            if ranks.shard.rank and ranks.has_agreed_to_stop and isinstance(error, OrapoError):
+                # The first process says it, for all.
+                raise SystemExit(exit_code(error)) from error
+            raise
+
+
+def _train_in(folder: Path, experiment: Experiment, ranks: Ranks) -> dict[str, Any]:
     checkpoint = folder / CHECKPOINTS / LAST
-    is_resumed = checkpoint.exists()
-    if not is_resumed:
-        OmegaConf.save(config, folder / "config.yaml", resolve=True)
+    is_resumed = ranks.told_by_first(checkpoint.exists)
+    if not is_resumed and ranks.is_first:
+        OmegaConf.save(experiment.config, folder / "config.yaml", resolve=True)
     seed_everything(experiment.seed, workers=True, verbose=False)
     loggers: list[Logger] = []
     try:
-        loggers = open_loggers(experiment.wandb, folder, experiment.run_name, plain(config))
-        return _run(experiment, folder, checkpoint if is_resumed else None, loggers)
+        if ranks.is_first:
+            loggers = open_loggers(experiment.wandb, folder, experiment.run_name, plain(experiment.config))
+        return _run(experiment, folder, checkpoint if is_resumed else None, loggers, ranks)
     finally:
         close_loggers(loggers)
 
 
-def _run(experiment: Experiment, folder: Path, checkpoint: Path | None, loggers: list[Logger]) -> dict[str, Any]:
+def _run(
+    experiment: Experiment, folder: Path, checkpoint: Path | None, loggers: list[Logger], ranks: Ranks
+) -> dict[str, Any]:
     watch = Stopwatch()
     with watch.phase("setup"):
-        parts = build_parts(experiment, folder, loggers)
-        parts.data.manifest.write(folder / "subset.json")
-        write_left_out(parts.data.left_out, folder / "left_out.csv")
+        parts = ranks.agree(lambda: build_parts(experiment, folder, loggers, ranks))
+        _refuse_other_data(parts)
+        if ranks.is_first:
+            parts.data.manifest.write(folder / "subset.json")
+            write_left_out(parts.data.left_out, folder / "left_out.csv")
+        else:
+            # All have drawn the same until here (an adapter's first weights); dropout differs from now on.
+            torch.manual_seed(draw_seed(experiment.seed, 0, ranks.shard.rank))
     _warn_of_the_embedded_policy(experiment, parts)
     uncertain_is_positive = experiment.data.uncertain_is_positive
     with watch.phase("base_test"):
@@ -85,8 +119,13 @@ def _run(experiment: Experiment, folder: Path, checkpoint: Path | None, loggers:
         _fit(parts, folder, checkpoint)
     with watch.phase("final_test"):
         own, shuffled = _test(parts)
+    parts.rollouts.close()
+    judge_totals = summed(ranks.exchange(lambda: dict(parts.reward.judge.totals())))
+    weights = whole_weights(parts.policy)
+    if not ranks.is_first:
+        return {}
     write_report_pairs(folder / "test_reports.jsonl", own.pairs)
-    parts.policy.save(str(folder / "model"))
+    parts.policy.save(str(folder / "model"), weights)
     results = Results(
         base=base,
         trained=Scores.of(own, uncertain_is_positive),
@@ -95,7 +134,7 @@ def _run(experiment: Experiment, folder: Path, checkpoint: Path | None, loggers:
         num_validate_studies=len(parts.data.validate_studies),
         num_steps=parts.data.num_steps,
         seconds=watch.seconds,
-        judge=parts.reward.judge.totals(),
+        judge=judge_totals,
     )
     summary = write_results(results, experiment, folder)
     table = write_pictures(results, own, parts.data, folder, uncertain_is_positive)
@@ -105,6 +144,18 @@ def _run(experiment: Experiment, folder: Path, checkpoint: Path | None, loggers:
     if results.judge:
         print(judge_line(results.judge))
     return summary
+
+
+def _refuse_other_data(parts: Parts) -> None:
+    """Raises a DataError when not all processes read the same studies, as from machines with different files."""
+    data = parts.data
+    splits = (data.train_studies, data.validate_studies, data.test_studies)
+    read = parts.ranks.exchange(lambda: [[study.study_id for study in split] for split in splits])
+    for rank, ids in enumerate(read):
+        if ids != read[0]:
+            raise DataError(
+                f"process {rank} read other studies than process 0; all machines need the same data and settings"
+            )
 
 
 def judge_line(totals: Mapping[str, float]) -> str:
@@ -132,12 +183,13 @@ def _warn_of_the_embedded_policy(experiment: Experiment, parts: Parts) -> None:
 def _base_scores(parts: Parts, folder: Path, uncertain_is_positive: bool) -> "Scores":
     """Scores of the policy before training; a resumed run has them already."""
     path = folder / BASE_SCORES
-    if path.exists():
-        return read_scores(path)
+    if parts.ranks.told_by_first(path.exists):
+        return parts.ranks.told_by_first(lambda: read_scores(path))
     own, _ = _test(parts)
-    write_report_pairs(folder / "base_test_reports.jsonl", own.pairs)
     scores = Scores.of(own, uncertain_is_positive)
-    write_scores(scores, path)
+    if parts.ranks.is_first:
+        write_report_pairs(folder / "base_test_reports.jsonl", own.pairs)
+        write_scores(scores, path)
     return scores
 
 
@@ -157,7 +209,8 @@ def _fit(parts: Parts, folder: Path, checkpoint: Path | None) -> None:
         )
     except NonFiniteError as error:
         path = folder / "nonfinite_studies.json"
-        _save_offending(error, parts, path)
+        if parts.ranks.is_first:
+            _save_offending(error, parts, path)
         saved = NonFiniteError(f"{error}; these studies are saved in {path}")
         saved.study_ids = error.study_ids
         raise saved from error

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from orapo.errors import CheckpointError, RunInterrupted, RunPaused, SettingError
 from orapo.experiment.config import read_experiment
+from orapo.experiment.processes import own_rank, started_processes
 
 CHANGEABLE = (
     "reward.max_cost",
@@ -30,6 +32,8 @@ LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"
 def train_command(config: DictConfig) -> None:
     """Checks the config, then imports what is heavy and trains."""
     hydra = HydraConfig.get()
+    if own_rank() and hydra.mode == RunMode.MULTIRUN:
+        raise SettingError("--multirun under torchrun or srun is not supported; start one run for each of its jobs")
     folder = Path(hydra.runtime.output_dir)
     if config.resume is not None:
         config = saved_config(Path(config.resume), list(hydra.overrides.task))
@@ -42,7 +46,8 @@ def train_command(config: DictConfig) -> None:
     from orapo.experiment.run import train
 
     try:
-        train(config, folder)
+        with started_processes(config, folder):
+            train(config, folder)
     except (RunInterrupted, RunPaused) as stop:
         has_checkpoint = (folder / LAST_CHECKPOINT).is_file()
         how = f"go on with: python train.py resume={folder}" if has_checkpoint else "no step had begun"

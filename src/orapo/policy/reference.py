@@ -31,15 +31,19 @@ class AdapterOffReference:
 
 
 class FrozenCopyReference:
-    """A copy of all weights, taken when it is made."""
+    """A copy of all weights, taken when it is made.
+
+    Attributes:
+        copy: the frozen policy; training may share it out among processes.
+    """
 
     def __init__(self, policy: Policy) -> None:
-        self._copy = copy.deepcopy(policy).requires_grad_(False).eval()
+        self.copy = copy.deepcopy(policy).requires_grad_(False).eval()
 
     def score(self, batch: StudyBatch, completions: Completions, temperature: float) -> CompletionLogps:
         """Log-probabilities under the copy, which follows the batch's device."""
-        self._copy.to(batch.pixel_values.device)
-        return score_frozen(self._copy, batch, completions, temperature)
+        self.copy.to(batch.pixel_values.device)
+        return score_frozen(self.copy, batch, completions, temperature)
 
 
 def score_frozen(policy: Policy, batch: StudyBatch, completions: Completions, temperature: float) -> CompletionLogps:

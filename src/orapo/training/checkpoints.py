@@ -1,5 +1,6 @@
 """Callbacks that make a run resumable: checkpoints at whole steps, random states, a graceful stop."""
 
+import logging
 import os
 import random
 import signal
@@ -15,24 +16,35 @@ from lightning.pytorch.trainer.states import TrainerFn
 from orapo.bounds import require_whole
 from orapo.data.loader import ResumableLoader
 from orapo.errors import RunInterrupted, RunPaused
+from orapo.training.ranks import Ranks
+
+log = logging.getLogger(__name__)
 
 LAST = "last.ckpt"
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
 class RandomStates(Callback):
     """Keeps the random states of Python, NumPy and torch in the checkpoint.
 
     They are restored when the first batch starts, not earlier: making the loader's iterator draws random numbers too.
+    Every process has its own; a run that goes on with another number of processes starts them anew from its seed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ranks: Ranks | None = None) -> None:
+        """Settings.
+
+        Args:
+            ranks: the processes of the run; None: there is only this one.
+        """
+        self._ranks = ranks or Ranks()
         self._restored: dict[str, Any] | None = None
         self._at_step_start: dict[str, Any] = {}
         self._steps_back = False
 
     def state_dict(self) -> dict[str, Any]:
-        """The states now, or, after ``step_back``, those before the step that did not end."""
-        return self._at_step_start if self._steps_back else self._now()
+        """The states of all processes now, or, after ``step_back``, those before the step that did not end."""
+        return {"ranks": self._ranks.exchange(lambda: self._at_step_start if self._steps_back else self._now())}
 
     def step_back(self) -> None:
         """From now on, ``state_dict`` tells of the start of the step under way, which a resumed run does again."""
@@ -50,8 +62,16 @@ class RandomStates(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keeps the states until the first batch."""
-        self._restored = state_dict
+        """Keeps this process's states until the first batch."""
+        states = state_dict["ranks"]
+        if len(states) == self._ranks.shard.size:
+            self._restored = states[self._ranks.shard.rank]
+        elif self._ranks.is_first:
+            log.warning(
+                "the checkpoint was saved by %d processes and this run has %d: random states start anew from the seed",
+                len(states),
+                self._ranks.shard.size,
+            )
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Restores the states once, and remembers what each step starts with."""
@@ -73,8 +93,9 @@ class RandomStates(Callback):
 class LastCheckpoint(Callback):
     """Saves last.ckpt every so many steps, at the last step, and when asked to stop; then ends the run.
 
-    Ctrl-C and SIGTERM let the current step finish first, so that a checkpoint never holds half a step. A step that
-    can't finish because the run pauses is taken back: its weights have not moved, and a resumed run does it again.
+    Ctrl-C, SIGTERM and SIGUSR2, which SLURM can be asked to send before a job's time is up, let the current step finish
+    first, so that a checkpoint never holds half a step. A step that can't finish because the run pauses is taken back:
+    its weights have not moved, and a resumed run does it again.
     Stand it last among the callbacks: a checkpoint includes what the others have written.
     """
 
@@ -85,6 +106,7 @@ class LastCheckpoint(Callback):
         num_steps: int,
         validate_every_steps: int | None,
         random_states: RandomStates,
+        ranks: Ranks | None = None,
     ) -> None:
         """Settings.
 
@@ -94,6 +116,7 @@ class LastCheckpoint(Callback):
             num_steps: training steps of the whole run.
             validate_every_steps: a step that is followed by a validation is saved behind it; None: there is none.
             random_states: of the same run; a step that pauses is taken back with them.
+            ranks: the processes of the run, which stop together; None: there is only this one.
         """
         require_whole("callbacks.checkpoint_every_steps", every_steps, 1)
         self._path = folder / LAST
@@ -101,13 +124,16 @@ class LastCheckpoint(Callback):
         self._num_steps = num_steps
         self._validate_every = validate_every_steps
         self._random_states = random_states
+        self._ranks = ranks or Ranks()
         self._step = 0
         self._signal_name: str | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listens for the signals."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOP_SIGNALS:
+            if number == signal.SIGUSR2 and signal.getsignal(number) != signal.SIG_DFL:
+                continue  # a launcher such as submitit requeues the job by it
             self._previous[number] = signal.signal(number, self._ask_to_stop)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -117,7 +143,9 @@ class LastCheckpoint(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Saves a run that pauses in the middle of a step, as it was before that step; gives the signals back."""
         self._give_back()
-        if isinstance(exception, RunPaused) and trainer.state.fn == TrainerFn.FITTING:
+        # A validation that pauses follows a whole step: the run goes on from the latest checkpoint and validates again.
+        is_step = trainer.state.fn == TrainerFn.FITTING and not trainer.validating
+        if isinstance(exception, RunPaused) and is_step:
             self._random_states.step_back()
             loader = trainer.train_dataloader
             if isinstance(loader, ResumableLoader):
@@ -150,23 +178,28 @@ class LastCheckpoint(Callback):
 
     def _save_if_due(self, trainer: Trainer) -> None:
         is_last = self._step == self._num_steps
-        if self._step % self._every_steps == 0 or is_last or self._signal_name is not None:
+        # A signal may reach only one of the processes.
+        signal_name = next(filter(None, self._ranks.exchange(lambda: self._signal_name)), None)
+        if self._step % self._every_steps == 0 or is_last or signal_name is not None:
             self._save(trainer)
-        if self._signal_name is not None:
-            raise RunInterrupted(f"stopped by {self._signal_name} after step {self._step} of {self._num_steps}")
+        if signal_name is not None:
+            self._ranks.has_agreed_to_stop = True
+            raise RunInterrupted(f"stopped by {signal_name} after step {self._step} of {self._num_steps}")
 
     def _save(self, trainer: Trainer) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self._path.with_suffix(".unfinished")
         trainer.save_checkpoint(unfinished)
-        # A machine that dies while writing leaves the previous checkpoint whole.
-        os.replace(unfinished, self._path)
+        if self._ranks.is_first:
+            # A machine that dies while writing leaves the previous checkpoint whole.
+            os.replace(unfinished, self._path)
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         if self._signal_name is not None:
             raise KeyboardInterrupt
         self._signal_name = signal.Signals(number).name
-        print(f"\n{self._signal_name}: finishing this step and saving a checkpoint; once more to stop at once")
+        if self._ranks.is_first:
+            print(f"\n{self._signal_name}: finishing this step and saving a checkpoint; once more to stop at once")
 
     def _give_back(self) -> None:
         for number, handler in self._previous.items():

@@ -6,16 +6,19 @@ Optimisation is manual: studies are scored in micro-batches, a batch of rollouts
 memory does not grow with the batch.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from orapo.batches import RolloutGroup, StudyBatch
 from orapo.chexpert import LabelStates
@@ -24,35 +27,72 @@ from orapo.evaluation.report_pairs import ReportLabeler, ReportPair, pair_report
 from orapo.objective.orapo import OrapoObjective
 from orapo.objective.tensors import ObjectiveOutput, ScoredGroups
 from orapo.policy.model import Policy
-from orapo.policy.reference import Reference
+from orapo.policy.reference import FrozenCopyReference, Reference
+from orapo.policy.rollout_source import RolloutSource
 from orapo.policy.settings import SamplingSettings
+from orapo.records import Study
 from orapo.reward.protocol import Reward
 from orapo.training.padding import group_mask, pad_groups
+from orapo.training.ranks import Ranks, share_of, summed
 from orapo.training.settings import TrainingSettings
+from orapo.training.sharding import is_sharded, shard, whole
 from orapo.training.step import (
     JudgedRollouts,
     MicroBatch,
     Rollouts,
     StepResult,
     Stopwatch,
+    Told,
+    draw_seed,
     judge_metrics,
+    kept_per_rank,
+    on_cpu,
     step_metrics,
     whole_groups,
+    without_graph,
 )
+from orapo.training.strategies import DataParallel, Sharded
+
+T = TypeVar("T")
 
 
 @contextmanager
-def naming_studies(batch: StudyBatch) -> Iterator[None]:
-    """Adds the study ids of ``batch`` to a ``NonFiniteError`` that does not name any yet."""
+def naming_studies(studies: Sequence[Study]) -> Iterator[None]:
+    """Adds the ids of ``studies`` to a ``NonFiniteError`` that does not name any yet."""
     try:
         yield
     except NonFiniteError as error:
         if error.study_ids:
             raise
-        study_ids = tuple(study.study_id for study in batch.studies)
+        study_ids = tuple(study.study_id for study in studies)
         named = NonFiniteError(f"{error} (studies {', '.join(study_ids)})")
         named.study_ids = study_ids
         raise named from error
+
+
+@dataclass(frozen=True)
+class Update:
+    """What all micro-batches and inner steps of a training step share.
+
+    Attributes:
+        rollouts: of this process's studies, or None for an objective without rollouts.
+        judged: the kept studies of all processes with their rollouts; likewise.
+        weight: the oracle's share of each of these, or of each study of the batch when nothing is judged.
+        rows: from a study's place in this process's batch to its row in ``judged`` and ``weight``.
+        num_studies: rows; the loss is the mean over them.
+        num_passes: forward and backward passes that every process runs where the weights are shared out.
+    """
+
+    rollouts: Rollouts | None
+    judged: JudgedRollouts | None
+    weight: Tensor
+    rows: Mapping[int, int]
+    num_studies: int
+    num_passes: int
+
+    def rows_of(self, micro: MicroBatch) -> list[int]:
+        """The rows of a micro-batch's studies."""
+        return [self.rows[place] for place in micro.indices]
 
 
 @dataclass(frozen=True)
@@ -85,6 +125,7 @@ class OrapoModule(LightningModule):
     def __init__(
         self,
         policy: Policy,
+        rollouts: RolloutSource,
         reference: Reference | None,
         reward: Reward,
         objective: OrapoObjective,
@@ -92,11 +133,14 @@ class OrapoModule(LightningModule):
         sampling: SamplingSettings,
         settings: TrainingSettings,
         num_steps: int,
+        seed: int = 0,
+        ranks: Ranks | None = None,
     ) -> None:
         """Joins the parts.
 
         Args:
             policy: on the CPU or a device, in train mode.
+            rollouts: samples from the policy, in training and evaluation.
             reference: None when the objective needs none.
             reward: judges rollouts.
             objective: combines the losses; its moving average belongs to the checkpoint.
@@ -104,6 +148,8 @@ class OrapoModule(LightningModule):
             sampling: how rollouts are drawn.
             settings: optimiser, schedule and update.
             num_steps: training steps of the whole run, for the schedule.
+            seed: of the rollouts' draws where several processes train together.
+            ranks: these processes; None: there is only this one.
         """
         super().__init__()
         self.automatic_optimization = False
@@ -112,6 +158,7 @@ class OrapoModule(LightningModule):
         self.policy = policy
         # In a tuple, so that a frozen copy is neither listed among the parameters nor saved.
         self._reference = (reference,)
+        self._rollouts = rollouts
         self._reward = reward
         self._objective = objective
         self._labeler = labeler
@@ -119,84 +166,134 @@ class OrapoModule(LightningModule):
         self._greedy = replace(sampling, per_study=1, greedy=True)
         self._settings = settings
         self._num_steps = num_steps
+        self._seed = seed
+        self._ranks = ranks or Ranks()
         self.last_step: StepResult | None = None
         self.generated: list[Generated] = []
+        self._evaluation = ExitStack()
         self._collected: list[list[ReportPair]] = []
         self._collected_seconds: list[float] = []
 
     # ---- training
 
     def training_step(self, batch: StudyBatch, batch_index: int) -> None:
-        """One pass of Algorithm 1's inner loop over B studies.
+        """One pass of Algorithm 1's inner loop over B studies, of which this process holds its share.
 
         Raises:
             NonFiniteError: a reward, log-probability, loss or gradient is NaN or infinite; it carries the study ids.
             RunPaused: no judge answers for any study of the batch; nothing has changed yet.
         """
-        with naming_studies(batch):
-            self._step(batch, batch_index)
-
-    def _step(self, batch: StudyBatch, batch_index: int) -> None:
         watch = Stopwatch()
         totals = dict(self._reward.judge.totals())
-        rollouts = self._roll_out(batch, watch) if self._objective.needs_rollouts else None
+        with self._whole_policy():
+            rollouts = self._agreed(batch, lambda: self._roll_out(batch, batch_index, watch))
         # The reference is scored while a judge elsewhere reads: neither needs the other.
         with watch.phase("reference"):
-            micro_batches = self._micro_batches(batch, None if rollouts is None else rollouts.groups)
-        judged = None if rollouts is None else self._await_rewards(batch, rollouts, watch)
+            micro_batches = self._micro_batches(batch, rollouts, range(len(batch)))
+            self._score_along(
+                batch, self._num_passes(self._ranks.shard.sizes(self._settings.batch_size)), micro_batches
+            )
+        told = self._ranks.exchange(lambda: self._tell(batch, rollouts, watch))
+        studies = [study for one in told for study in one.studies]
+        judged = None if rollouts is None else self._judged(told, studies)
+        rows = self._rows(told, judged)
         if judged is not None and judged.num_dropped:
-            batch = batch.select(judged.kept)
             with watch.phase("reference"):
-                micro_batches = self._micro_batches(batch, judged.groups)
-        weight = self._objective.fixed_weight(len(batch)) if judged is None else judged.mixing.weight
+                micro_batches = self._micro_batches(batch, rollouts, rows)
+                self._score_along(batch, self._num_passes(kept_per_rank(told, judged)), micro_batches)
+            studies = list(judged.studies)
+        weight = self._objective.fixed_weight(len(studies)) if judged is None else judged.mixing.weight
+        num_passes = self._num_passes(kept_per_rank(told, judged))
+        update = Update(rollouts, judged, weight, rows, len(studies), num_passes)
         outputs: list[ObjectiveOutput] = []
         with watch.phase("update"):
             for _ in range(self._settings.inner_steps):
-                for micro in micro_batches:
-                    outputs.append(self._backward(micro, judged, weight, len(batch)))
-                grad_norm, learning_rate = self._optimiser_step()
-        metrics = step_metrics(judged, outputs, watch.seconds, grad_norm, learning_rate)
-        metrics |= judge_metrics(totals, self._reward.judge.totals())
-        self.last_step = StepResult(batch, judged, metrics)
+                everyone = self._ranks.exchange(partial(self._backward_passes, batch, micro_batches, update))
+                outputs += [output for one in everyone for output in one]
+                with naming_studies(studies):
+                    grad_norm, learning_rate = self._optimiser_step()
+        metrics = step_metrics(judged, outputs, self._slowest(watch), grad_norm, learning_rate)
+        metrics |= self._judge_metrics(totals)
+        if rollouts is not None:
+            metrics |= self._rollout_metrics()
+        self.last_step = StepResult(judged, metrics)
         shown = ("reward", "zero_reward_rate", "mixing_weight")
         self.log_dict({name: metrics[name] for name in shown}, prog_bar=True, logger=False)
         for logger in self.loggers:
             logger.log_metrics({f"train/{name}": value for name, value in metrics.items()}, step=batch_index + 1)
 
-    def _roll_out(self, batch: StudyBatch, watch: Stopwatch) -> Rollouts:
+    def _agreed(self, batch: StudyBatch, work: Callable[[], T]) -> T:
+        """The work's result once it has succeeded in all processes; see ``Ranks.agree``."""
+
+        def named() -> T:
+            with naming_studies(batch.studies):
+                return work()
+
+        return self._ranks.agree(named)
+
+    def _roll_out(self, batch: StudyBatch, batch_index: int, watch: Stopwatch) -> Rollouts | None:
+        if not self._objective.needs_rollouts:
+            return None
         per_study = self._sampling.per_study
         with watch.phase("rollout"):
-            groups = self.policy.roll_out(batch, self._sampling)
+            groups = self._draw(batch, batch_index)
         with watch.phase("reward"):
             reports = [text for group in groups for text in group.texts]
             labels: list[LabelStates] = [study.labels for study in batch.studies for _ in range(per_study)]
             return Rollouts(groups, self._reward.start(reports, labels))
 
-    def _await_rewards(self, batch: StudyBatch, rollouts: Rollouts, watch: Stopwatch) -> JudgedRollouts:
+    def _draw(self, batch: StudyBatch, batch_index: int) -> tuple[RolloutGroup, ...]:
+        if not self._ranks.is_joined:
+            return self._rollouts.roll_out(batch, self._sampling)
+        # What a study draws depends on its place in the whole batch, not on the process that holds it.
+        first = self._ranks.shard.of(self._settings.batch_size).start
+        seeds = [draw_seed(self._seed, batch_index, first + place) for place in range(len(batch))]
+        return self._rollouts.roll_out(batch, self._sampling, seeds)
+
+    def _tell(self, batch: StudyBatch, rollouts: Rollouts | None, watch: Stopwatch) -> Told:
+        """Waits for the rewards of this process's rollouts."""
+        if rollouts is None:
+            return Told(batch.studies)
         per_study = self._sampling.per_study
-        with watch.phase("reward"):
+        with watch.phase("reward"), naming_studies(batch.studies):
             flat = rollouts.pending.result()
-        groups = [flat[i : i + per_study] for i in range(0, len(flat), per_study)]
-        kept, breakdowns = whole_groups(groups)
+        judged = tuple(tuple(flat[i : i + per_study]) for i in range(0, len(flat), per_study))
+        return Told(batch.studies, tuple(on_cpu(group) for group in rollouts.groups), judged)
+
+    def _judged(self, told: Sequence[Told], studies: Sequence[Study]) -> JudgedRollouts:
+        """The rollouts of all processes; each takes in the rewards of the whole batch, so that their states agree."""
+        groups = [group for one in told for group in one.groups]
+        kept, breakdowns = whole_groups([group for one in told for group in one.judged])
         rewards = torch.tensor([[b.total for b in group] for group in breakdowns], device=self.device)
-        mixing = self._objective.observe([batch.studies[i].study_id for i in kept], rewards)
+        with naming_studies([studies[i] for i in kept]):
+            mixing = self._objective.observe([studies[i].study_id for i in kept], rewards)
         return JudgedRollouts(
-            groups=tuple(rollouts.groups[i] for i in kept),
+            studies=tuple(studies[i] for i in kept),
+            groups=tuple(groups[i] for i in kept),
             breakdowns=breakdowns,
             rewards=rewards,
             mixing=mixing,
             kept=kept,
-            num_dropped=len(batch) - len(kept),
+            num_dropped=len(studies) - len(kept),
         )
 
-    def _micro_batches(self, batch: StudyBatch, groups: Sequence[RolloutGroup] | None) -> list[MicroBatch]:
+    def _rows(self, told: Sequence[Told], judged: JudgedRollouts | None) -> dict[int, int]:
+        """From the place of a study in this process's batch to its row among the kept studies of all processes."""
+        rank = self._ranks.shard.rank
+        first = sum(len(one.studies) for one in told[:rank])
+        own = range(first, first + len(told[rank].studies))
+        kept = own if judged is None else judged.kept
+        return {place - first: row if judged is not None else place for row, place in enumerate(kept) if place in own}
+
+    def _micro_batches(self, batch: StudyBatch, rollouts: Rollouts | None, places: Iterable[int]) -> list[MicroBatch]:
         size = self._settings.studies_per_micro_batch
-        order = list(range(len(batch)))
+        order = list(places)
+        groups = None if rollouts is None else rollouts.groups
         if groups is not None:
             # Studies with rollouts of similar length share a micro-batch: less padding, the same sum.
             order.sort(key=lambda i: sum(len(ids) for ids in groups[i].token_ids))
         micro_batches = []
-        for first in range(0, len(batch), size):
+        for first in range(0, len(order), size):
             indices = tuple(order[first : first + size])
             part = batch.select(indices)
             completions = tuple(
@@ -211,21 +308,82 @@ class OrapoModule(LightningModule):
             micro_batches.append(MicroBatch(indices, part, completions, logps))
         return micro_batches
 
-    def _backward(
-        self, micro: MicroBatch, judged: JudgedRollouts | None, weight: Tensor, num_studies: int
-    ) -> ObjectiveOutput:
+    def _backward_passes(
+        self, batch: StudyBatch, micro_batches: Sequence[MicroBatch], update: Update
+    ) -> list[ObjectiveOutput]:
+        outputs: list[ObjectiveOutput] = []
+        failure: NonFiniteError | None = None
+        with naming_studies(batch.studies):
+            for micro in micro_batches:
+                try:
+                    outputs.append(without_graph(self._backward(micro, update)))
+                except NonFiniteError as error:
+                    if not self._is_sharded:
+                        raise
+                    # The others need this process in their passes through the layers.
+                    failure = failure or error
+            for _ in range(update.num_passes - len(micro_batches)):
+                self.manual_backward(0.0 * _total(self.policy(*_one_study(batch))))
+            if failure is not None:
+                raise failure
+        return outputs
+
+    def _backward(self, micro: MicroBatch, update: Update) -> ObjectiveOutput:
         logps = self.policy(micro.batch, micro.completions, self._sampling.temperature)
-        with naming_studies(micro.batch):
-            output = self._objective.loss(self._scored(micro, judged, logps), weight[list(micro.indices)])
-            if not bool(torch.isfinite(output.loss)):
-                raise NonFiniteError(f"the loss is {output.loss.item()}")
-        self.manual_backward(output.loss * (len(micro.indices) / num_studies))
+        weight = update.weight[update.rows_of(micro)]
+        # Gradients are summed over micro-batches and processes: the mean over all studies of the step. Where weights
+        # are shared out, torch takes the mean over processes, so that the sum needs their number.
+        share = len(micro.indices) * (self._ranks.shard.size if self._is_sharded else 1) / update.num_studies
+        with naming_studies(micro.batch.studies):
+            try:
+                output = self._objective.loss(self._scored(micro, update, logps), weight)
+                if not bool(torch.isfinite(output.loss)):
+                    raise NonFiniteError(f"the loss is {output.loss.item()}")
+            except NonFiniteError:
+                if self._is_sharded:
+                    self.manual_backward(0.0 * _total(logps))
+                raise
+        self.manual_backward(output.loss * share)
         return output
 
-    def _scored(
-        self, micro: MicroBatch, judged: JudgedRollouts | None, logps: tuple[tuple[Tensor, ...], ...]
-    ) -> ScoredGroups:
-        num_rollouts = 0 if judged is None else self._sampling.per_study
+    # ---- weights that are shared out
+
+    def configure_model(self) -> None:
+        """Shares the weights of policy and reference out among the processes, where the strategy says so."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, Sharded):
+            shard(self.policy, strategy.shard_mesh)
+            if isinstance(reference := self._reference[0], FrozenCopyReference):
+                shard(reference.copy, strategy.shard_mesh)
+
+    @property
+    def _is_sharded(self) -> bool:
+        return is_sharded(self.policy)
+
+    @contextmanager
+    def _whole_policy(self) -> Iterator[None]:
+        """The policy with all its weights, for rollouts."""
+        if not self._is_sharded:
+            yield
+            return
+        self._ranks.agree(lambda: None)  # all are here: none has failed to read its batch
+        with whole(self.policy):
+            yield
+
+    def _num_passes(self, num_studies: Iterable[int]) -> int:
+        """How many micro-batches the process with most studies has; 0 where each may have its own number."""
+        return math.ceil(max(num_studies) / self._settings.studies_per_micro_batch) if self._is_sharded else 0
+
+    def _score_along(self, batch: StudyBatch, num_passes: int, micro_batches: Sequence[MicroBatch]) -> None:
+        """Scores by the reference as often as the process with most studies does: they exchange weights."""
+        reference = self._reference[0]
+        if reference is not None and self._objective.needs_reference:
+            for _ in range(num_passes - len(micro_batches)):
+                reference.score(*_one_study(batch), self._sampling.temperature)
+
+    def _scored(self, micro: MicroBatch, update: Update, logps: tuple[tuple[Tensor, ...], ...]) -> ScoredGroups:
+        rollouts, judged = update.rollouts, update.judged
+        num_rollouts = 0 if rollouts is None else self._sampling.per_study
         reference = micro.reference_logps
         oracle = oracle_reference = oracle_mask = None
         if self._objective.needs_oracle:
@@ -233,17 +391,17 @@ class OrapoModule(LightningModule):
             oracle_mask = group_mask([study[num_rollouts:] for study in logps])[:, 0]
             if reference is not None:
                 oracle_reference = pad_groups([study[num_rollouts:] for study in reference])[:, 0]
-        if judged is None:
+        if rollouts is None or judged is None:
             assert oracle is not None
             assert oracle_mask is not None
             return ScoredGroups.without_rollouts(oracle, oracle_mask, oracle_reference)
         rollout_reference = None if reference is None else pad_groups([study[:num_rollouts] for study in reference])
         return ScoredGroups(
             policy_logps=pad_groups([study[:num_rollouts] for study in logps]),
-            old_logps=pad_groups([judged.groups[i].old_logps for i in micro.indices]),
+            old_logps=pad_groups([rollouts.groups[i].old_logps for i in micro.indices]),
             ref_logps=rollout_reference,
             completion_mask=group_mask([study[:num_rollouts] for study in logps]),
-            rewards=judged.rewards[list(micro.indices)],
+            rewards=judged.rewards[update.rows_of(micro)],
             oracle_policy_logps=oracle,
             oracle_ref_logps=oracle_reference,
             oracle_mask=oracle_mask,
@@ -253,7 +411,11 @@ class OrapoModule(LightningModule):
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        grad_norm = torch.nn.utils.clip_grad_norm_(parameters, self._settings.max_grad_norm).item()
+        strategy = self.trainer.strategy
+        if isinstance(strategy, DataParallel):
+            strategy.sum_gradients(parameters)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self._settings.max_grad_norm)
+        grad_norm = (norm.full_tensor() if isinstance(norm, DTensor) else norm).item()
         if not torch.isfinite(torch.tensor(grad_norm)):
             raise NonFiniteError(f"the gradient's norm is {grad_norm}")
         learning_rate = float(optimizer.param_groups[0]["lr"])
@@ -265,6 +427,21 @@ class OrapoModule(LightningModule):
         # Autocast's low-precision copies are of the weights before the step.
         torch.clear_autocast_cache()
         return grad_norm, learning_rate
+
+    def _slowest(self, watch: Stopwatch) -> dict[str, float]:
+        """Seconds per phase, of the process that took longest."""
+        everyone = self._ranks.exchange(lambda: watch.seconds)
+        return {phase: max(seconds.get(phase, 0.0) for seconds in everyone) for phase in watch.seconds}
+
+    def _judge_metrics(self, totals: Mapping[str, float]) -> dict[str, float]:
+        """What this step added to the totals of all judges."""
+        everyone = self._ranks.exchange(lambda: judge_metrics(totals, self._reward.judge.totals()))
+        return {name: sum(one[name] for one in everyone) for name in everyone[0]}
+
+    def _rollout_metrics(self) -> dict[str, float]:
+        """What the source of rollouts tells of this step, as a mean over the processes."""
+        everyone = self._ranks.exchange(self._rollouts.metrics)
+        return {name: sum(one[name] for one in everyone) / len(everyone) for name in everyone[0]}
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW over the weights that train, with linear warm-up and decay per optimiser step."""
@@ -286,6 +463,8 @@ class OrapoModule(LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Forgets the last evaluation."""
         self._collected, self._collected_seconds = [], []
+        self._evaluation = ExitStack()
+        self._evaluation.enter_context(self._whole_policy())
 
     def validation_step(self, batch: StudyBatch, batch_index: int, dataloader_idx: int = 0) -> None:
         """Generates one report per study, greedily."""
@@ -294,15 +473,23 @@ class OrapoModule(LightningModule):
             self._collected_seconds.append(0.0)
         watch = Stopwatch()
         with watch.phase("generate"):
-            groups = self.policy.roll_out(batch, self._greedy)
+            groups = self._rollouts.roll_out(batch, self._greedy)
         self._collected_seconds[dataloader_idx] += watch.seconds["generate"]
         reports = [group.texts[0] for group in groups]
         self._collected[dataloader_idx].extend(pair_reports(batch.studies, reports, self._labeler))
 
     def on_validation_epoch_end(self) -> None:
-        """Hands over what was generated."""
-        rows = zip(self._collected, self._collected_seconds, strict=True)
-        self.generated = [Generated(tuple(pairs), seconds) for pairs, seconds in rows]
+        """Hands over what was generated in all processes, each study once and in the order of the split."""
+        self._evaluation.close()
+        everyone = self._ranks.exchange(lambda: (self._collected, self._collected_seconds))
+        self.generated = []
+        for loader in range(len(self._collected)):
+            pairs: dict[str, ReportPair] = {}
+            for collected, _ in everyone:
+                for pair in collected[loader]:
+                    # A process without studies has generated for the first one, which another one or itself holds.
+                    pairs.setdefault(pair.study_id, pair)
+            self.generated.append(Generated(tuple(pairs.values()), max(seconds[loader] for _, seconds in everyone)))
 
     def on_test_epoch_start(self) -> None:
         """As in validation."""
@@ -319,14 +506,24 @@ class OrapoModule(LightningModule):
     # ---- checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps the weights that train; adds the moving average of the zero-reward rate, and what the judge spent."""
+        """Keeps the weights that train; adds the moving average of the zero-reward rate, and what all judges spent."""
         trained = self.policy.trainable_names()
         weights = checkpoint["state_dict"]
         checkpoint["state_dict"] = {n: w for n, w in weights.items() if n.removeprefix("policy.") in trained}
         checkpoint["objective"] = self._objective.state_dict()
-        checkpoint["judge"] = self._reward.judge.state_dict()
+        checkpoint["judge"] = summed(self._ranks.exchange(self._reward.judge.state_dict))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restores the moving average of the zero-reward rate, and what the judge spent."""
         self._objective.load_state_dict(checkpoint["objective"])
-        self._reward.judge.load_state_dict(checkpoint["judge"])
+        self._reward.judge.load_state_dict(share_of(checkpoint["judge"], self._ranks.shard.size))
+
+
+def _one_study(batch: StudyBatch) -> tuple[StudyBatch, tuple[tuple[Tensor, ...], ...]]:
+    """Something to score that is always there: the batch's first study and its oracle report."""
+    return batch.select([0]), ((batch.oracle_ids[0],),)
+
+
+def _total(logps: Iterable[Iterable[Tensor]]) -> Tensor:
+    """The sum of all log-probabilities, for a backward pass through them."""
+    return torch.stack([completion.sum() for study in logps for completion in study]).sum()

@@ -119,7 +119,8 @@ def rollout_rows(step: StepResult, step_number: int, num_studies: int) -> list[d
     if step.judged is None:
         return []
     rows = []
-    for study, group, breakdowns in zip(step.batch.studies, step.judged.groups, step.judged.breakdowns, strict=True):
+    judged = step.judged
+    for study, group, breakdowns in zip(judged.studies, judged.groups, judged.breakdowns, strict=True):
         for k, (text, ids, finished, breakdown) in enumerate(
             zip(group.texts, group.token_ids, group.finished, breakdowns, strict=True)
         ):

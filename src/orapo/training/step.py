@@ -3,8 +3,10 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from orapo.batches import RolloutGroup, StudyBatch
 from orapo.errors import RunPaused
 from orapo.objective.orapo import Mixing
 from orapo.objective.tensors import ObjectiveOutput
-from orapo.records import FailedJudgement, RewardBreakdown
+from orapo.records import FailedJudgement, RewardBreakdown, Study
 from orapo.reward.protocol import PendingRewards
 
 
@@ -46,14 +48,30 @@ class Rollouts:
 
 
 @dataclass(frozen=True)
+class Told:
+    """What a process tells the others of its share of a batch, once its rollouts have been judged.
+
+    Attributes:
+        studies: of this process.
+        groups: their rollouts, on the CPU; none for an objective without rollouts.
+        judged: per study, its K judgements; likewise.
+    """
+
+    studies: tuple[Study, ...]
+    groups: tuple[RolloutGroup, ...] = ()
+    judged: tuple[tuple[RewardBreakdown | FailedJudgement, ...], ...] = ()
+
+
+@dataclass(frozen=True)
 class JudgedRollouts:
-    """K rollouts of each of B studies with what they earned.
+    """K rollouts of each of B studies, those of all processes, with what they earned.
 
     A study one of whose rollouts could not be judged is not among them: the rest of its group would be compared with
     an invented reward.
 
     Attributes:
-        groups: length B.
+        studies: length B.
+        groups: length B, on the CPU.
         breakdowns: per study, K breakdowns.
         rewards: [B, K], float32, in [0, 1].
         mixing: the oracle's share per study.
@@ -61,6 +79,7 @@ class JudgedRollouts:
         num_dropped: studies of that batch that are missing here.
     """
 
+    studies: tuple[Study, ...]
     groups: tuple[RolloutGroup, ...]
     breakdowns: tuple[tuple[RewardBreakdown, ...], ...]
     rewards: Tensor
@@ -74,7 +93,7 @@ class MicroBatch:
     """The studies that are scored together, with what does not change over the inner steps.
 
     Attributes:
-        indices: places of these studies in the whole batch.
+        indices: places of these studies in this process's batch.
         batch: the studies.
         completions: per study, its rollouts and then its oracle report, as far as the objective needs them.
         reference_logps: per study and completion, [T], or None where no loss needs the reference.
@@ -91,12 +110,10 @@ class StepResult:
     """Everything that a callback may want to write down after a step.
 
     Attributes:
-        batch: the studies.
-        judged: their rollouts, or None for an objective without rollouts.
+        judged: the studies with their rollouts, or None for an objective without rollouts.
         metrics: name -> value; the row of metrics.csv without the step.
     """
 
-    batch: StudyBatch
     judged: JudgedRollouts | None
     metrics: Mapping[str, float]
 
@@ -184,6 +201,40 @@ def step_metrics(
 def judge_metrics(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
     """What one step added to a judge's totals; nothing for a judge that counts nothing."""
     return {column: after[name] - before.get(name, 0.0) for name, column in JUDGE_METRICS.items() if name in after}
+
+
+def draw_seed(seed: int, step: int, place: int) -> int:
+    """The seed of one study's draws, in [0, 2**63): of the run, the step and the study's place in the whole batch."""
+    words = np.random.SeedSequence((seed, step, place)).generate_state(1, np.uint64)
+    return int(words[0] >> np.uint64(1))
+
+
+def kept_per_rank(told: Sequence[Told], judged: JudgedRollouts | None) -> list[int]:
+    """How many studies each process trains on."""
+    ends = list(accumulate((len(one.studies) for one in told), initial=0))
+    places = range(ends[-1]) if judged is None else judged.kept
+    return [sum(first <= place < end for place in places) for first, end in pairwise(ends)]
+
+
+def on_cpu(group: RolloutGroup) -> RolloutGroup:
+    """The same rollouts with their tensors on the CPU."""
+    token_ids = tuple(ids.cpu() for ids in group.token_ids)
+    return replace(group, token_ids=token_ids, old_logps=tuple(logps.cpu() for logps in group.old_logps))
+
+
+def without_graph(output: ObjectiveOutput) -> ObjectiveOutput:
+    """The same values on the CPU, without what a backward pass needs."""
+
+    def plain(values: Tensor) -> Tensor:
+        return values.detach().cpu()
+
+    return ObjectiveOutput(
+        loss=plain(output.loss),
+        policy_loss=None if output.policy_loss is None else plain(output.policy_loss),
+        oracle_loss=None if output.oracle_loss is None else plain(output.oracle_loss),
+        weight=plain(output.weight),
+        diagnostics={name: plain(values) for name, values in output.diagnostics.items()},
+    )
 
 
 def whole_groups(

@@ -1,0 +1,167 @@
+"""The processes that train one policy together: what each knows is told to all, and they stop together.
+
+A process that fails while the others wait for it would leave them waiting for hours. So work that can fail is done
+inside ``agree`` or ``exchange``: either it succeeds everywhere, or every process raises the same error.
+"""
+
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
+
+import torch
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from torch import distributed
+
+from orapo.data.shard import Shard
+from orapo.errors import OrapoError
+
+T = TypeVar("T")
+
+
+class RankFailed(OrapoError):
+    """Another process of this run failed; its own message or traceback says how."""
+
+
+@dataclass(frozen=True)
+class _Outcome(Generic[T]):
+    """What one process made of its part."""
+
+    result: T | None
+    error: OrapoError | None
+
+
+class Ranks:
+    """The processes of one run; a single one by default, for which nothing here does anything.
+
+    Attributes:
+        shard: this process among all.
+        is_joined: whether the run was started as one of several processes, be it only one.
+        has_agreed_to_stop: whether an error was raised in all processes alike.
+    """
+
+    def __init__(self, shard: Shard | None = None, group: Any = None) -> None:
+        """Joins nothing by itself; see ``joined``.
+
+        Args:
+            shard: this process among all; None: there is only one.
+            group: of all processes, on the CPU, for what is not a tensor.
+        """
+        self.shard = shard or Shard()
+        self.is_joined = group is not None
+        self.has_agreed_to_stop = False
+        self._group = group
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.shard.rank == 0
+
+    def agree(self, work: Callable[[], T]) -> T:
+        """This process's own result, once the work has succeeded in all processes.
+
+        Raises:
+            Exception: the error of the first process that failed, in every process.
+        """
+        own: list[T] = []
+        self.exchange(lambda: own.append(work()))
+        return own[0]
+
+    def exchange(self, work: Callable[[], T]) -> list[T]:
+        """The results of all processes, in order of rank; errors as in ``agree``.
+
+        What the work gives is sent to all: keep tensors on the CPU.
+        """
+        if self.shard.size == 1:
+            return [work()]
+        result: T | None = None
+        failure: Exception | None = None
+        try:
+            result = work()
+        except Exception as error:
+            failure = error
+        outcomes = self._gather(_Outcome(result, None if failure is None else self._portable(failure)))
+        for rank, outcome in enumerate(outcomes):
+            if outcome.error is not None:
+                self.has_agreed_to_stop = True
+                raise failure if rank == self.shard.rank and failure is not None else outcome.error
+        return [outcome.result for outcome in outcomes]  # type: ignore[misc]
+
+    def told_by_first(self, work: Callable[[], T]) -> T:
+        """What the first process finds out, in all of them; errors as in ``agree``."""
+        result: T = self.exchange(lambda: work() if self.is_first else None)[0]  # type: ignore[assignment]
+        return result
+
+    def leave(self, error: Exception) -> None:
+        """Tells the others, who are about to exchange something, that this process stops."""
+        if self.shard.size == 1 or self.has_agreed_to_stop or isinstance(error, RankFailed):
+            return
+        try:
+            self._gather(_Outcome(None, self._portable(error)))
+        except RankFailed:
+            return
+        self.has_agreed_to_stop = True
+
+    def _gather(self, own: _Outcome[T]) -> list[_Outcome[T]]:
+        outcomes: list[Any] = [None] * self.shard.size
+        try:
+            distributed.all_gather_object(outcomes, own, group=self._group)
+        except RuntimeError as error:
+            raise RankFailed(
+                f"another of the {self.shard.size} processes of this run ended without saying why; look for its "
+                "message above, or in the log of its machine (killed for want of memory?)"
+            ) from error
+        return outcomes
+
+    def _portable(self, error: Exception) -> OrapoError:
+        """The error as others can raise it: a user's error as it is, of any other the kind only."""
+        if isinstance(error, OrapoError):
+            try:
+                pickle.loads(pickle.dumps(error))
+            except Exception:
+                return RankFailed(str(error))
+            return error
+        return RankFailed(
+            f"process {self.shard.rank} of {self.shard.size} failed with {type(error).__name__}; see its traceback"
+        )
+
+
+@contextmanager
+def joined(device: torch.device, timeout_hours: float) -> Iterator[Ranks]:
+    """Meets the other processes, which RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT of the environment describe.
+
+    Args:
+        device: of this process; on a GPU gradients are summed by NCCL, else by gloo.
+        timeout_hours: how long a process waits for another one.
+    """
+    environment = TorchElasticEnvironment()
+    timeout = timedelta(hours=timeout_hours)
+    is_cuda = device.type == "cuda"
+    if is_cuda:
+        torch.cuda.set_device(device)
+    distributed.init_process_group(
+        "nccl" if is_cuda else "gloo",
+        rank=environment.global_rank(),
+        world_size=environment.world_size(),
+        timeout=timeout,
+        device_id=device if is_cuda else None,
+    )
+    try:
+        group = distributed.new_group(backend="gloo", timeout=timeout)
+        yield Ranks(Shard(environment.global_rank(), environment.world_size()), group)
+    finally:
+        distributed.destroy_process_group()
+
+
+def summed(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One state for a checkpoint out of what each process counted: every number is added up."""
+    if len(states) == 1:
+        return dict(states[0])
+    return {key: sum(state[key] for state in states) for key in states[0]}
+
+
+def share_of(state: Mapping[str, Any], num_ranks: int) -> dict[str, Any]:
+    """What one of ``num_ranks`` processes goes on with: an equal share of what ``summed`` gave."""
+    return dict(state) if num_ranks == 1 else {key: value / num_ranks for key, value in state.items()}

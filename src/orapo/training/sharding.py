@@ -1,0 +1,57 @@
+"""A policy whose weights are shared out among processes (FSDP2), and whole again where it must be."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+
+from orapo.policy.model import Policy
+
+
+def shard(policy: Policy, mesh: DeviceMesh) -> None:
+    """Leaves this process its share of the weights, layer by layer; no effect on a sharded policy."""
+    if is_sharded(policy):
+        return
+    parts = policy.model.model
+    for layer in (*parts.visual.blocks, *parts.language_model.layers):
+        fully_shard(layer, mesh=mesh)
+    fully_shard(policy, mesh=mesh)
+    # Rollouts reach the layers past ``forward``.
+    register_fsdp_forward_method(policy, "roll_out")
+
+
+def is_sharded(policy: Policy) -> bool:
+    """Whether ``shard`` was called."""
+    return isinstance(policy, FSDPModule)
+
+
+@contextmanager
+def whole(policy: Policy) -> Iterator[None]:
+    """The policy with whole weights in every process, without further exchange: for as many passes as each one likes.
+
+    A rollout runs the layers once a token, and not equally often in all processes.
+    """
+    layers = [module for module in policy.modules() if isinstance(module, FSDPModule)]
+    for layer in layers:
+        layer.set_reshard_after_forward(False, recurse=False)
+        layer.unshard()
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.reshard()
+            # As ``fully_shard`` sets it: what stands outside the layers is needed again at once in the backward pass.
+            layer.set_reshard_after_forward(layer is not layers[0], recurse=False)
+
+
+def whole_weights(policy: Policy) -> dict[str, Tensor] | None:
+    """The weights of ``policy.model`` on the CPU, in the first process; empty in the others; None if not sharded."""
+    if not is_sharded(policy):
+        return None
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights: dict[str, Any] = get_model_state_dict(policy.model, options=options)
+    return weights
