@@ -273,7 +273,7 @@ def test_an_api_model_with_controls_and_against(tmp_path: Path, evaluated: Evalu
         (["bootstrap.confidence=2"], "bootstrap.confidence is 2"),
         (["data.max_test_studies=0"], "data.max_test_studies is 0"),
         (["eval_batchsize=3"], "eval_batchsize"),
-        (["precision=half"], "precision is 'half'"),
+        (["precision=half"], "precision=half"),
         (["policy=api"], "policy.model must be given"),
     ],
 )

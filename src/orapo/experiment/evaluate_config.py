@@ -46,8 +46,6 @@ SECTIONS_OF_THE_RUN = ("model", "data", "labeler")
 CHOICES = {
     "missing_reports": ("refuse", "empty"),
     "export": (None, "radeval"),
-    "accelerator": ("auto", "cpu", "gpu"),
-    "precision": ("32-true", "bf16-mixed", "bf16-true"),
 }
 TINY = "tiny"
 

@@ -98,4 +98,6 @@ def common_report(
     images = [len(study.image_paths) for study in studies]
     measures = system_measures(pairs, images, None, None)
     note = f"occurs {common.count} times among {common.num_reports} training reports"
+    if common.count == 1:
+        note = f"the first of {common.num_reports} training reports, of which none occurs twice"
     return SystemScores(title, bootstrap.estimates(measures), observation_counts(pairs), note=note)

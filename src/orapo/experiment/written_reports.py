@@ -126,12 +126,19 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise DataError(f"{path}, line {number}: not a JSON object")
-                yield f"line {number}", row
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+                yield f"line {number}", _json_row(line, f"{path}, line {number}")
+    except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} can't be read as JSON lines: {_reason(error)}") from None
+
+
+def _json_row(line: str, where: str) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        row = None
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: not a JSON object")
+    return row
 
 
 def _reason(error: Exception) -> str:
