@@ -294,3 +294,45 @@ def test_help_and_bad_settings_come_before_heavy_imports(tmp_path: Path) -> None
     assert "exit 1" in result.stdout, result.stderr
     assert "heavy []" in result.stdout
     assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_the_gold_test_set_without_reports(run: Path, tmp_path: Path, evaluated: Evaluate, refused: Any) -> None:
+    from tests.unit.data.chexpert_folder import ChexpertFolder
+
+    paths = [f"test/patient6474{number}/study1/view1_frontal.jpg" for number in range(3)]
+    folder = ChexpertFolder(tmp_path)
+    folder.write_gold([{"Path": path, "Edema": "1.0"} for path in paths], "CheXpert/test_labels.csv")
+    folder.write_images(paths, "CheXpert", ".jpg")
+    gold = ["data=chexpert_gold", f"data.root={tmp_path}", "data.source.part=test"]
+    alone = evaluated(*gold)
+    assert alone["data"]["num_with_report"] == 0
+    assert "rouge_l" not in alone["scores"]["system"]["measures"]
+    assert alone["scores"]["system"]["measures"]["mean_words"]["value"] > 0
+    assert measure(alone, "uncertain_not_positive/Edema/recall", "always_positive") == 1
+    for control in ("label_frequencies", "most_common_report"):
+        assert alone["scores"][control]["not_computed"] == "chexpert_gold has no training studies"
+    assert "0 of 3 studies have a report" in (alone["folder"] / "table.txt").read_text()
+    # A run brings the studies that it trained on.
+    with_run = evaluated(f"run={run}", *gold, inside=run)
+    assert with_run["data"]["num_training_studies"] == 12
+    assert set(with_run["scores"]["most_common_report"]["measures"]) >= {"mean_words"}
+    assert "export=radeval: none of the 3 studies" in refused(*gold, *FAST, "export=radeval", "shuffled_images=false")
+
+
+def test_a_table_of_ones_own(random_model_folder: Path, tmp_path: Path, evaluated: Evaluate) -> None:
+    source = PhantomSource(num_train=4, num_validate=2, num_test=4)
+    with (tmp_path / "studies.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["study_id", "patient_id", "image_path", "view", "report", "split"])
+        for split in (Split.TRAIN, Split.TEST):
+            for study in source.studies(split):
+                source.load_images(study)[0].save(tmp_path / f"{study.study_id.replace('/', '_')}.png")
+                image = f"{study.study_id.replace('/', '_')}.png"
+                writer.writerow([study.study_id, study.patient_id, image, "PA", study.oracle_report, split.value])
+    own = ["data=study_table", f"data.csv={tmp_path / 'studies.csv'}", f"data.root={tmp_path}"]
+    model = ["model=checkpoint", f"model.path={random_model_folder}", "max_new_tokens=8"]
+    content = evaluated(*own, *model, "name=mine")
+    assert content["folder"].parent == tmp_path / "evaluations" / "mine"
+    assert (content["data"]["num_studies"], content["data"]["num_training_studies"]) == (4, 4)
+    assert content["system"]["path"] == str(random_model_folder)
+    assert content["scores"]["system"]["counts"]["cut_off_reports"] == 4

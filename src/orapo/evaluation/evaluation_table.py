@@ -33,7 +33,7 @@ TEXT_TITLES = {
     "chrf": "chrF",
     "cider_d": "CIDEr-D (0 to 10)",
     "mean_words": "words per report",
-    "empty_report_fraction": "share of empty reports",
+    "empty_report_fraction": "empty report share",
     "seconds_per_image": "seconds per image",
     "cost_usd_per_image": "US dollars per image",
 }
