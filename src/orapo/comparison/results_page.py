@@ -140,7 +140,7 @@ def _group_cells(comparison: Comparison, group: Group, keys: Sequence[str]) -> l
     step = max(run.last_step for run in group.runs)
     return [
         Cell(group.label, group.label),
-        Cell(runs_cell(group), len(group.runs)),
+        Cell(runs_cell(group), len(group.runs), "wrap"),
         Cell(steps_cell(group), step),
         *(Cell(spread(one), one.mean) for one in spreads),
         Cell(told[0], "" if studies is None else studies.value),

@@ -33,6 +33,9 @@ from orapo.comparison.swept import shown_value
 PLAIN_WIDTH = 190
 """Columns where there is no terminal to ask; wide, for files and pipes don't wrap."""
 
+UNBOUNDED = 10_000
+DISPENSABLE = ("macro_precision", "macro_recall", "shuffled_macro_f1", "micro_f1")
+
 MAX_OWN_ROWS = 5
 STATE_STYLES = {RunState.FAILED: "red", RunState.DAMAGED: "red", RunState.KILLED: "red", RunState.RUNNING: "cyan"}
 
@@ -42,7 +45,13 @@ def print_comparison(comparison: Comparison, stream: TextIO | None = None) -> No
     console = Console(file=stream)
     if not console.is_terminal:
         console = Console(file=stream, width=PLAIN_WIDTH, force_terminal=False, color_system=None)
-    console.print(_groups_table(comparison))
+    columns, left_out = _fitting_columns(comparison, console)
+    # Numbers are never cut: what is still too wide runs over the terminal's edge.
+    console.width = max(console.width, _needed(_groups_table(comparison, columns), console))
+    console.print(_groups_table(comparison, columns))
+    if left_out:
+        names = ", ".join(HEADINGS[key] for key in left_out)
+        console.print(f"This terminal is too narrow for {names}: --csv and --page show all.", style="yellow")
     console.print(p_over_seeds_note(comparison), highlight=False, style="dim")
     for label, found in comparison.significance.items():
         if found.note:
@@ -66,23 +75,44 @@ def _table(title: str) -> Table:
     return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
 
 
-def _groups_table(comparison: Comparison) -> Table:
+def _fitting_columns(comparison: Comparison, console: Console) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The scores that fit the terminal's width, and those that do not, given up in the order of ``DISPENSABLE``."""
+    shown = columns_of(comparison)
+    given_up: list[str] = []
+    for key in (key for key in DISPENSABLE if key in shown and key != comparison.sort):
+        if _needed(_groups_table(comparison, shown), console) <= console.width:
+            break
+        shown = tuple(other for other in shown if other != key)
+        given_up.append(key)
+    return shown, tuple(given_up)
+
+
+def _needed(table: Table, console: Console) -> int:
+    return console.measure(table, options=console.options.update(max_width=UNBOUNDED)).minimum
+
+
+def _groups_table(comparison: Comparison, columns: tuple[str, ...]) -> Table:
     of = counted(len(comparison.groups), "group")
     title = f"{counted(len(comparison.runs), 'run')} in {of}, sorted by {comparison.sort}"
     table = _table(title)
     table.add_column("group", overflow="fold", min_width=16)
     table.add_column("runs", overflow="fold")
-    table.add_column("step", justify="right", no_wrap=True)
-    columns = columns_of(comparison)
-    for heading in [*(HEADINGS[key] for key in columns), "Δ macro F1 [95 %]", "p\n(studies)", "p\n(seeds)"]:
-        table.add_column(heading.replace(", ", ",\n"), justify="right", no_wrap=True)
-    for group in comparison.groups:
-        scores = [spread(group.spread(key)) for key in columns]
-        cells = [runs_cell(group), steps_cell(group), *scores, *p_cells(comparison, group)]
+    headings = ["step", *(HEADINGS[key] for key in columns), "Δ macro F1 [95 %]", "p\n(studies)", "p\n(seeds)"]
+    rows = [_numbers(comparison, group, columns) for group in comparison.groups]
+    for heading, *cells in zip(headings, *rows, strict=True):
+        lines = heading.replace(", ", ",\n")
+        # Said outright, for else a narrow terminal cuts numbers off.
+        width = max(map(len, [*lines.split("\n"), *cells]))
+        table.add_column(lines, justify="right", no_wrap=True, min_width=width)
+    for group, cells in zip(comparison.groups, rows, strict=True):
         # A label is text: square brackets in it are no markup.
         style = "bold" if group is comparison.baseline else ""
-        table.add_row(Text(group.label), *map(Text, cells), style=style)
+        table.add_row(Text(group.label), Text(runs_cell(group)), *map(Text, cells), style=style)
     return table
+
+
+def _numbers(comparison: Comparison, group: Group, columns: tuple[str, ...]) -> list[str]:
+    return [steps_cell(group), *(spread(group.spread(key)) for key in columns), *p_cells(comparison, group)]
 
 
 def _effects_table(effects: tuple[SettingEffect, ...]) -> Table:

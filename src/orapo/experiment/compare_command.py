@@ -9,13 +9,15 @@ from orapo.comparison.compare import DEFAULT_SORT, Comparison, compare_runs
 from orapo.comparison.groups import SORT_KEYS
 from orapo.comparison.text_table import print_comparison
 from orapo.errors import OrapoError
-from orapo.experiment.command_line import EXIT_ERROR
-from orapo.experiment.train_command import CHANGEABLE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compares; returns the exit code. A user's error is one line on standard error."""
     asked = _parser().parse_args(arguments)
+    # Hydra takes half a second to import, and --help has been answered by now.
+    from orapo.experiment.command_line import EXIT_ERROR
+    from orapo.experiment.train_command import CHANGEABLE
+
     try:
         comparison = compare_runs(
             asked.paths,

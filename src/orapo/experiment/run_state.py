@@ -24,6 +24,8 @@ class RunStateFile(Callback):
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """The run is at work. A resumed run keeps the overrides that it began with."""
+        # One object serves all jobs of a sweep.
+        self._earlier = self._now = None
         if not _is_first_process():
             return
         folder = Path(config.hydra.runtime.output_dir)
