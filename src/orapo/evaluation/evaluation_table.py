@@ -15,7 +15,7 @@ from orapo.evaluation.resampling import Difference, Estimate
 from orapo.evaluation.system_measures import SystemScores
 from orapo.evaluation.text_measures import OVERLAP
 
-WIDTH = 120
+WIDTH = 124
 """Columns of the tables, on a terminal too: cut off, an interval would mislead."""
 
 _NUMBERS = 23
