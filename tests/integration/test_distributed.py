@@ -17,6 +17,8 @@ from orapo.errors import RunInterrupted, RunPaused
 from orapo.experiment.command_line import run_folder
 from orapo.experiment.processes import started_processes
 from orapo.experiment.run import train
+from orapo.policy.loading import load_policy
+from orapo.policy.settings import ModelSettings
 from orapo.policy.tiny import base_folder
 from orapo.training.ranks import RankFailed
 
@@ -60,15 +62,16 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-def small_config(num_processes: int, *overrides: str) -> DictConfig:
+def small_config(num_processes: int, *overrides: str, trainer: str = "ddp") -> DictConfig:
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("config", ["trainer=ddp", f"trainer.devices={num_processes}", *overrides_after(overrides)])
+        devices = f"trainer.devices={num_processes}"
+        return compose("config", [f"trainer={trainer}", devices, *overrides_after(overrides)])
 
 
 def overrides_after(overrides: tuple[str, ...]) -> list[str]:
     """Groups first, so that the small sizes win over a group's own."""
-    groups = [override for override in overrides if override.partition("=")[0] in ("model", "trainer")]
+    groups = [override for override in overrides if override.startswith("model=")]
     return [*groups, *SMALL, *(override for override in overrides if override not in groups)]
 
 
@@ -152,6 +155,23 @@ def test_two_processes_train_as_one(overrides: list[str], tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    "overrides",
+    [
+        pytest.param(["model.gradient_checkpointing=true"], id="all steps"),
+        # One process is left with fewer studies, and so with fewer micro-batches.
+        pytest.param([f"reward._target_={HERE}.DroppingReward"], id="dropped studies"),
+    ],
+)
+def test_two_processes_that_share_the_weights_train_as_one(overrides: list[str], tmp_path: Path) -> None:
+    size = "training.studies_per_micro_batch=1"
+    one = run(tmp_path / "one", small_config(1, size, *overrides))
+    two = run(tmp_path / "two", small_config(2, size, *overrides, trainer="fsdp"))
+    assert_same_run(one, two)
+    saved = [load_policy(ModelSettings(path=str(f / "model"), instruction="x")).state_dict() for f in (one, two)]
+    assert all(torch.allclose(weight, saved[1][name], atol=1e-5, rtol=0) for name, weight in saved[0].items())
+
+
+@pytest.mark.parametrize(
     "override",
     [
         f"trainer.strategy._target_={HERE}.UnsummedGradients",
@@ -165,24 +185,25 @@ def test_twins_without_exchange_differ(override: str, one_process: Path, tmp_pat
         assert_same_run(one, two)
 
 
-def failing(how: str, fails_on: int) -> DictConfig:
+def failing(how: str, fails_on: int, trainer: str = "ddp") -> DictConfig:
     reward = [f"reward._target_={HERE}.FailingReward", f"+reward.how={how}", f"+reward.fails_on={fails_on}"]
-    return small_config(2, *reward)
+    return small_config(2, *reward, trainer=trainer)
 
 
 @pytest.mark.parametrize(
-    ("how", "error", "message"),
+    ("trainer", "how", "error", "message"),
     [
-        ("pauses", RunPaused, "nobody answers"),
-        ("is_asked_to_stop", RunInterrupted, "stopped by SIGTERM after step 1 of 2"),
+        ("ddp", "pauses", RunPaused, "nobody answers"),
+        ("ddp", "is_asked_to_stop", RunInterrupted, "stopped by SIGTERM after step 1 of 2"),
+        ("fsdp", "pauses", RunPaused, "nobody answers"),
     ],
 )
 def test_what_stops_one_process_stops_all_and_the_run_goes_on(
-    how: str, error: type[Exception], message: str, one_process: Path, tmp_path: Path
+    trainer: str, how: str, error: type[Exception], message: str, one_process: Path, tmp_path: Path
 ) -> None:
     # A pause takes the second step back; a signal in the first step lets it end.
     with pytest.raises(error, match=message):
-        run(tmp_path / "run", failing(how, 2 if how == "pauses" else 1))
+        run(tmp_path / "run", failing(how, 2 if how == "pauses" else 1, trainer))
     assert len(metrics(tmp_path / "run")) == 1
     saved = OmegaConf.load(tmp_path / "run" / "config.yaml")
     saved.reward.fails_on = 0
@@ -205,14 +226,15 @@ def test_a_broken_process_does_not_leave_the_others_waiting(how: str, message: s
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["trainer.devices=6"], "training.batch_size is 5; it must be at least the number of processes, 6"),
-        (["trainer.num_nodes=2"], "trainer.num_nodes is 2; start the processes of several machines with torchrun"),
-        (["trainer.strategy=ddp"], "trainer.strategy is 'ddp'; several processes need trainer=ddp or trainer=fsdp"),
-        (["trainer=auto", "trainer.devices=2"], "trainer.devices is 2; several processes need trainer=ddp or trainer=fsdp"),
+        (["trainer=ddp", "trainer.devices=6"], "training.batch_size is 5; it must be at least the number of processes"),
+        (["trainer=ddp", "trainer.num_nodes=2"], "trainer.num_nodes is 2; start the processes of several machines"),
+        (["trainer=ddp", "trainer.strategy=ddp"], "trainer.strategy is 'ddp'; several processes need trainer=ddp or"),
+        (["trainer=fsdp", "trainer.devices=1", *LORA], "trainer=fsdp shares out weights that train; take trainer=ddp"),
+        (["trainer=auto", "trainer.devices=2"], "trainer.devices is 2; several processes need trainer=ddp or"),
     ],
 )
 def test_settings_that_several_processes_cannot_have(overrides: list[str], message: str, tmp_path: Path) -> None:
-    command = [sys.executable, "train.py", "trainer=ddp", *SMALL, *overrides, f"hydra.run.dir={tmp_path}"]
+    command = [sys.executable, "train.py", *SMALL, *overrides, f"hydra.run.dir={tmp_path}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 1
     assert [line for line in done.stderr.splitlines() if line.startswith("error:")] == [
@@ -224,9 +246,7 @@ def test_torchrun_starts_the_processes_and_the_first_ones_folder_is_the_runs(one
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train.py"]
     options = ["trainer=ddp", "trainer.devices=2", f"paths.logs={tmp_path}", *SMALL]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=240, env=environment
-    )
+    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=240, env=environment)
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "orapo").iterdir()
     assert_same_run(one_process, folder)

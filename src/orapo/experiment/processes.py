@@ -36,13 +36,20 @@ def is_distributed(config: DictConfig) -> bool:
 
 
 def adopt_slurm() -> None:
-    """Says in torchrun's words what SLURM's ``srun`` says of this process; nothing where neither started it."""
+    """Says in torchrun's words what SLURM's ``srun`` says of this process; nothing where neither started it.
+
+    Raises:
+        SettingError: the job names its processes in a way that can't be told from the environment.
+    """
     environment = os.environ
     if "RANK" in environment or int(environment.get("SLURM_STEP_NUM_TASKS", "1")) < 2:
         return
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
-    slurm = SLURMEnvironment(auto_requeue=False)
+    try:
+        slurm = SLURMEnvironment(auto_requeue=False)
+    except RuntimeError as error:
+        raise SettingError(f"SLURM: {' '.join(str(error).split())}") from error
     environment.update(
         MASTER_ADDR=slurm.main_address,
         MASTER_PORT=str(slurm.main_port),

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-import torch
-
 from orapo.batches import RolloutGroup, StudyBatch
 from orapo.policy.model import Policy
 from orapo.policy.settings import SamplingSettings
@@ -46,15 +44,8 @@ class LocalRollouts:
     def roll_out(
         self, batch: StudyBatch, settings: SamplingSettings, seeds: Sequence[int] | None = None
     ) -> tuple[RolloutGroup, ...]:
-        """See ``Policy.roll_out``; with ``seeds``, one study at a time."""
-        if seeds is None:
-            return self._policy.roll_out(batch, settings)
-        groups: list[RolloutGroup] = []
-        for place, seed in enumerate(seeds):
-            with torch.random.fork_rng():
-                torch.manual_seed(seed)
-                groups += self._policy.roll_out(batch.select([place]), settings)
-        return tuple(groups)
+        """See ``Policy.roll_out``."""
+        return self._policy.roll_out(batch, settings, seeds)
 
     def metrics(self) -> Mapping[str, float]:
         """Nothing: what is sampled here is what is scored here."""
