@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from orapo.bounds import require_boolean, require_whole
 from orapo.errors import SettingError
 from orapo.policy.settings import ModelSettings, SamplingSettings
+from orapo.policy.vllm.settings import ServerSettings
 from orapo.training.settings import TrainingSettings
 
 SECTIONS = (
@@ -121,6 +122,7 @@ class Experiment:
     model: ModelSettings
     data: DataSettings
     rollout: SamplingSettings
+    server: ServerSettings | None
     training: TrainingSettings
     callbacks: CallbackSettings
     wandb: WandbSettings | None
@@ -140,12 +142,21 @@ def read_experiment(config: DictConfig) -> Experiment:
     require_whole("seed", content["seed"], 0)
     logger = content["logger"]
     check_keys(logger, ("wandb",), ("wandb",), "logger")
+    model: ModelSettings = build(config.model, "model")
+    data = settings_from(DataSettings, content["data"], "data")
+    sampling = dict(content["rollout"])
+    server = sampling.pop("server", None)
+    rollout = settings_from(SamplingSettings, sampling, "rollout")
+    if server is not None:
+        server = settings_from(ServerSettings, server, "rollout.server")
+        server.check(model, rollout, data.is_private)
     return Experiment(
         run_name=content["run_name"],
         seed=content["seed"],
-        model=build(config.model, "model"),
-        data=settings_from(DataSettings, content["data"], "data"),
-        rollout=settings_from(SamplingSettings, content["rollout"], "rollout"),
+        model=model,
+        data=data,
+        rollout=rollout,
+        server=server,
         training=settings_from(TrainingSettings, content["training"], "training"),
         callbacks=settings_from(CallbackSettings, content["callbacks"], "callbacks"),
         wandb=None if logger["wandb"] is None else settings_from(WandbSettings, logger["wandb"], "logger.wandb"),

@@ -18,12 +18,13 @@ from orapo.data.subset_manifest import SubsetManifest
 from orapo.errors import SettingError
 from orapo.experiment.config import Experiment, build, check_keys, plain
 from orapo.experiment.joining import judge_share
+from orapo.experiment.rollouts import build_rollouts, reach_server
 from orapo.labeler import Labeler
 from orapo.objective.orapo import OrapoObjective
 from orapo.policy.loading import load_policy
 from orapo.policy.model import Policy
 from orapo.policy.reference import make_reference
-from orapo.policy.rollout_source import LocalRollouts, RolloutSource
+from orapo.policy.rollout_source import RolloutSource
 from orapo.reward.protocol import Reward
 from orapo.training.checkpoints import LastCheckpoint, RandomStates
 from orapo.training.module import OrapoModule
@@ -89,9 +90,10 @@ def build_parts(experiment: Experiment, folder: Path, loggers: list[Logger], ran
     objective = build_objective(experiment)
     reward: Reward = build(judge_share(experiment.config.reward, ranks.shard.size), "reward")
     labeler: Labeler = build(experiment.config.labeler, "labeler")
+    server = reach_server(experiment)
     data = build_data(experiment)
     policy = load_policy(experiment.model)
-    rollouts = LocalRollouts(policy)
+    rollouts = build_rollouts(experiment, policy, server, folder)
     collate = Collate(policy.tokenizer, policy.image_processor, policy.instruction, experiment.data.max_report_tokens)
     data.attach(collate, ranks.shard)
     module = OrapoModule(

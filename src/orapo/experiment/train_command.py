@@ -23,8 +23,17 @@ CHANGEABLE = (
     "reward.timeout_seconds",
     "reward.max_tries",
     "reward.deadline_seconds",
+    "rollout.server.api_base",
+    "rollout.server.api_key_variable",
+    "rollout.server.model",
+    "rollout.server.adapter_folder",
+    "rollout.server.adapter_folder_on_server",
+    "rollout.server.max_concurrent",
+    "rollout.server.timeout_seconds",
+    "rollout.server.pause_limit_seconds",
+    "rollout.server.max_logp_gap",
 )
-"""What a resumed run may set anew: how its judge is reached and paid, never what is trained or judged."""
+"""What a resumed run may set anew: how judge and rollout server are reached, never what is trained or judged."""
 
 LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"
 
@@ -66,13 +75,16 @@ def saved_config(folder: Path, overrides: list[str]) -> DictConfig:
     if refused := [override for override in others if override not in kept]:
         raise SettingError(
             f"resume={folder} goes on with the run's own config; leave out {' '.join(refused)} (what may change is how "
-            f"the judge is reached: {', '.join(CHANGEABLE)})"
+            f"the judge is reached, or the rollout server: {', '.join(CHANGEABLE)})"
         )
     for needed in (folder / "config.yaml", folder / LAST_CHECKPOINT):
         if not needed.is_file():
             raise CheckpointError(f"resume={folder} can't go on: {needed} does not exist")
     config = OmegaConf.load(folder / "config.yaml")
     assert isinstance(config, DictConfig)
-    if kept and "model" not in config.reward:
-        raise SettingError(f"{kept[0]} is for reward=fact_score_llm; the run in {folder} has another reward")
+    for override in kept:
+        if override.startswith("reward.") and "model" not in config.reward:
+            raise SettingError(f"{override} is for reward=fact_score_llm; the run in {folder} has another reward")
+        if override.startswith("rollout.") and config.rollout.get("server") is None:
+            raise SettingError(f"{override} is for rollout=vllm; the run in {folder} samples by itself")
     return OmegaConf.merge(config, OmegaConf.from_dotlist(kept)) if kept else config  # type: ignore[return-value]

@@ -181,7 +181,7 @@ class OrapoModule(LightningModule):
 
         Raises:
             NonFiniteError: a reward, log-probability, loss or gradient is NaN or infinite; it carries the study ids.
-            RunPaused: no judge answers for any study of the batch; nothing has changed yet.
+            RunPaused: no judge answers for any study of the batch, or no server samples; nothing has changed yet.
         """
         watch = Stopwatch()
         totals = dict(self._reward.judge.totals())

@@ -152,6 +152,7 @@ METRIC_NAMES = (
     "seconds_reference",
     "seconds_update",
     "dropped_studies",
+    "rollout_logp_gap",
     *JUDGE_METRICS.values(),
 )
 """The columns of metrics.csv behind the step; docs/metrics.md says what each means."""

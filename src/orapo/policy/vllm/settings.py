@@ -1,0 +1,106 @@
+"""How a vLLM server is reached and what it is trusted with; no heavy imports: a bad value is refused at once."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from orapo.bounds import require_boolean, require_number, require_whole
+from orapo.errors import SettingError
+from orapo.policy.settings import ModelSettings, SamplingSettings
+
+LOGPS = ("recomputed", "server")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """A vLLM server that the user has started; docs/vllm.md says how.
+
+    Attributes:
+        api_base: its address with the path "/v1".
+        model: the name by which it serves the base model; None is model.path.
+        api_key_variable: the environment variable that holds its key; None sends none.
+        adapter_folder: where adapters are written, on a disk that the server reads; None is the run's folder.
+        adapter_folder_on_server: the same folder as the server sees it; None where both see it by one path.
+        logps: "recomputed" scores each rollout once more by the policy; "server" takes the server's log-probabilities,
+            which needs rollout.temperature=1.
+        max_concurrent: requests (one a study) under way at once; at least 1.
+        timeout_seconds: for one request, > 0; all K completions of a study must be drawn by then.
+        pause_limit_seconds: for which a request is tried again before the run pauses, >= 0.
+        max_logp_gap: the run pauses when server and policy differ by more than this in a token's log-probability, as
+            a mean; > 0; None only logs it.
+        allow_external: whether images of patients may be sent to another machine.
+    """
+
+    api_base: str
+    model: str | None = None
+    api_key_variable: str | None = None
+    adapter_folder: str | None = None
+    adapter_folder_on_server: str | None = None
+    logps: str = "recomputed"
+    max_concurrent: int = 64
+    timeout_seconds: float = 600.0
+    pause_limit_seconds: float = 600.0
+    max_logp_gap: float | None = 0.2
+    allow_external: bool = False
+
+    def __post_init__(self) -> None:
+        address = urlsplit(self.api_base if isinstance(self.api_base, str) else "")
+        if address.username or address.password or address.query:
+            raise SettingError(
+                "rollout.server.api_base holds a user, password or query; a key belongs in the environment, see "
+                "rollout.server.api_key_variable"
+            )
+        is_http = address.scheme in ("http", "https") and bool(address.hostname)
+        if not is_http or address.path.rstrip("/") != "/v1":
+            raise SettingError(f"rollout.server.api_base is {self.api_base!r}; it must be like http://HOST:8000/v1")
+        if self.api_key_variable is not None and not _VARIABLE.fullmatch(self.api_key_variable):
+            raise SettingError(
+                "rollout.server.api_key_variable isn't the name of an environment variable; the key itself stays there"
+            )
+        if self.adapter_folder_on_server is not None and self.adapter_folder is None:
+            raise SettingError(
+                "rollout.server.adapter_folder_on_server is given without rollout.server.adapter_folder; it is the "
+                "same folder as the server sees it"
+            )
+        if self.logps not in LOGPS:
+            raise SettingError(f"rollout.server.logps is {self.logps!r}; it must be one of {', '.join(LOGPS)}")
+        require_whole("rollout.server.max_concurrent", self.max_concurrent, 1)
+        require_number("rollout.server.timeout_seconds", self.timeout_seconds, above=0)
+        require_number("rollout.server.pause_limit_seconds", self.pause_limit_seconds, at_least=0)
+        if self.max_logp_gap is not None:
+            require_number("rollout.server.max_logp_gap", self.max_logp_gap, above=0)
+        require_boolean("rollout.server.allow_external", self.allow_external)
+
+    @property
+    def is_external(self) -> bool:
+        """True where the server is not on this machine."""
+        host = urlsplit(self.api_base).hostname or ""
+        try:
+            return host != "localhost" and not ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return True
+
+    def check(self, model: ModelSettings, sampling: SamplingSettings, is_private: bool) -> None:
+        """Checks these settings beside those of the run.
+
+        Raises:
+            SettingError: all weights train, the server's log-probabilities would be of another temperature, or images
+                of patients would leave this machine without a word.
+        """
+        if model.lora is None:
+            raise SettingError(
+                "rollout.server needs model.lora: a server is sent the adapter after each update, never all weights; "
+                "train an adapter (model=qwen2_5_vl_3b), or sample in the training process (rollout=local)"
+            )
+        if self.logps == "server" and sampling.temperature != 1:
+            raise SettingError(
+                f"rollout.temperature is {sampling.temperature:g} with rollout.server.logps=server; it must be 1, as "
+                "the server's log-probabilities are of temperature 1; or choose rollout.server.logps=recomputed"
+            )
+        if is_private and self.is_external and not self.allow_external:
+            raise SettingError(
+                f"rollout.server.allow_external is false, and images of patients would be sent to {self.api_base}; use "
+                "a server on this machine, or set it to true for one in your own protected network"
+            )
