@@ -30,8 +30,9 @@ from orapo.policy.model import Policy
 from orapo.policy.reference import FrozenCopyReference, Reference
 from orapo.policy.rollout_source import RolloutSource
 from orapo.policy.settings import SamplingSettings
-from orapo.records import Study
-from orapo.reward.protocol import Reward
+from orapo.records import RewardBreakdown, Study
+from orapo.reward.protocol import PendingRewards, Reward
+from orapo.training.dynamic_sampling import flat_groups, with_redrawn
 from orapo.training.padding import group_mask, pad_groups
 from orapo.training.ranks import Ranks, share_of, summed
 from orapo.training.settings import TrainingSettings
@@ -81,6 +82,7 @@ class Update:
         rows: from a study's place in this process's batch to its row in ``judged`` and ``weight``.
         num_studies: rows; the loss is the mean over them.
         num_passes: forward and backward passes that every process runs where the weights are shared out.
+        tokens_per_study: for a policy loss that averages over the tokens of all rows, their mean number; else None.
     """
 
     rollouts: Rollouts | None
@@ -89,6 +91,7 @@ class Update:
     rows: Mapping[int, int]
     num_studies: int
     num_passes: int
+    tokens_per_study: float | None
 
     def rows_of(self, micro: MicroBatch) -> list[int]:
         """The rows of a micro-batch's studies."""
@@ -193,18 +196,21 @@ class OrapoModule(LightningModule):
             self._score_along(
                 batch, self._num_passes(self._ranks.shard.sizes(self._settings.batch_size)), micro_batches
             )
-        told = self._ranks.exchange(lambda: self._tell(batch, rollouts, watch))
+        first_draw = told = self._ranks.exchange(lambda: self._tell(batch, rollouts, watch))
+        num_redrawn = 0
+        if rollouts is not None and self._objective.max_redraws is not None:
+            rollouts, told, num_redrawn = self._draw_again(batch, batch_index, rollouts, told, watch)
         studies = [study for one in told for study in one.studies]
-        judged = None if rollouts is None else self._judged(told, studies)
+        judged = None if rollouts is None else self._judged(told, first_draw, studies)
         rows = self._rows(told, judged)
-        if judged is not None and judged.num_dropped:
+        if judged is not None and (judged.num_dropped or num_redrawn):
             with watch.phase("reference"):
                 micro_batches = self._micro_batches(batch, rollouts, rows)
                 self._score_along(batch, self._num_passes(kept_per_rank(told, judged)), micro_batches)
             studies = list(judged.studies)
         weight = self._objective.fixed_weight(len(studies)) if judged is None else judged.mixing.weight
         num_passes = self._num_passes(kept_per_rank(told, judged))
-        update = Update(rollouts, judged, weight, rows, len(studies), num_passes)
+        update = Update(rollouts, judged, weight, rows, len(studies), num_passes, self._tokens_per_study(judged))
         outputs: list[ObjectiveOutput] = []
         with watch.phase("update"):
             for _ in range(self._settings.inner_steps):
@@ -216,6 +222,9 @@ class OrapoModule(LightningModule):
         metrics |= self._judge_metrics(totals)
         if rollouts is not None:
             metrics |= self._rollout_metrics()
+        if judged is not None and self._objective.max_redraws is not None:
+            metrics["redrawn_groups"] = float(num_redrawn)
+            metrics["left_out_groups"] = float(len(flat_groups(judged.breakdowns)))
         self.last_step = StepResult(judged, metrics)
         shown = ("reward", "zero_reward_rate", "mixing_weight")
         self.log_dict({name: metrics[name] for name in shown}, prog_bar=True, logger=False)
@@ -234,21 +243,60 @@ class OrapoModule(LightningModule):
     def _roll_out(self, batch: StudyBatch, batch_index: int, watch: Stopwatch) -> Rollouts | None:
         if not self._objective.needs_rollouts:
             return None
-        per_study = self._sampling.per_study
         with watch.phase("rollout"):
-            groups = self._draw(batch, batch_index)
+            groups = self._draw(batch, batch_index, range(len(batch)))
         with watch.phase("reward"):
-            reports = [text for group in groups for text in group.texts]
-            labels: list[LabelStates] = [study.labels for study in batch.studies for _ in range(per_study)]
-            return Rollouts(groups, self._reward.start(reports, labels))
+            return Rollouts(groups, self._start_judging(batch, groups))
 
-    def _draw(self, batch: StudyBatch, batch_index: int) -> tuple[RolloutGroup, ...]:
+    def _draw(
+        self, batch: StudyBatch, batch_index: int, places: Iterable[int], attempt: int = 0
+    ) -> tuple[RolloutGroup, ...]:
+        """Rollouts of these studies, which stand at ``places`` of this process's batch; draws differ by attempt."""
         if not self._ranks.is_joined:
             return self._rollouts.roll_out(batch, self._sampling)
         # What a study draws depends on its place in the whole batch, not on the process that holds it.
-        first = self._ranks.shard.of(self._settings.batch_size).start
-        seeds = [draw_seed(self._seed, batch_index, first + place) for place in range(len(batch))]
+        first = self._ranks.shard.of(self._settings.batch_size).start + attempt * self._settings.batch_size
+        seeds = [draw_seed(self._seed, batch_index, first + place) for place in places]
         return self._rollouts.roll_out(batch, self._sampling, seeds)
+
+    def _draw_again(
+        self, batch: StudyBatch, batch_index: int, rollouts: Rollouts, told: list[Told], watch: Stopwatch
+    ) -> tuple[Rollouts, list[Told], int]:
+        """Dynamic sampling: draws groups without variance again, up to the objective's limit.
+
+        Returns:
+            The rollouts to train on, what all processes tell of theirs, and how many groups were drawn again.
+        """
+        groups = list(rollouts.groups)
+
+        def redraw(attempt: int) -> Told:
+            own = told[self._ranks.shard.rank]
+            places = flat_groups(own.judged)
+            if not places:
+                return own
+            part = batch.select(places)
+            with watch.phase("rollout"):
+                new = self._draw(part, batch_index, places, attempt)
+            after = self._tell(part, Rollouts(new, self._start_judging(part, new)), watch)
+            now, taken = with_redrawn(own, places, after.groups, after.judged)
+            for place in taken:
+                groups[place] = new[places.index(place)]
+            return now
+
+        num_redrawn = 0
+        for attempt in range(1, (self._objective.max_redraws or 0) + 1):
+            num_flat = sum(len(flat_groups(one.judged)) for one in told)
+            if num_flat == 0:
+                break
+            num_redrawn += num_flat
+            with self._whole_policy():
+                told = self._ranks.exchange(partial(redraw, attempt))
+        return Rollouts(tuple(groups), rollouts.pending), told, num_redrawn
+
+    def _start_judging(self, batch: StudyBatch, groups: Sequence[RolloutGroup]) -> PendingRewards:
+        reports = [text for group in groups for text in group.texts]
+        labels: list[LabelStates] = [study.labels for study in batch.studies for _ in range(self._sampling.per_study)]
+        return self._reward.start(reports, labels)
 
     def _tell(self, batch: StudyBatch, rollouts: Rollouts | None, watch: Stopwatch) -> Told:
         """Waits for the rewards of this process's rollouts."""
@@ -260,13 +308,17 @@ class OrapoModule(LightningModule):
         judged = tuple(tuple(flat[i : i + per_study]) for i in range(0, len(flat), per_study))
         return Told(batch.studies, tuple(on_cpu(group) for group in rollouts.groups), judged)
 
-    def _judged(self, told: Sequence[Told], studies: Sequence[Study]) -> JudgedRollouts:
-        """The rollouts of all processes; each takes in the rewards of the whole batch, so that their states agree."""
+    def _judged(self, told: Sequence[Told], first_draw: Sequence[Told], studies: Sequence[Study]) -> JudgedRollouts:
+        """The rollouts of all processes; each takes in the rewards of the whole batch, so that their states agree.
+
+        The zero-reward rate is that of the first draw: it measures the policy, not what was drawn again.
+        """
         groups = [group for one in told for group in one.groups]
         kept, breakdowns = whole_groups([group for one in told for group in one.judged])
-        rewards = torch.tensor([[b.total for b in group] for group in breakdowns], device=self.device)
+        _, drawn_first = whole_groups([group for one in first_draw for group in one.judged])
+        rewards = self._rewards(breakdowns)
         with naming_studies([studies[i] for i in kept]):
-            mixing = self._objective.observe([studies[i].study_id for i in kept], rewards)
+            mixing = self._objective.observe([studies[i].study_id for i in kept], self._rewards(drawn_first))
         return JudgedRollouts(
             studies=tuple(studies[i] for i in kept),
             groups=tuple(groups[i] for i in kept),
@@ -276,6 +328,18 @@ class OrapoModule(LightningModule):
             kept=kept,
             num_dropped=len(studies) - len(kept),
         )
+
+    def _rewards(self, breakdowns: Sequence[Sequence[RewardBreakdown]]) -> Tensor:
+        return torch.tensor([[b.total for b in group] for group in breakdowns], device=self.device)
+
+    def _tokens_per_study(self, judged: JudgedRollouts | None) -> float | None:
+        """Of all studies of the step, whichever micro-batch or process holds them."""
+        if judged is None:
+            return None
+        num_tokens = torch.tensor([[len(ids) for ids in group.token_ids] for group in judged.groups])
+        finished = torch.tensor([group.finished for group in judged.groups])
+        counted = self._objective.loss_tokens(num_tokens, judged.rewards.cpu(), finished)
+        return None if counted is None else counted.sum().item() / len(judged.groups)
 
     def _rows(self, told: Sequence[Told], judged: JudgedRollouts | None) -> dict[int, int]:
         """From the place of a study in this process's batch to its row among the kept studies of all processes."""
@@ -405,6 +469,8 @@ class OrapoModule(LightningModule):
             oracle_policy_logps=oracle,
             oracle_ref_logps=oracle_reference,
             oracle_mask=oracle_mask,
+            finished=torch.tensor([rollouts.groups[i].finished for i in micro.indices], device=self.device),
+            tokens_per_study=update.tokens_per_study,
         )
 
     def _optimiser_step(self) -> tuple[float, float]:

@@ -152,6 +152,8 @@ METRIC_NAMES = (
     "seconds_reference",
     "seconds_update",
     "dropped_studies",
+    "redrawn_groups",
+    "left_out_groups",
     "rollout_logp_gap",
     *JUDGE_METRICS.values(),
 )
