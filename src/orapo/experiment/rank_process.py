@@ -10,7 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from orapo.errors import OrapoError
-from orapo.experiment.command_line import EXIT_ERROR, one_line
+from orapo.experiment.command_line import EXIT_ERROR, EXIT_INTERRUPTED, one_line
 from orapo.experiment.processes import GRACE_SECONDS
 
 
@@ -28,6 +28,9 @@ def main() -> None:
         # What all processes know, the first one says; this one only is left.
         print(f"error: process {os.environ['RANK']}: {one_line(error)}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
+    except KeyboardInterrupt:
+        # Ctrl-C reaches all processes of a terminal.
+        sys.exit(EXIT_INTERRUPTED)
 
 
 def _end_with_the_first() -> None:

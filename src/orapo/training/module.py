@@ -8,7 +8,7 @@ memory does not grow with the batch.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -36,7 +36,7 @@ from orapo.training.dynamic_sampling import flat_groups, with_redrawn
 from orapo.training.padding import group_mask, pad_groups
 from orapo.training.ranks import Ranks, share_of, summed
 from orapo.training.settings import TrainingSettings
-from orapo.training.sharding import is_sharded, shard, whole
+from orapo.training.sharding import casts_not_kept, is_sharded, shard, whole
 from orapo.training.step import (
     JudgedRollouts,
     MicroBatch,
@@ -368,7 +368,8 @@ class OrapoModule(LightningModule):
                 for i in indices
             )
             reference = self._reference[0] if self._objective.needs_reference else None
-            logps = None if reference is None else reference.score(part, completions, self._sampling.temperature)
+            with self._passes():
+                logps = None if reference is None else reference.score(part, completions, self._sampling.temperature)
             micro_batches.append(MicroBatch(indices, part, completions, logps))
         return micro_batches
 
@@ -377,7 +378,7 @@ class OrapoModule(LightningModule):
     ) -> list[ObjectiveOutput]:
         outputs: list[ObjectiveOutput] = []
         failure: NonFiniteError | None = None
-        with naming_studies(batch.studies):
+        with naming_studies(batch.studies), self._passes():
             for micro in micro_batches:
                 try:
                     outputs.append(without_graph(self._backward(micro, update)))
@@ -434,6 +435,10 @@ class OrapoModule(LightningModule):
         with whole(self.policy):
             yield
 
+    def _passes(self) -> AbstractContextManager[None]:
+        """Around forward and backward passes layer by layer."""
+        return casts_not_kept() if self._is_sharded else nullcontext()
+
     def _num_passes(self, num_studies: Iterable[int]) -> int:
         """How many micro-batches the process with most studies has; 0 where each may have its own number."""
         return math.ceil(max(num_studies) / self._settings.studies_per_micro_batch) if self._is_sharded else 0
@@ -443,7 +448,8 @@ class OrapoModule(LightningModule):
         reference = self._reference[0]
         if reference is not None and self._objective.needs_reference:
             for _ in range(num_passes - len(micro_batches)):
-                reference.score(*_one_study(batch), self._sampling.temperature)
+                with self._passes():
+                    reference.score(*_one_study(batch), self._sampling.temperature)
 
     def _scored(self, micro: MicroBatch, update: Update, logps: tuple[tuple[Tensor, ...], ...]) -> ScoredGroups:
         rollouts, judged = update.rollouts, update.judged

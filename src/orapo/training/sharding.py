@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
@@ -46,6 +47,17 @@ def whole(policy: Policy) -> Iterator[None]:
             layer.reshard()
             # As ``fully_shard`` sets it: what stands outside the layers is needed again at once in the backward pass.
             layer.set_reshard_after_forward(layer is not layers[0], recurse=False)
+
+
+@contextmanager
+def casts_not_kept() -> Iterator[None]:
+    """Autocast without its low-precision copies of weights, which would outlive the whole weights of each layer."""
+    was_enabled = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(was_enabled)
 
 
 def whole_weights(policy: Policy) -> dict[str, Tensor] | None:
