@@ -51,7 +51,8 @@ def measure(work: Work, steps: int, trl_micro: int) -> dict[str, Any]:
         sides = (trl, ours, with_oracle)
         rounds = []
         for index in range(1 + steps):
-            # In turn backwards, so that no side always comes first after another.
+            # Forwards and backwards in turn, so that no side always follows the same other one.
+            # The warm-up round ends when all have loaded, so that nothing loads beside a measured step.
             order = sides if index % 2 else sides[::-1]
             taken = {side.name: side.step() for side in order}
             prompt = Done(**taken["trl"]["work"])

@@ -22,11 +22,7 @@ class Side:
     """
 
     def __init__(self, name: str, script: str, work: Work, *arguments: str) -> None:
-        """Starts ``script`` and waits until it has loaded everything.
-
-        Raises:
-            SystemExit: it ended before.
-        """
+        """Starts ``script``; while it loads, others can be started."""
         self.name = name
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (as long as the process)
         threads = str(work.threads)
@@ -39,19 +35,19 @@ class Side:
             text=True,
             env={**os.environ, **quiet, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
         )
-        self._expect_ready()
 
     def step(self) -> dict[str, Any]:
-        """Has it do one step; what ``step_pace.Pace`` reports.
+        """Waits until it is ready, and has it do one step; what ``step_pace.Pace`` reports.
 
         Raises:
             SystemExit: it ended instead.
         """
+        if (line := self._line()) != "ready\n":
+            raise SystemExit(f"the {self.name} side said {line!r} instead of being ready")
         assert self._process.stdin is not None
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
         step: dict[str, Any] = json.loads(self._line())
-        self._expect_ready()
         return step
 
     def __enter__(self) -> "Side":
@@ -64,11 +60,6 @@ class Side:
         self._process.kill()
         self._process.communicate()
         self._errors.close()
-
-    def _expect_ready(self) -> None:
-        line = self._line()
-        if line != "ready\n":
-            raise SystemExit(f"the {self.name} side said {line!r} instead of being ready")
 
     def _line(self) -> str:
         assert self._process.stdout is not None
