@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,9 +12,13 @@ from typing import Any
 from PIL import Image
 from pydantic import BaseModel
 
+from orapo.errors import SettingError
+from orapo.experiment.api_settings import ApiSettings
 from orapo.prompt import chat_messages
 from orapo.reward.llm.endpoint import Completion, Endpoint
 from orapo.reward.llm.prompts import Request
+
+log = logging.getLogger(__name__)
 
 IMAGE_TOKENS = 2000
 """Of one image, for estimates before a call: more than most providers count."""
@@ -95,6 +100,54 @@ class VisionEndpoint(Endpoint):
                 # litellm doesn't know what an own server's model takes, and would refuse it unasked.
                 arguments["allowed_openai_params"] = ["reasoning_effort"]
         return arguments
+
+
+def open_endpoint(settings: ApiSettings) -> VisionEndpoint:
+    """The endpoint of these settings; nothing is opened yet.
+
+    Raises:
+        SettingError: a value that only an endpoint checks, such as its address.
+    """
+    try:
+        return VisionEndpoint(
+            settings.model,
+            api_base=settings.api_base,
+            api_key_variable=settings.api_key_variable,
+            temperature=settings.temperature,
+            max_output_tokens=settings.max_output_tokens,
+            timeout_seconds=settings.timeout_seconds,
+            structured_output="none",
+            prices=None if settings.prices is None else (settings.prices[0], settings.prices[1]),
+            identity=settings.identity,
+            reasoning_effort=settings.reasoning_effort,
+        )
+    except SettingError as error:
+        raise of_the_policy(error) from None
+
+
+def of_the_policy(error: SettingError) -> SettingError:
+    """An error of the judge's parts, under the policy's keys."""
+    return SettingError(str(error).replace("judge: ", "policy.", 1))
+
+
+def check_privacy(settings: ApiSettings) -> None:
+    """Refuses to send patients' images away where that isn't allowed.
+
+    Raises:
+        SettingError: it isn't, or the address is none.
+    """
+    endpoint = open_endpoint(settings)
+    if not (settings.is_private and endpoint.is_external) or settings.cache == "read_only":
+        return
+    where = settings.api_base or settings.model
+    if settings.allow_external:
+        log.warning("patients' images go to %s, as policy.allow_external=true allows", where)
+        return
+    raise SettingError(
+        f"policy.allow_external is false, and patients' images would go to {where}: the data sets' agreements forbid "
+        "services that keep or review what they are sent. Use a server on this machine (policy.api_base), or "
+        "policy.allow_external=true where your agreement with the provider permits it"
+    )
 
 
 def _png(image: Image.Image) -> bytes:

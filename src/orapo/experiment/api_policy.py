@@ -13,7 +13,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from orapo.data.evaluation_studies import EvaluationStudies
 from orapo.errors import OrapoError, RunPaused, SettingError
-from orapo.experiment.api_endpoint import TimedCompletion, VisionEndpoint, VisionRequest, vision_request
+from orapo.experiment.api_endpoint import TimedCompletion, VisionRequest, of_the_policy, open_endpoint, vision_request
 from orapo.experiment.api_settings import ApiSettings
 from orapo.experiment.written_reports import Written
 from orapo.reward.llm.answers import InvalidAnswer
@@ -55,13 +55,13 @@ class ApiPolicy:
         self._instruction = instruction
         self._usage = Usage()
         self._num_done = 0
+        self._endpoint = open_endpoint(settings)
         try:
-            self._endpoint = _endpoint(settings)
             self._budget = Budget(settings.max_cost)
             limits = LimitSettings(settings.max_concurrent, settings.requests_per_minute, settings.tokens_per_minute)
             retry = RetryPolicy(max_tries=settings.max_tries, deadline_seconds=settings.deadline_seconds)
         except SettingError as error:
-            raise SettingError(str(error).replace("judge: ", "policy.", 1)) from None
+            raise of_the_policy(error) from None
         self._asker = _ReportAsker(self._endpoint, Limits(limits), retry, self._budget, self._usage, is_last=True)
         self._cache = AnswerCache(settings.cache_path, cast(CacheMode, settings.cache))
 
@@ -203,18 +203,3 @@ class _ReportAsker(Asker):
 def _stored(report: str, kind: str, seconds: float, model: str, prompt: int, completion: int, cost: float) -> Answer:
     text = json.dumps({"report": report, "kind": kind, "seconds": round(seconds, 4)}, ensure_ascii=False)
     return Answer(text=text, model=model, prompt_tokens=prompt, completion_tokens=completion, cost_usd=cost)
-
-
-def _endpoint(settings: ApiSettings) -> VisionEndpoint:
-    return VisionEndpoint(
-        settings.model,
-        api_base=settings.api_base,
-        api_key_variable=settings.api_key_variable,
-        temperature=settings.temperature,
-        max_output_tokens=settings.max_output_tokens,
-        timeout_seconds=settings.timeout_seconds,
-        structured_output="none",
-        prices=None if settings.prices is None else (settings.prices[0], settings.prices[1]),
-        identity=settings.identity,
-        reasoning_effort=settings.reasoning_effort,
-    )

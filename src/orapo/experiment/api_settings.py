@@ -1,9 +1,7 @@
 """How a model behind an API is asked for reports, checked when given; nothing heavy is imported."""
 
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from omegaconf import DictConfig
 
@@ -67,27 +65,3 @@ class ApiSettings:
         """
         content = {key: value for key, value in plain(section).items() if key != "kind"}
         return settings_from(cls, content, "policy")
-
-    @property
-    def is_external(self) -> bool:
-        """True where images may leave this machine: no address is given, or one that isn't loopback."""
-        host = urlsplit(self.api_base).hostname if self.api_base else None
-        try:
-            return host != "localhost" and not ipaddress.ip_address(host or "").is_loopback
-        except ValueError:
-            return True
-
-    def check_privacy(self) -> None:
-        """Refuses to send patients' images away where that isn't allowed.
-
-        Raises:
-            SettingError: it isn't.
-        """
-        if not self.is_private or not self.is_external or self.allow_external or self.cache == "read_only":
-            return
-        where = self.api_base or self.model
-        raise SettingError(
-            f"policy.allow_external is false, and patients' images would go to {where}: the data sets' agreements "
-            "forbid services that keep or review what they are sent. Use a server on this machine (policy.api_base), "
-            "or policy.allow_external=true where your agreement with the provider permits it"
-        )

@@ -3,23 +3,22 @@
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from orapo.data.evaluation_studies import EvaluationStudies
 from orapo.data.shuffled import derangement
-from orapo.errors import SettingError
 from orapo.evaluation.clinical_measures import READINGS
 from orapo.evaluation.evaluation_table import EvaluationTables, tables_text
 from orapo.evaluation.exports import RADEVAL_FILE, write_radeval
 from orapo.evaluation.report_pairs import ReportLabeler, ReportPair, pair_reports, write_report_pairs
 from orapo.evaluation.resampling import Bootstrap, Measures
 from orapo.evaluation.system_measures import SystemScores, observation_counts, system_measures
-from orapo.experiment.api_settings import ApiSettings
 from orapo.experiment.config import build, plain, settings_from
-from orapo.experiment.evaluate_config import TINY, Evaluation
+from orapo.experiment.evaluate_config import Evaluation
+from orapo.experiment.evaluated_systems import open_other, open_system
 from orapo.experiment.evaluation_controls import (
     TITLES,
     TrainingStudies,
@@ -30,18 +29,13 @@ from orapo.experiment.evaluation_controls import (
 from orapo.experiment.evaluation_files import FILES, write_evaluation
 from orapo.experiment.results import PACKAGES, git_commit
 from orapo.experiment.run import quiet_libraries
-from orapo.experiment.written_reports import NotComputed, ReportFile, System, Written
-from orapo.policy.checkpoints import ADAPTER_CONFIG
-from orapo.policy.tiny import base_folder
+from orapo.experiment.written_reports import NotComputed, System, Written
 from orapo.training.step import Stopwatch
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 """Of evaluation.json; counted up when a key changes its meaning."""
-
-REPORT_FILES = ("reports.jsonl", "test_reports.jsonl")
-"""Where the folder of an evaluation, or of a run, keeps reports."""
 
 
 def evaluate(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
@@ -151,48 +145,6 @@ class _Work:
         except NotComputed as reason:
             return SystemScores(title, {}, {}, not_computed=str(reason))
         return self.scored(title, measures, pairs, system)
-
-
-def open_system(evaluation: Evaluation) -> System:
-    """What the config says is to be evaluated."""
-    if evaluation.kind == "reports":
-        return ReportFile(Path(evaluation.config.reports), evaluation.config.missing_reports)
-    if evaluation.kind == "api":
-        # litellm's helpers are for those who ask a model.
-        from orapo.experiment.api_policy import ApiPolicy
-
-        return ApiPolicy(ApiSettings.read(evaluation.config.policy), evaluation.model.instruction)
-    return _local(evaluation)
-
-
-def open_other(name: str, evaluation: Evaluation) -> System:
-    """The second system: a file of reports, the folder of an evaluation or run, or a checkpoint.
-
-    Raises:
-        SettingError: it is none of these.
-    """
-    path = Path(name)
-    if path.is_file():
-        return ReportFile(path)
-    found = next((path / file for file in REPORT_FILES if (path / file).is_file()), None)
-    if found is not None:
-        return ReportFile(found)
-    is_model = any((path / file).is_file() for file in ("config.json", ADAPTER_CONFIG))
-    is_hub_name = not path.exists() and name.count("/") == 1 and not name.startswith((".", "/", "~"))
-    if not (name == TINY or is_model or is_hub_name):
-        raise SettingError(
-            f"against={name} is no file of reports (.csv, .jsonl), no folder of an evaluation or run with "
-            f"{' or '.join(REPORT_FILES)}, and no checkpoint"
-        )
-    settings = replace(evaluation.model, path=base_folder() if name == TINY else name)
-    return _local(replace(evaluation, kind="checkpoint", name=name, model=settings, base=None))
-
-
-def _local(evaluation: Evaluation) -> System:
-    # A file of reports or an API needs no Lightning.
-    from orapo.experiment.local_policy import LocalPolicy
-
-    return LocalPolicy(evaluation)
 
 
 def _warn_of_shared_patients(training: TrainingStudies, studies: EvaluationStudies) -> None:

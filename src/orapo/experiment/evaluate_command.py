@@ -35,7 +35,9 @@ def evaluate_command(config: DictConfig) -> None:
     overrides = list(HydraConfig.get().overrides.task)
     evaluation = read_evaluation(config, overrides)
     if evaluation.kind == "api":
-        ApiSettings.read(evaluation.config.policy).check_privacy()
+        from orapo.experiment.api_endpoint import check_privacy
+
+        check_privacy(ApiSettings.read(evaluation.config.policy))
     folder = evaluation_folder(evaluation)
     if folder.exists():
         raise SettingError(f"{folder} exists already; choose another name")

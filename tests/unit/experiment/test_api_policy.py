@@ -18,6 +18,7 @@ from PIL import Image
 from orapo.data.evaluation_studies import EvaluationStudies
 from orapo.data.phantoms.source import PhantomSource
 from orapo.errors import RunPaused, SettingError
+from orapo.experiment.api_endpoint import check_privacy
 from orapo.experiment.api_policy import ApiPolicy, ApiRejected
 from orapo.experiment.api_settings import ApiSettings
 
@@ -222,12 +223,12 @@ def test_a_wrong_key_is_one_line_without_the_key(
 
 def test_private_images_stay_here_unless_allowed(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"allow_external is false.*openai/drawer"):
-        settings(tmp_path, None, is_private=True).check_privacy()
+        check_privacy(settings(tmp_path, None, is_private=True))
     with pytest.raises(SettingError, match="allow_external"):
-        settings(tmp_path, None, is_private=True, api_base="http://10.0.0.5/v1").check_privacy()
-    settings(tmp_path, None, is_private=True, api_base="http://127.0.0.1:1/v1").check_privacy()
-    settings(tmp_path, None, is_private=True, allow_external=True).check_privacy()
-    settings(tmp_path, None, is_private=False).check_privacy()
+        check_privacy(settings(tmp_path, None, is_private=True, api_base="http://10.0.0.5/v1"))
+    check_privacy(settings(tmp_path, None, is_private=True, api_base="http://127.0.0.1:1/v1"))
+    check_privacy(settings(tmp_path, None, is_private=True, allow_external=True))
+    check_privacy(settings(tmp_path, None, is_private=False))
 
 
 @pytest.mark.parametrize(
