@@ -37,7 +37,7 @@ class FailingReward(FactScoreReward):
     """Reads like the offline judge, until process 1 is asked for the ``fails_on``-th time."""
 
     def __init__(self, f_beta: float, uncertain_is_positive: bool, fails_on: int, how: str) -> None:
-        super().__init__(f_beta, uncertain_is_positive)
+        super().__init__(f_beta=f_beta, uncertain_is_positive=uncertain_is_positive)
         self._fails_on = fails_on
         self._how = how
         self._num_calls = 0
