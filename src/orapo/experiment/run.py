@@ -38,7 +38,7 @@ BASE_SCORES = "base_scores.json"
 
 def quiet_libraries() -> None:
     """Keeps progress notes, and warnings about what this project sets on purpose, off the screen."""
-    for name in ("lightning.pytorch", "lightning.fabric", "transformers"):
+    for name in ("lightning.pytorch", "lightning.fabric", "transformers", "httpx"):
         logging.getLogger(name).setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")

@@ -134,8 +134,9 @@ class PublishedAdapter:
         try:
             self._client.post("unload_lora_adapter", {"lora_name": name}, stop)
         except Refused as refused:
-            # Nothing samples from it any more. A server that was started anew does not know it.
-            log.info("rollout server: the old adapter %s was not unloaded: %s", name, refused)
+            # Unknown to a server that was started anew, or taken away by another process of this run.
+            if refused.status != 404:
+                log.warning("rollout server: the old adapter %s was not unloaded: %s", name, refused)
 
 
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
