@@ -5,7 +5,7 @@ that nothing downstream can mistake padding for text. Whoever needs a rectangle 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ class StudyBatch:
     image_grid_thw: Tensor
     images_per_study: tuple[int, ...]
     oracle_ids: tuple[Tensor, ...]
+    image_features: tuple[Tensor, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.studies)
@@ -52,17 +53,19 @@ class StudyBatch:
             image_grid_thw=self.image_grid_thw[images],
             images_per_study=tuple(self.images_per_study[i] for i in indices),
             oracle_ids=tuple(self.oracle_ids[i] for i in indices),
+            image_features=None if self.image_features is None else tuple(self.image_features[row] for row in images),
         )
 
     def to(self, device: torch.device | str) -> "StudyBatch":
         """The same batch with its tensors on ``device``."""
-        return StudyBatch(
-            studies=self.studies,
+        features = self.image_features
+        return replace(
+            self,
             prompt_ids=tuple(ids.to(device) for ids in self.prompt_ids),
             pixel_values=self.pixel_values.to(device),
             image_grid_thw=self.image_grid_thw.to(device),
-            images_per_study=self.images_per_study,
             oracle_ids=tuple(ids.to(device) for ids in self.oracle_ids),
+            image_features=None if features is None else tuple(image.to(device) for image in features),
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
 
 from orapo.batches import RolloutGroup, StudyBatch
+from orapo.policy.prompts import encode_images, vision_trains
 from orapo.policy.rollouts import StopRules, draw_completions
 from orapo.policy.scoring import SCORING_PATHS, CompletionLogps, Completions
 from orapo.policy.settings import SamplingSettings
@@ -99,6 +101,13 @@ class Policy(nn.Module):
             group_texts = tuple(text.strip() for text in texts[first : first + per_study])
             groups.append(RolloutGroup(group_texts, token_ids, logps, finished))
         return tuple(groups)
+
+    def with_images_encoded(self, batch: StudyBatch) -> StudyBatch:
+        """The batch with its image features, for all passes of a step; as it is where the vision tower trains."""
+        if vision_trains(self.model):
+            return batch
+        with self._eval_mode(), torch.no_grad():
+            return replace(batch, image_features=encode_images(self.model, batch))
 
     @property
     def stop_rules(self) -> StopRules:

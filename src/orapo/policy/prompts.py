@@ -26,12 +26,21 @@ def prompt_positions(model: Qwen2_5_VLForConditionalGeneration, batch: StudyBatc
     return tuple(positions)
 
 
-def image_features(model: Qwen2_5_VLForConditionalGeneration, batch: StudyBatch) -> Tensor:
-    """[image tokens over the batch, H]: each image is encoded once; without a graph when the tower is frozen."""
-    trains = torch.is_grad_enabled() and any(p.requires_grad for p in model.model.visual.parameters())
-    with torch.set_grad_enabled(trains):
+def vision_trains(model: Qwen2_5_VLForConditionalGeneration) -> bool:
+    """Whether any weight of the vision tower does."""
+    return any(parameter.requires_grad for parameter in model.model.visual.parameters())
+
+
+def encode_images(model: Qwen2_5_VLForConditionalGeneration, batch: StudyBatch) -> tuple[Tensor, ...]:
+    """Per image [image tokens, H]; without a graph when the tower is frozen."""
+    with torch.set_grad_enabled(torch.is_grad_enabled() and vision_trains(model)):
         encoded = model.model.get_image_features(batch.pixel_values, batch.image_grid_thw, return_dict=True)
-    return torch.cat(tuple(encoded.pooler_output))
+    return tuple(encoded.pooler_output)
+
+
+def image_features(model: Qwen2_5_VLForConditionalGeneration, batch: StudyBatch) -> Tensor:
+    """[image tokens over the batch, H]: each image is encoded once, or was before."""
+    return torch.cat(batch.image_features or encode_images(model, batch))
 
 
 def embed(model: Qwen2_5_VLForConditionalGeneration, input_ids: Tensor, is_prompt: Tensor, features: Tensor) -> Tensor:

@@ -188,6 +188,9 @@ class OrapoModule(LightningModule):
         """
         watch = Stopwatch()
         totals = dict(self._reward.judge.totals())
+        with watch.phase("rollout"):
+            # One encoding of the images serves the rollouts, the reference and the update, unless the tower trains.
+            batch = self.policy.with_images_encoded(batch)
         with self._whole_policy():
             rollouts = self._agreed(batch, lambda: self._roll_out(batch, batch_index, watch))
         # The reference is scored while a judge elsewhere reads: neither needs the other.

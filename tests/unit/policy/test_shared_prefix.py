@@ -1,6 +1,7 @@
 """The shared prefix gives what repeating the prompt gives: values, gradients, sampling, every way to load."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from orapo.policy.model import Policy
 from orapo.policy.packing import pack_row
 from orapo.policy.scoring import score_repeated, score_shared
 from orapo.policy.settings import LoraSettings, ModelSettings, SamplingSettings
+from orapo.policy.tiny import base_folder
+from orapo.prompt import DEFAULT_INSTRUCTION
 
 
 @pytest.fixture
@@ -63,6 +66,88 @@ def test_values_and_gradients_of_every_parameter_agree(
     assert gradients[0].keys() == gradients[1].keys() == {n for n, _ in random_policy.named_parameters()}
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradient, gradients[1][name], atol=2e-4, rtol=1e-3, msg=name)
+
+
+def loaded(folder: Path | str, scale: float = 0.1, **settings: Any) -> Policy:
+    """The random folder with an adapter whose weights are not zero."""
+    policy = load_policy(
+        ModelSettings(path=str(folder), instruction="Write.", lora=LoraSettings(2, 4), train_vision=False, **settings)
+    )
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            if parameter.requires_grad:
+                parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+    return policy
+
+
+def gradients_both(policy: Policy, batch: StudyBatch, completions: list[list[Tensor]]) -> list[dict[str, Tensor]]:
+    weights = torch.randn(sum(len(c) for s in completions for c in s), generator=torch.Generator().manual_seed(2))
+    gradients = []
+    for logps in score_both(policy, batch, completions):
+        policy.zero_grad()
+        (logps * weights).sum().backward()
+        gradients.append({n: p.grad.float().clone() for n, p in policy.named_parameters() if p.grad is not None})
+    return gradients
+
+
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
+def test_gradients_of_every_adapter_weight_agree(
+    gradient_checkpointing: bool, random_model_folder: Path, batch: StudyBatch, completions: list[list[Tensor]]
+) -> None:
+    policy = loaded(random_model_folder, gradient_checkpointing=gradient_checkpointing)
+    shared, repeated = gradients_both(policy, batch, completions)
+    assert shared.keys() == repeated.keys() == {n for n, p in policy.named_parameters() if p.requires_grad}
+    for name, gradient in shared.items():
+        assert gradient.any()
+        torch.testing.assert_close(gradient, repeated[name], atol=2e-4, rtol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize("has_adapter", [False, True])
+def test_bfloat16_is_as_near_to_float32_as_the_repeated_way(has_adapter: bool) -> None:
+    # The embedded policy: random weights of a size that tells layouts apart magnify rounding beyond use.
+    def make(dtype: str) -> Policy:
+        if has_adapter:
+            return loaded(base_folder(), scale=0.01, dtype=dtype)
+        return load_policy(ModelSettings(path=base_folder(), instruction=DEFAULT_INSTRUCTION, dtype=dtype))
+
+    exact, low = make("float32"), make("bfloat16")
+    collate = Collate(exact.tokenizer, exact.image_processor, DEFAULT_INSTRUCTION, 24)
+    reports = ["Small left pleural effusion.", "No pneumothorax."]
+    batch = collate([(make_study(str(i), text), (noise_image(i, (84, 84)),)) for i, text in enumerate(reports)])
+    completions = [[batch.oracle_ids[1], batch.oracle_ids[0]], [batch.oracle_ids[1]]]
+    wanted, _ = score_both(exact, batch, completions)
+    shared, repeated = score_both(low, batch, completions)
+    assert shared.dtype == repeated.dtype == torch.float32
+    off = [(logps - wanted).abs().mean() for logps in (shared, repeated)]
+    assert 0 < off[0] < 1.25 * off[1]
+    exact_gradients, _ = gradients_both(exact, batch, completions)
+    near = [nearness(gradients, exact_gradients) for gradients in gradients_both(low, batch, completions)]
+    assert near[0] > near[1] - 0.05
+    assert near[0] > 0.9
+
+
+def nearness(gradients: dict[str, Tensor], exact: dict[str, Tensor]) -> float:
+    """The cosine between two gradients over all weights, each weight's scaled to length 1."""
+    cosine = torch.nn.functional.cosine_similarity
+    return float(torch.stack([cosine(g.flatten(), exact[n].flatten(), dim=0) for n, g in gradients.items()]).mean())
+
+
+def test_a_frozen_tower_encodes_once_for_all_passes(
+    random_model_folder: Path,
+    random_policy: Policy,
+    batch: StudyBatch,
+    completions: list[list[Tensor]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert random_policy.with_images_encoded(batch) is batch, "a tower that trains must be run with its gradient"
+    policy = loaded(random_model_folder)
+    encoded = policy.with_images_encoded(batch)
+    before = flat(policy(batch.select([2, 1]), [completions[2], completions[1]]))
+    monkeypatch.setattr(policy.model.model.visual, "forward", None)
+    after = flat(policy(encoded.select([2, 1]), [completions[2], completions[1]]))
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=0)
+    assert policy.roll_out(encoded, SamplingSettings(per_study=2, max_new_tokens=3))
 
 
 def test_eager_attention_gets_an_additive_mask(
@@ -217,7 +302,7 @@ def test_patches_embedded_by_matrix_are_those_of_the_convolution(random_policy: 
 def test_a_frozen_copy_has_a_patch_embedding_of_its_own(random_policy: Policy, batch: StudyBatch) -> None:
     from orapo.policy.reference import FrozenCopyReference
 
-    copied = FrozenCopyReference(random_policy)._copy.model.model.visual.patch_embed
+    copied = FrozenCopyReference(random_policy).copy.model.model.visual.patch_embed
     before = copied(batch.pixel_values)
     with torch.no_grad():
         random_policy.model.model.visual.patch_embed.proj.weight.mul_(2)
