@@ -68,7 +68,7 @@ def test_values_and_gradients_of_every_parameter_agree(
         torch.testing.assert_close(gradient, gradients[1][name], atol=2e-4, rtol=1e-3, msg=name)
 
 
-def loaded(folder: Path | str, scale: float = 0.1, **settings: Any) -> Policy:
+def loaded(folder: Path | str, **settings: Any) -> Policy:
     """The random folder with an adapter whose weights are not zero."""
     policy = load_policy(
         ModelSettings(path=str(folder), instruction="Write.", lora=LoraSettings(2, 4), train_vision=False, **settings)
@@ -77,7 +77,7 @@ def loaded(folder: Path | str, scale: float = 0.1, **settings: Any) -> Policy:
     with torch.no_grad():
         for parameter in policy.parameters():
             if parameter.requires_grad:
-                parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
     return policy
 
 
@@ -108,7 +108,7 @@ def test_bfloat16_is_as_near_to_float32_as_the_repeated_way(has_adapter: bool) -
     # The embedded policy: random weights of a size that tells layouts apart magnify rounding beyond use.
     def make(dtype: str) -> Policy:
         if has_adapter:
-            return loaded(base_folder(), scale=0.01, dtype=dtype)
+            return loaded(base_folder(), dtype=dtype)
         return load_policy(ModelSettings(path=base_folder(), instruction=DEFAULT_INSTRUCTION, dtype=dtype))
 
     exact, low = make("float32"), make("bfloat16")
