@@ -23,13 +23,13 @@ def draw_tokens(logits: Tensor, banned: Tensor, uniform: Tensor, settings: Sampl
         tokens [N], int64, and their log-probabilities [N], float32: at the temperature, over the whole vocabulary.
     """
     scaled = logits if settings.temperature == 1 else logits / settings.temperature
-    total = scaled.logsumexp(dim=-1, keepdim=True)
+    probabilities = torch.softmax(scaled, dim=-1)
     if settings.greedy:
         tokens = scaled.masked_fill(banned, -torch.inf).argmax(dim=-1)
     else:
-        probabilities = (scaled - total).exp_().masked_fill_(banned, 0.0)
-        tokens = _invert(probabilities if settings.top_p == 1 else _nucleus(probabilities, settings.top_p), uniform)
-    return tokens, (scaled.gather(1, tokens.unsqueeze(1)) - total).squeeze(1)
+        allowed = probabilities.masked_fill(banned, 0.0)
+        tokens = _invert(allowed if settings.top_p == 1 else _nucleus(allowed, settings.top_p), uniform)
+    return tokens, probabilities.gather(1, tokens.unsqueeze(1)).squeeze(1).log()
 
 
 def uniform_numbers(
@@ -57,8 +57,10 @@ def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
     # Scaled by the row's own total, so that rounding can neither run past the last token nor land on a banned one.
     drawn = torch.searchsorted(cumulative, uniform.unsqueeze(1) * cumulative[:, -1:], right=True)
     drawn = drawn.clamp_max_(weights.shape[-1] - 1)
-    likeliest = weights.argmax(dim=-1, keepdim=True)
-    return torch.where(weights.gather(1, drawn) > 0, drawn, likeliest).squeeze(1)
+    is_possible = weights.gather(1, drawn) > 0
+    if not bool(is_possible.all()):
+        drawn = torch.where(is_possible, drawn, weights.argmax(dim=-1, keepdim=True))
+    return drawn.squeeze(1)
 
 
 def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
