@@ -36,9 +36,9 @@ class LayerProjections:
 def layer_projections(model: Qwen2_5_VLForConditionalGeneration) -> tuple[list[LayerProjections], Projection]:
     """All decoder layers, and the projection to the vocabulary.
 
-    On a CPU in float32, weights that fit its caches are copied once: joined, transposed, adapters merged. A product of a
-    few rows is then up to 1.4 times as fast, which hundreds of decoding steps pay back. Elsewhere the model's own modules
-    are called.
+    On a CPU in float32, weights that fit its caches are copied once: joined, transposed, adapters merged. A product of
+    a few rows is then up to 1.4 times as fast, which hundreds of decoding steps pay back. Elsewhere the model's own
+    modules are called.
     """
     join = _joined if _can_copy(model) else _called
     layers = [
