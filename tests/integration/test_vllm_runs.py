@@ -143,7 +143,7 @@ def test_an_outage_in_a_step_pauses_the_run_and_it_goes_on_where_it_was(
 
     monkeypatch.setattr(OrapoModule, "training_step", fails_in_step_two)
     folder = tmp_path / "run"
-    with pytest.raises(RunPaused, match=r"the rollout server http://127.0.0.1:\d+/v1 gave no answer for 0 s"):
+    with pytest.raises(RunPaused, match=r"the rollout server http://127.0.0.1:\d+/v1 gave no answer for \d+ s"):
         run_in(folder, run_config(server))
     assert len(rows(folder)) == 1
     monkeypatch.setattr(OrapoModule, "training_step", step)
