@@ -160,7 +160,8 @@ def read_report_pairs(path: Path) -> tuple[ReportPair, ...]:
         try:
             pairs.append(ReportPair.from_row(json.loads(line)))
         except (json.JSONDecodeError, AttributeError) as error:
-            raise DataError(f"{path}, line {number}: not a JSON object: {line[:60]!r}") from error
+            # Without a word of the line: it may be a report.
+            raise DataError(f"{path}, line {number}: not a JSON object; each line must be one") from error
         except DataError as error:
             raise DataError(f"{path}, line {number}: {error}") from error
     return tuple(pairs)
