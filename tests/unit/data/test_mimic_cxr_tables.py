@@ -2,8 +2,9 @@ import pytest
 from tests.unit.data.mimic_cxr_folder import LABELS, METADATA, Mimic, image, write_table
 
 from orapo.chexpert import LabelState, Observation
-from orapo.data.mimic_cxr.label_tables import SharedStates, read_label_table
+from orapo.data.mimic_cxr.label_tables import read_label_table
 from orapo.data.mimic_cxr.tables import read_studies
+from orapo.data.shared_states import SharedStates
 from orapo.errors import DataError
 from orapo.records import Split
 
@@ -141,7 +142,11 @@ def test_labels_are_read_by_name_and_shared(tmp_path):
             r"has no column 'Lung Opacity'; study_id",
         ),
         (("study_id", *LABELS), [{"study_id": "1"}, {"study_id": "1.0"}], r"row 2: study_id is no id like s50414267"),
-        (("study_id", *LABELS), [{"study_id": "1", "Edema": "3"}], r"row 1: study s1: label code '3' is none of 1"),
+        (
+            ("study_id", *LABELS),
+            [{"study_id": "1", "Edema": "3"}],
+            r"row 1: study s1: Edema: label code '3' is none of 1",
+        ),
         (
             ("study_id", *LABELS),
             [{"study_id": "1"}, {"study_id": "s1", "Edema": "1"}],

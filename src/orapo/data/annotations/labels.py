@@ -5,7 +5,7 @@ from pathlib import Path
 
 from orapo.chexpert import LabelStates
 from orapo.data.annotations.studies import AnnotatedStudy
-from orapo.data.chexpert_plus.chexbert_labels import LABEL_NAMES, SharedStates
+from orapo.data.shared_states import LABEL_NAMES, SharedStates
 from orapo.data.study_table import ReportLabeler
 from orapo.data.table_columns import read_columns
 from orapo.errors import DataError
@@ -33,7 +33,7 @@ class LabelTable:
         rows = zip(columns[self.id_column], zip(*(columns[name] for name in LABEL_NAMES), strict=True), strict=True)
         for row, (row_id, codes) in enumerate(rows, start=1):
             try:
-                states = shared.of(codes)
+                states = shared.of_codes(codes)
             except DataError as error:
                 raise DataError(f"{path} row {row} (the header is row 0): {error}") from None
             if self._states.setdefault(self._key(row_id), states) is not states:
@@ -53,4 +53,4 @@ class LabelTable:
 def label_reports(studies: Sequence[AnnotatedStudy], labeler: ReportLabeler) -> dict[str, LabelStates]:
     """The labeler's states by study id."""
     shared = SharedStates()
-    return {study.study_id: shared.same(labeler.label(study.text).states) for study in studies}
+    return {study.study_id: shared.of(labeler.label(study.text).states) for study in studies}

@@ -7,7 +7,6 @@ from pathlib import Path
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates
 from orapo.data.check_report import CheckReport
 from orapo.data.chexpert_plus.chexbert_labels import read_chexbert_labels
-from orapo.data.chexpert_plus.collector import without_collector
 from orapo.data.chexpert_plus.files import (
     CHEXBERT_FILE,
     NAME,
@@ -23,6 +22,7 @@ from orapo.data.chexpert_plus.image_folders import find_image_folders
 from orapo.data.chexpert_plus.settings import IMAGES, check_word
 from orapo.data.chexpert_plus.table import COLUMN_OF_SECTION, PlusStudy, PlusTable, read_plus_table
 from orapo.data.expected_files import require_root
+from orapo.data.garbage_collection import collection_paused
 from orapo.data.report_sections import one_line
 from orapo.errors import DataError
 
@@ -54,7 +54,7 @@ def check_chexpert_plus(root: str | None, *, images: str = "auto", num_opened: i
     check_word("images", images, IMAGES)
     check = _Check()
     try:
-        with without_collector():
+        with collection_paused():
             check.run(require_root(root, data_set=TITLE, variable=ROOT_VARIABLE), images, num_opened)
     except DataError as error:
         check.problems.append(str(error))

@@ -1,44 +1,17 @@
 """The labels that come with CheXpert Plus: what CheXbert read in the reports, as JSON lines."""
 
 import json
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, label_state_from_code
+from orapo.chexpert import LabelStates
 from orapo.data.chexpert_plus.image_names import parse_image_name
+from orapo.data.shared_states import LABEL_NAMES, SharedStates
 from orapo.errors import DataError
 
-LABEL_NAMES = tuple(observation.value for observation in OBSERVATIONS)
-"""Names of the 14 labels in the order in which ``SharedStates`` takes codes."""
-
-
 _codes = itemgetter(*LABEL_NAMES)
-
-
-class SharedStates:
-    """Turns codes into label states; equal states are one mapping, since most studies share theirs with thousands."""
-
-    def __init__(self) -> None:
-        self._of_codes: dict[Hashable, LabelStates] = {}
-        self._of_states: dict[tuple[LabelState, ...], LabelStates] = {}
-
-    def of(self, codes: tuple[float | str | None, ...]) -> LabelStates:
-        """The states of 14 codes in the order of ``OBSERVATIONS``; raises DataError naming the observation."""
-        found = self._of_codes.get(codes)
-        if found is None:
-            found = self._of_codes[codes] = self._of(
-                tuple(_state(name, code) for name, code in zip(LABEL_NAMES, codes, strict=True))
-            )
-        return found
-
-    def same(self, states: LabelStates) -> LabelStates:
-        """The mapping that stands for all states equal to these."""
-        return self._of(tuple(states[observation] for observation in OBSERVATIONS))
-
-    def _of(self, states: tuple[LabelState, ...]) -> LabelStates:
-        return self._of_states.setdefault(states, dict(zip(OBSERVATIONS, states, strict=True)))
 
 
 def read_chexbert_labels(path: Path) -> dict[str, LabelStates]:
@@ -55,7 +28,7 @@ def read_chexbert_labels(path: Path) -> dict[str, LabelStates]:
     for line, record in _records(path):
         try:
             study, stem = parse_image_name(record["path_to_image"])
-            states = shared.of(_codes(record))
+            states = shared.of_codes(_codes(record))
         except KeyError as error:
             raise DataError(
                 f"{path} line {line} has no key {error}; needed are path_to_image and the 14 labels"
@@ -87,10 +60,3 @@ def _records(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         raise DataError(f"{path} is not UTF-8; is the download complete?") from None
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror}") from None
-
-
-def _state(name: str, code: float | str | None) -> LabelState:
-    try:
-        return label_state_from_code(code)
-    except DataError as error:
-        raise DataError(f"{name}: {error}") from None

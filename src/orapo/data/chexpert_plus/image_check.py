@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from orapo.data.chexpert_plus.image_folders import ImageFolders
 from orapo.data.chexpert_plus.image_names import StudyName
-from orapo.data.chexpert_plus.progress import watched
 from orapo.data.images import load_image
+from orapo.data.progress import watched
 from orapo.errors import DataError
 
 _LONGEST_SIDE = 512

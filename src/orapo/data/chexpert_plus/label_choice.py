@@ -4,9 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orapo.chexpert import LabelStates
-from orapo.data.chexpert_plus.chexbert_labels import SharedStates, read_chexbert_labels
+from orapo.data.chexpert_plus.chexbert_labels import read_chexbert_labels
 from orapo.data.chexpert_plus.label_table import read_label_table
 from orapo.data.chexpert_plus.table import PlusStudy
+from orapo.data.shared_states import SharedStates
 from orapo.data.study_table import ReportLabeler
 from orapo.errors import DataError
 
@@ -17,7 +18,7 @@ LabelStudy = Callable[[PlusStudy, str], LabelStates | None]
 def label_by_text(labeler: ReportLabeler) -> LabelStudy:
     """Labels the chosen text."""
     shared = SharedStates()
-    return lambda _, report: shared.same(labeler.label(report).states)
+    return lambda _, report: shared.of(labeler.label(report).states)
 
 
 def label_by_file(path: Path, table: tuple[PlusStudy, ...], *, is_chexbert: bool) -> LabelStudy:

@@ -6,8 +6,8 @@ from pathlib import Path
 from pyarrow import ArrowInvalid, parquet
 
 from orapo.chexpert import LabelStates
-from orapo.data.chexpert_plus.chexbert_labels import LABEL_NAMES, SharedStates
 from orapo.data.chexpert_plus.image_names import parse_image_name, quoted
+from orapo.data.shared_states import LABEL_NAMES, SharedStates
 from orapo.data.table_columns import read_columns
 from orapo.errors import DataError
 
@@ -34,7 +34,7 @@ def read_label_table(path: Path) -> tuple[str, dict[str, LabelStates]]:
     for row, codes in enumerate(zip(*(columns[name] for name in LABEL_NAMES), strict=True), start=1):
         try:
             key = _key(id_column, str(columns[id_column][row - 1]))
-            states = shared.of(codes)
+            states = shared.of_codes(codes)
             if labels.setdefault(key, states) is not states:
                 raise DataError(f"{quoted(key)} stands in an earlier row with other labels")
         except DataError as error:

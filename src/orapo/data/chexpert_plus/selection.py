@@ -7,9 +7,9 @@ from typing import NamedTuple
 from orapo.chexpert import LabelStates
 from orapo.data.chexpert_plus.image_names import StudyName
 from orapo.data.chexpert_plus.label_choice import LabelStudy
-from orapo.data.chexpert_plus.progress import watched
 from orapo.data.chexpert_plus.settings import PlusSettings
 from orapo.data.chexpert_plus.table import PlusImage, PlusStudy, PlusTable
+from orapo.data.progress import watched
 from orapo.data.report_sections import MissingSection, Wanted, choose_sections
 from orapo.data.source import LeftOut
 from orapo.data.splits import seeded_rank

@@ -9,7 +9,6 @@ from pathlib import Path
 from PIL import Image
 
 from orapo.chexpert import OBSERVATIONS, label_state_to_code
-from orapo.data.chexpert_plus.collector import without_collector
 from orapo.data.chexpert_plus.files import NAME, PARTS, ROOT_VARIABLE, TITLE, needed_files
 from orapo.data.chexpert_plus.image_folders import ImageKind, find_image_folders
 from orapo.data.chexpert_plus.label_choice import label_by_file, label_by_text
@@ -17,6 +16,7 @@ from orapo.data.chexpert_plus.selection import Selection, select_studies
 from orapo.data.chexpert_plus.settings import SECTIONS_OF, PlusSettings
 from orapo.data.chexpert_plus.table import PlusTable, read_plus_table
 from orapo.data.expected_files import find_all, require_root
+from orapo.data.garbage_collection import collection_paused
 from orapo.data.gold_labels.table import read_gold_labels
 from orapo.data.images import load_image
 from orapo.data.left_out import count_reasons
@@ -104,7 +104,7 @@ class ChexpertPlusSource:
             gold_labels=gold_labels,
         )
         paths = find_all(TITLE, needed)
-        with without_collector():
+        with collection_paused():
             table = _read_table(paths["table"], sections, with_dicom=self._folders.kind is ImageKind.DICOM)
             if "labels" in paths:
                 label = label_by_file(paths["labels"], table.studies, is_chexbert=labels == "chexbert")

@@ -23,11 +23,12 @@ from orapo.data.mimic_cxr.files import (
     study_folder,
     table_file,
 )
-from orapo.data.mimic_cxr.label_tables import SharedStates, read_label_table
-from orapo.data.mimic_cxr.progress import watched
+from orapo.data.mimic_cxr.label_tables import read_label_table
 from orapo.data.mimic_cxr.report_files import open_reports
 from orapo.data.mimic_cxr.tables import MimicStudy, read_studies
+from orapo.data.progress import watched
 from orapo.data.report_sections import MissingSection, Wanted, choose_sections, parse_sections
+from orapo.data.shared_states import SharedStates
 from orapo.data.views import is_frontal
 from orapo.errors import DataError
 from orapo.records import Split

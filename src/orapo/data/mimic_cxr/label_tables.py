@@ -1,39 +1,16 @@
 """Tables of labels for MIMIC-CXR: its own, the radiologist's, and those that ``python -m orapo.labeler`` writes."""
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 from pyarrow import ArrowException, parquet
 
-from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation, label_state_from_code
+from orapo.chexpert import OBSERVATIONS, LabelStates, Observation
+from orapo.data.shared_states import SharedStates
 from orapo.data.table_columns import read_columns
 from orapo.errors import DataError
 
 _NAME, _OLD_NAME = Observation.LUNG_OPACITY.value, "Airspace Opacity"
-
-
-_state_of_code = cache(label_state_from_code)
-
-
-class SharedStates:
-    """Makes label states that studies with the same states share: 227,835 mappings of their own would take 150 MB."""
-
-    def __init__(self) -> None:
-        self._by_codes: dict[tuple[str, ...], LabelStates] = {}
-        self._by_states: dict[tuple[LabelState, ...], LabelStates] = {}
-
-    def of_codes(self, codes: tuple[str, ...]) -> LabelStates:
-        """The states of 14 codes in the order of ``OBSERVATIONS``; raises DataError for a code that is none."""
-        states = self._by_codes.get(codes)
-        if states is None:
-            states = self.of(dict(zip(OBSERVATIONS, map(_state_of_code, codes), strict=True)))
-            self._by_codes[codes] = states
-        return states
-
-    def of(self, labels: LabelStates) -> LabelStates:
-        """The one mapping with these states."""
-        return self._by_states.setdefault(tuple(labels[observation] for observation in OBSERVATIONS), labels)
 
 
 def read_label_table(path: Path, shared: SharedStates) -> dict[str, LabelStates]:

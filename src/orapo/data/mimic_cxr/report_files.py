@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from orapo.data.mimic_cxr.collection import collection_paused
+from orapo.data.garbage_collection import collection_paused
 from orapo.data.mimic_cxr.files import REPORTS_URL, study_folder
 from orapo.errors import DataError
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from orapo.chexpert import LabelStates
 from orapo.data.mimic_cxr.files import RADIOLOGIST
-from orapo.data.mimic_cxr.label_tables import SharedStates, read_label_table
+from orapo.data.mimic_cxr.label_tables import read_label_table
 from orapo.data.mimic_cxr.settings import MimicSettings
 from orapo.data.mimic_cxr.tables import MimicStudy
+from orapo.data.shared_states import SharedStates
 from orapo.data.source import LeftOut
 from orapo.data.study_table import ReportLabeler
 from orapo.data.views import is_frontal

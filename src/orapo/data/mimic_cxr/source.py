@@ -9,9 +9,9 @@ from PIL import Image
 
 from orapo.chexpert import OBSERVATIONS, LabelStates, label_state_to_code
 from orapo.data.expected_files import find_all, require_root
+from orapo.data.garbage_collection import collection_paused
 from orapo.data.images import load_image
 from orapo.data.left_out import count_reasons
-from orapo.data.mimic_cxr.collection import collection_paused
 from orapo.data.mimic_cxr.files import (
     IMAGE_SUFFIXES,
     JPG_URL,
@@ -24,11 +24,11 @@ from orapo.data.mimic_cxr.files import (
     needed_files,
     study_folder,
 )
-from orapo.data.mimic_cxr.progress import watched
 from orapo.data.mimic_cxr.report_files import ReportFiles, open_reports
 from orapo.data.mimic_cxr.selection import LabelStudy, choose_labels, keep_images
 from orapo.data.mimic_cxr.settings import MimicSettings
 from orapo.data.mimic_cxr.tables import MimicStudy, read_studies
+from orapo.data.progress import watched
 from orapo.data.report_sections import MissingSection, Wanted, choose_sections, parse_sections
 from orapo.data.source import LeftOut, ListedStudy
 from orapo.data.study_table import ReportLabeler
