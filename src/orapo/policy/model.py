@@ -90,7 +90,7 @@ class Policy(nn.Module):
             seeds: B numbers that fix what each study draws, whatever stands beside it; None: torch's generator.
         """
         with self._eval_mode():
-            drawn = draw_completions(self.model, batch, settings, self._stop_rules(), seeds)
+            drawn = draw_completions(self.model, batch, settings, self.stop_rules, seeds)
         # Autocast keeps low-precision copies of weights that were cast without a graph; a later pass with gradient
         # would take them and lose its gradient.
         torch.clear_autocast_cache()
@@ -110,15 +110,12 @@ class Policy(nn.Module):
             return replace(batch, image_features=encode_images(self.model, batch))
 
     @property
-    def stop_rules(self) -> StopRules:
-        """Which tokens end a report and which may never be drawn."""
-        return self._stop_rules()
-
-    @property
     def _padding_id(self) -> int:
         return int(self.tokenizer.pad_token_id)
 
-    def _stop_rules(self) -> StopRules:
+    @property
+    def stop_rules(self) -> StopRules:
+        """Which tokens end a report and which may never be drawn."""
         vocabulary_size = self.model.get_output_embeddings().weight.shape[0]
         stop_ids = self.model.generation_config.eos_token_id
         stops = [stop_ids] if isinstance(stop_ids, int) else list(stop_ids)

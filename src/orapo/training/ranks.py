@@ -120,7 +120,7 @@ class Ranks:
         if isinstance(error, OrapoError):
             try:
                 pickle.loads(pickle.dumps(error))
-            except Exception:
+            except Exception:  # whatever keeps it from being sent: the others are told its words instead
                 return RankFailed(str(error))
             return error
         return RankFailed(

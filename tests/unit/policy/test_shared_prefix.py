@@ -214,7 +214,7 @@ def test_greedy_agrees_with_generate(random_policy: Policy, collate: Collate) ->
     single = collate([(make_study("a", "x"), (noise_image(5, (84, 56)),))])
     settings = SamplingSettings(max_new_tokens=10, greedy=True)
     ours = random_policy.roll_out(single, settings)[0].token_ids[0]
-    rules = random_policy._stop_rules()
+    rules = random_policy.stop_rules
     ids = single.prompt_ids[0][None]
     theirs = random_policy.model.eval().generate(
         input_ids=ids,
