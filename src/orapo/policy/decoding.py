@@ -5,13 +5,12 @@ keys; each has keys of its own for what it has written. Key heads stand in front
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, Qwen2_5_VLForConditionalGeneration
 
-from orapo.policy.projections import layer_projections
+from orapo.policy.projections import layer_projections, normed
 
 
 @dataclass
@@ -55,10 +54,10 @@ class Decoder:
         """
         text, device = model.config.get_text_config(), is_prompt.device
         self._model = model.model.language_model
-        self._layers, self._to_vocabulary = layer_projections(model)
+        num_rows = len(is_prompt) * per_study
+        self._layers, self._to_vocabulary = layer_projections(model, num_rows)
         self._num_heads, self._num_key_heads = text.num_attention_heads, text.num_key_value_heads
         self._step = 0
-        num_rows = len(is_prompt) * per_study
         # R rows in rectangles of B studies and equally many rollouts; None: the rows are the rectangle.
         self._studies = torch.arange(len(is_prompt), device=device).repeat_interleave(per_study)
         self._rectangle: Tensor | None = None
@@ -91,18 +90,14 @@ class Decoder:
         hidden: Tensor = model.embed_tokens(tokens)
         cosine = self._cosines[self._studies, self._step].unsqueeze(1)
         sine = self._sines[self._studies, self._step].unsqueeze(1)
-        for layer, projections, cache in zip(model.layers, self._layers, self._caches, strict=True):
-            query, key, value = self._heads(
-                projections.query_key_value(_normed(hidden, layer.input_layernorm)), cosine, sine
-            )
+        for projections, cache in zip(self._layers, self._caches, strict=True):
+            query, key, value = self._heads(projections.query_key_value(hidden), cosine, sine)
             cache.keys[..., self._step] = key
             cache.values[:, :, self._step] = value
-            attended = self._attend(query, cache).to(hidden.dtype)
-            hidden = hidden + projections.attention_output(attended)
-            gate, up = projections.gate_up(_normed(hidden, layer.post_attention_layernorm)).chunk(2, dim=-1)
-            hidden = hidden + projections.down(layer.mlp.act_fn(gate) * up)
+            hidden = projections.add_attention(hidden, self._attend(query, cache).to(hidden.dtype))
+            hidden = projections.add_mlp(hidden)
         self._step += 1
-        return _normed(hidden, model.norm)
+        return normed(hidden, model.norm)
 
     def _heads(self, projected: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries [key heads, R, G, d], turned and scaled; keys, turned, and values [key heads, R, d]."""
@@ -110,7 +105,8 @@ class Decoder:
         by_head = projected.float().view(num_rows, heads + 2 * key_heads, -1)
         turning = by_head[:, : heads + key_heads]
         half = turning.shape[-1] // 2
-        turned = turning * cosine + torch.cat((-turning[..., half:], turning[..., :half]), dim=-1) * sine
+        swapped = torch.cat((turning[..., half:], turning[..., :half]), dim=-1)
+        turned = torch.addcmul(turning * cosine, swapped, sine)
         query = turned[:, :heads] * turning.shape[-1] ** -0.5
         grouped = query.reshape(num_rows, key_heads, heads // key_heads, -1).transpose(0, 1)
         return grouped.contiguous(), turned[:, heads:].transpose(0, 1), by_head[:, heads + key_heads :].transpose(0, 1)
@@ -152,12 +148,13 @@ class Decoder:
         )
 
     def _rotations(self, first_positions: Tensor, max_new_tokens: int) -> tuple[Tensor, Tensor]:
-        """Cosines and sines [B, T, d] of all positions that the rollouts can reach."""
+        """Cosines, and sines negative in the first half, [B, T, d], of all positions that the rollouts can reach."""
         steps = torch.arange(max_new_tokens, device=first_positions.device)
         positions = (first_positions.unsqueeze(1) + steps).expand(3, -1, -1)
         template = torch.zeros(1, device=first_positions.device)
         cosines, sines = self._model.rotary_emb(template, positions)
-        return cosines, sines
+        half = sines.shape[-1] // 2
+        return cosines, torch.cat((-sines[..., :half], sines[..., half:]), dim=-1)
 
     def _leave_studies(self, present: Tensor) -> None:
         self._cosines, self._sines = self._cosines[present], self._sines[present]
@@ -176,14 +173,3 @@ class Decoder:
         # An empty place repeats the study's first row, and nobody reads what comes of it.
         rectangle = (first.unsqueeze(1) + offsets * is_row).flatten()
         return rectangle, is_row.flatten().nonzero().squeeze(1)
-
-
-def _normed(hidden: Tensor, norm: Any) -> Tensor:
-    """The model's root mean square norm, which in its own form takes twice as many passes over few numbers."""
-    normed: Tensor
-    if hidden.dtype == torch.float32:
-        mean_square = torch.linalg.vecdot(hidden, hidden).unsqueeze(-1) / hidden.shape[-1]
-        normed = hidden * torch.rsqrt(mean_square + norm.variance_epsilon) * norm.weight
-    else:
-        normed = norm(hidden)
-    return normed

@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from torch import Tensor
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
-from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionPatchEmbed
 
 from orapo.errors import CheckpointError
 from orapo.policy.attention import NAMES
 from orapo.policy.model import Policy
+from orapo.policy.products import use_onednn
 from orapo.policy.settings import LoraSettings, ModelSettings
+from orapo.policy.vision import use_fast_vision
 
 ARCHITECTURE = "qwen2_5_vl"
 
@@ -35,8 +35,8 @@ def load_policy(settings: ModelSettings) -> Policy:
         image_processor = Qwen2VLImageProcessorPil.from_pretrained(settings.path, **_pixel_limits(settings))
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise CheckpointError(f"model.path {settings.path!r} can't be loaded: {_first_line(error)}") from error
-    # By class, not by a patched method: a copy of the model (the frozen reference) must use its own weights.
-    model.model.visual.patch_embed.__class__ = MatrixPatchEmbed
+    use_fast_vision(model)
+    use_onednn(model)
     adapter = None
     if settings.lora is not None:
         adapter = get_peft_model(model, _peft_config(settings.lora))
@@ -84,16 +84,3 @@ def _refuse_other_architecture(path: str) -> None:
 
 def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0]
-
-
-class MatrixPatchEmbed(Qwen2_5_VisionPatchEmbed):  # type: ignore[misc]
-    """The patch embedding as one matrix product instead of a convolution.
-
-    The kernel equals its stride, so each patch meets the weights once and both ways are the same sum; on a CPU the
-    convolution takes several times as long. Weights and their names stay as they are.
-    """
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """[patches, channels * time * height * width] to [patches, vision width]."""
-        weight = self.proj.weight.flatten(1)
-        return torch.nn.functional.linear(hidden_states.to(weight.dtype), weight, self.proj.bias)
