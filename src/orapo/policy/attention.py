@@ -74,14 +74,16 @@ def tree_attention(
     row, scale = attention_mask.row, kwargs["scaling"]
     query, key, value = query[0], key[0], value[0]
     groups = len(query) // len(key)
-    prompt_query, prompt_key, prompt_value = (_gather(x, row.prompts, 0) for x in (query, key, value))
+    # Split, not sliced twice: the gradient of a slice is a whole tensor of zeros.
+    sizes = [row.num_prompt_tokens, query.shape[1] - row.num_prompt_tokens]
+    parts = [torch.split(x, sizes, dim=1) for x in (query, key, value)]
+    prompt_query, prompt_key, prompt_value = (_gather(prompt, row.prompts, 0) for prompt, _ in parts)
     out = attend(
         prompt_query, prompt_key.repeat_interleave(groups, 1), prompt_value.repeat_interleave(groups, 1), None, scale
     )
     pieces = [_scatter(out, row.prompts)]
     if row.branches is not None:
-        start = row.num_prompt_tokens
-        own_query, own_key, own_value = (_gather(x, row.branches, start) for x in (query, key, value))
+        own_query, own_key, own_value = (_gather(own, row.branches, row.num_prompt_tokens) for _, own in parts)
         keys = torch.cat([prompt_key[row.owners], own_key], dim=2)
         values = torch.cat([prompt_value[row.owners], own_value], dim=2)
         # Heads that share a key head stand as further queries of it: keys are not repeated for them.
@@ -92,12 +94,12 @@ def tree_attention(
     return torch.cat(pieces).unsqueeze(0), None
 
 
-def _gather(flat: Tensor, rectangle: Rectangle, start: int) -> Tensor:
-    """[heads, M, d] to [S, heads, L, d]; ``start`` is where the sequences begin in the row."""
-    shape = rectangle.index.shape
+def _gather(part: Tensor, rectangle: Rectangle, start: int) -> Tensor:
+    """[heads, tokens, d] to [S, heads, L, d]; ``start`` is where these tokens begin in the row."""
     if rectangle.is_full:
-        return flat[:, start : start + shape.numel()].reshape(len(flat), *shape, -1).transpose(0, 1)
-    return flat[:, rectangle.index].transpose(0, 1)
+        return part.reshape(len(part), *rectangle.index.shape, -1).transpose(0, 1)
+    # Beyond a sequence's end any token may stand.
+    return part[:, (rectangle.index - start).clamp_min(0)].transpose(0, 1)
 
 
 def _scatter(out: Tensor, rectangle: Rectangle) -> Tensor:

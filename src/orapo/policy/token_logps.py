@@ -1,7 +1,10 @@
 """Log-probabilities of chosen tokens without keeping logits of the whole vocabulary for the backward pass."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 MAX_LOGITS_AT_ONCE = 2**24
@@ -32,5 +35,27 @@ def token_logps(hidden: Tensor, targets: Tensor, output_embedding: nn.Module, te
 
 
 def _logps(hidden: Tensor, targets: Tensor, output_embedding: nn.Module, temperature: float) -> Tensor:
-    logits = output_embedding(hidden).float() / temperature
-    return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    logits = output_embedding(hidden).float()
+    chosen: Tensor = _ChosenLogSoftmax.apply(logits if temperature == 1 else logits / temperature, targets)  # type: ignore[no-untyped-call]
+    return chosen
+
+
+class _ChosenLogSoftmax(torch.autograd.Function):
+    """Log softmax at one column of each row, [N, V] to [N].
+
+    Its gradient, softmax minus one-hot, is written in place: torch's own keeps and fills [N, V] three times.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        logps = torch.log_softmax(logits, dim=-1)
+        ctx.save_for_backward(logps, targets)
+        return logps.gather(1, targets.unsqueeze(1)).squeeze(1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        logps, targets = ctx.saved_tensors
+        column = gradient.unsqueeze(1)
+        to_logits = logps.exp().mul_(-column)
+        return to_logits.scatter_add_(1, targets.unsqueeze(1), column), None
