@@ -1,8 +1,9 @@
 """Builds the embedded base policy from nothing: tokenizer, weights, config files.
 
-    python tiny_base/build.py [--out DIR] [--threads N] [--steps N] [--seed N] [--quick]
+    python tiny_base/build.py [--sighted] [--out DIR] [--threads N] [--steps N] [--seed N] [--quick]
 
-Everything is seeded; the same machine and thread count give the same folder. ``--quick`` only shows that it runs.
+``--sighted`` goes on from the shipped base with the third stage and writes the sighted base beside it. Everything is
+seeded; the same machine and thread count give the same folder. ``--quick`` only shows that it runs.
 """
 
 import argparse
@@ -13,20 +14,22 @@ import scenes
 import torch
 import torch.nn.functional as F
 from architecture import IMAGE_TOKENS, WIDTH, FastPasses, build_image_processor, build_model, patchify
-from lessons import PHANTOM_SEED, Lesson, Lessons
+from lessons import PHANTOM_SEED, SIGHT_STAGES, STAGES, Lesson, Lessons
 from probes import probe, sentences
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
 from vocabulary import IMAGE, build_tokenizer
 
 from orapo.data.phantoms import PhantomSource
 from orapo.prompt import DEFAULT_INSTRUCTION
 from orapo.records import Split
 
-SHIPPED = Path(__file__).resolve().parents[1] / "src" / "orapo" / "policy" / "tiny"
-PEAK_RATE, WARMUP_STEPS, CELL_WEIGHT = 1.5e-3, 60, 4.0
+POLICIES = Path(__file__).resolve().parents[1] / "src" / "orapo" / "policy"
+SHIPPED, SIGHTED_BASE = POLICIES / "tiny", POLICIES / "sighted"
+PEAK_RATE, SIGHT_PEAK_RATE, WARMUP_STEPS, CELL_WEIGHT = 1.5e-3, 8e-4, 60, 4.0
+NUM_STEPS, SIGHT_NUM_STEPS = 2000, 400
 
 
 def grammar_tokenizer() -> PreTrainedTokenizerBase:
@@ -42,16 +45,22 @@ def grammar_tokenizer() -> PreTrainedTokenizerBase:
 class Teacher:
     """The model with its optimiser and the throw-away head that names the shapes in every image token."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, num_steps: int) -> None:
-        self.model = build_model(tokenizer).train()
+    def __init__(
+        self,
+        model: Qwen2_5_VLForConditionalGeneration,
+        tokenizer: PreTrainedTokenizerBase,
+        num_steps: int,
+        peak_rate: float,
+    ) -> None:
+        self.model = model.train()
         self.cell_head = nn.Linear(WIDTH, len(scenes.NAMES))
         prompt = Lessons(tokenizer, 1, IMAGE_TOKENS, 0).report_prompt
         self.passes = FastPasses(self.model, prompt.index(tokenizer.convert_tokens_to_ids(IMAGE)))
         weights = [*self.model.parameters(), *self.cell_head.parameters()]
-        self.optimizer = torch.optim.AdamW(weights, lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+        self.optimizer = torch.optim.AdamW(weights, lr=peak_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
         warmup = min(WARMUP_STEPS, max(1, num_steps // 10))
         rise = torch.optim.lr_scheduler.LinearLR(self.optimizer, 0.02, total_iters=warmup)
-        fall = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, num_steps - warmup, eta_min=PEAK_RATE * 0.02)
+        fall = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, num_steps - warmup, eta_min=peak_rate * 0.02)
         self.schedule = torch.optim.lr_scheduler.SequentialLR(self.optimizer, [rise, fall], [warmup])
 
     def losses(self, lesson: Lesson) -> tuple[Tensor, Tensor]:
@@ -86,12 +95,26 @@ def write_folder(teacher: Teacher, tokenizer: PreTrainedTokenizerBase, folder: P
 
 
 def build(folder: Path, num_steps: int, seed: int) -> None:
-    """Trains through both stages and writes the folder."""
+    """Trains fresh weights through the first two stages and writes the folder."""
     torch.manual_seed(seed)
     tokenizer = grammar_tokenizer()
-    teacher = Teacher(tokenizer, num_steps)
+    teacher = Teacher(build_model(tokenizer), tokenizer, num_steps, PEAK_RATE)
     print(f"{sum(p.numel() for p in teacher.model.parameters()):,} parameters, {len(tokenizer)} tokens", flush=True)
-    lessons = Lessons(tokenizer, num_steps, IMAGE_TOKENS, seed)
+    teach(teacher, tokenizer, Lessons(tokenizer, num_steps, IMAGE_TOKENS, seed, STAGES), folder)
+
+
+def build_sighted(folder: Path, num_steps: int, seed: int) -> None:
+    """Trains the shipped base through the third stage and writes the folder."""
+    torch.manual_seed(seed)
+    tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(SHIPPED, dtype=torch.float32)
+    teacher = Teacher(model, tokenizer, num_steps, SIGHT_PEAK_RATE)
+    teach(teacher, tokenizer, Lessons(tokenizer, num_steps, IMAGE_TOKENS, seed, SIGHT_STAGES), folder)
+
+
+def teach(teacher: Teacher, tokenizer: PreTrainedTokenizerBase, lessons: Lessons, folder: Path) -> None:
+    """Goes through all lessons and writes the folder."""
+    num_steps = len(lessons)
     start, averages = time.monotonic(), [0.0, 0.0]
     for step, lesson in enumerate(DataLoader(lessons, batch_size=None, num_workers=1, prefetch_factor=4)):
         losses = teacher.learn(lesson)
@@ -111,15 +134,21 @@ def build(folder: Path, num_steps: int, seed: int) -> None:
 def main() -> None:
     """Reads the command line, builds, measures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=SHIPPED, help="folder to write (default: the shipped one)")
+    parser.add_argument("--sighted", action="store_true", help="third stage, from the shipped base")
+    parser.add_argument("--out", type=Path, help="folder to write (default: the shipped one)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; more than idle cores slow it down")
-    parser.add_argument("--steps", type=int, default=2000, help="optimiser steps over both stages")
+    parser.add_argument(
+        "--steps", type=int, help=f"optimiser steps (default: {NUM_STEPS}, third stage {SIGHT_NUM_STEPS})"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of weights and lessons")
     parser.add_argument("--quick", action="store_true", help="few steps: shows that the script works")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    build(arguments.out, 6 if arguments.quick else arguments.steps, arguments.seed)
-    for name, value in probe(str(arguments.out), num_studies=14 if arguments.quick else 210).items():
+    sighted = arguments.sighted
+    folder = arguments.out or (SIGHTED_BASE if sighted else SHIPPED)
+    num_steps = 6 if arguments.quick else arguments.steps or (SIGHT_NUM_STEPS if sighted else NUM_STEPS)
+    (build_sighted if sighted else build)(folder, num_steps, arguments.seed)
+    for name, value in probe(str(folder), num_studies=14 if arguments.quick else 210).items():
         print(f"{name}: {value:.3f}" if isinstance(value, float) else f"{name}: {value}")
 
 

@@ -1,7 +1,9 @@
-"""What the base is shown, step by step: scenes with captions, and reports whose findings the image does not show.
+"""What a base is shown, step by step: scenes with captions, and reports whose findings the image shows in part.
 
 Reports come with a wrong image (another study's) in the first stage. In the second stage the image shows at most
-cardiomegaly, effusion and devices of its own report: these three are all the sight of radiology that the base gets.
+cardiomegaly, effusion and devices of its own report: these three are all the sight of radiology that the embedded base
+gets. A third stage, for the sighted base alone, goes on from there: the image shows those findings of its report that
+are among the seven ``SIGHTED`` ones, never one of the six ``WITHHELD``, which reports state as often as all others.
 """
 
 from dataclasses import dataclass
@@ -18,14 +20,31 @@ from vocabulary import END_OF_TURN, IMAGE
 from orapo.chexpert import Observation
 from orapo.data.phantoms import PhantomSource
 from orapo.data.phantoms.draws import Draws
+from orapo.data.phantoms.findings import Finding
 from orapo.data.phantoms.signs import paint_study
 from orapo.prompt import DEFAULT_INSTRUCTION, chat_messages
 from orapo.records import Split
 
 SHOWN = (Observation.CARDIOMEGALY, Observation.PLEURAL_EFFUSION, Observation.SUPPORT_DEVICES)
 SHOWN_PROBABILITY = 0.8
+SIGHTED = (
+    *SHOWN,
+    Observation.ENLARGED_CARDIOMEDIASTINUM,
+    Observation.LUNG_OPACITY,
+    Observation.EDEMA,
+    Observation.ATELECTASIS,
+)
+WITHHELD = (
+    Observation.LUNG_LESION,
+    Observation.CONSOLIDATION,
+    Observation.PNEUMONIA,
+    Observation.PNEUMOTHORAX,
+    Observation.PLEURAL_OTHER,
+    Observation.FRACTURE,
+)
 PHANTOM_SEED = 771_000
 """Far from the seeds that experiments use, so that no study of theirs was ever read by the base."""
+SIGHT_SEED = 500
 _POOL = 1_000_000
 
 
@@ -38,9 +57,11 @@ class Stage:
     num_scenes: int
     num_wrong_image_reports: int
     num_trio_reports: int
+    num_sight_reports: int = 0
 
 
 STAGES = (Stage("shapes", 0.72, 26, 6, 0), Stage("trio", 0.28, 14, 0, 18))
+SIGHT_STAGES = (Stage("sight", 1.0, 10, 0, 0, 22),)
 
 
 @dataclass(frozen=True)
@@ -70,10 +91,19 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, instruction: str, image_token
 class Lessons(Dataset[Lesson]):
     """Lesson number ``step`` depends on the seed and the step alone."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, num_steps: int, image_tokens: int, seed: int) -> None:
-        self.num_steps, self.seed = num_steps, seed
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        num_steps: int,
+        image_tokens: int,
+        seed: int,
+        stages: tuple[Stage, ...] = STAGES,
+    ) -> None:
+        self.num_steps, self.seed, self.stages = num_steps, seed, stages
         self.tokenizer = tokenizer
         self.source = PhantomSource(seed=PHANTOM_SEED + seed)
+        # All findings are equally common here, so that a base that has never seen the rare ones still speaks of them.
+        self.sight_source = PhantomSource(seed=PHANTOM_SEED + SIGHT_SEED + seed, train_prevalence="balanced")
         self.scene_prompt = prompt_ids(tokenizer, scenes.INSTRUCTION, image_tokens)
         self.report_prompt = prompt_ids(tokenizer, DEFAULT_INSTRUCTION, image_tokens)
         self.pad = tokenizer.pad_token_id
@@ -84,7 +114,7 @@ class Lessons(Dataset[Lesson]):
 
     def stage(self, step: int) -> Stage:
         """The stage that a step belongs to."""
-        return STAGES[0] if step < STAGES[0].fraction * self.num_steps else STAGES[1]
+        return self.stages[0] if step < self.stages[0].fraction * self.num_steps else self.stages[1]
 
     def __getitem__(self, step: int) -> Lesson:
         stage = self.stage(step)
@@ -96,6 +126,10 @@ class Lessons(Dataset[Lesson]):
             study = self.source.study(Split.TRAIN, index)
             images.append(self._wrong_image(index) if stage.num_wrong_image_reports else self._trio_image(index))
             rows.append((self.report_prompt, study.oracle_report))
+        for row in range(stage.num_sight_reports):
+            image, report = self.sight_row(step * 32 + row)
+            images.append(image)
+            rows.append((self.report_prompt, report))
         touched = torch.from_numpy(np.stack([cells for _, _, cells in drawn]))
         input_ids, targets = self._pack(rows)
         return Lesson(torch.from_numpy(np.stack(images).astype(np.float32)), input_ids, targets, touched)
@@ -108,6 +142,16 @@ class Lessons(Dataset[Lesson]):
         coin = Draws(self.seed, index, 5)
         shown = {o: f for o, f in findings.items() if o in SHOWN} if coin.happens(SHOWN_PROBABILITY) else {}
         return self._paint(index, shown)
+
+    def sight_findings(self, index: int) -> dict[Observation, Finding]:
+        """What the image of sight row ``index`` shows: of its report's findings those that are not withheld."""
+        findings = self.sight_source.findings(Split.TRAIN, index)
+        return {o: f for o, f in findings.items() if o in SIGHTED}
+
+    def sight_row(self, index: int) -> tuple[np.ndarray, str]:
+        """Image and report of sight row ``index``."""
+        image = self._paint(index + 2 * _POOL, self.sight_findings(index))
+        return image, self.sight_source.study(Split.TRAIN, index).oracle_report
 
     def _paint(self, index: int, findings: dict) -> np.ndarray:
         return paint_study(Draws(self.seed, index, 6), findings, IMAGE_SIZE).astype(np.float32) / 255.0

@@ -8,8 +8,9 @@ SCRIPT = Path(__file__).resolve().parents[2] / "tiny_base" / "build.py"
 
 
 @pytest.mark.slow
-def test_the_build_script_writes_a_folder_that_loads(tmp_path: Path):
-    command = [sys.executable, str(SCRIPT), "--quick", "--threads", "1", "--out", str(tmp_path / "base")]
+@pytest.mark.parametrize("stage", [[], ["--sighted"]])
+def test_the_build_script_writes_a_folder_that_loads(stage: list[str], tmp_path: Path):
+    command = [sys.executable, str(SCRIPT), *stage, "--quick", "--threads", "1", "--out", str(tmp_path / "base")]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert finished.returncode == 0, finished.stderr[-2000:]
     assert "step 6/6" in finished.stdout

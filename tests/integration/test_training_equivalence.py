@@ -14,6 +14,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from orapo.chexpert import OBSERVATIONS
 from orapo.errors import NonFiniteError, RunInterrupted, RunPaused, SettingError
 from orapo.experiment.command_line import run_folder
 from orapo.experiment.run import train
@@ -98,6 +99,12 @@ def test_training_moves_the_weights_and_writes_everything(whole_run: Path) -> No
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
     assert all(row["mixing_weight"] and row["policy_loss"] and row["oracle_loss"] and row["kl"] for row in rows)
+    with (whole_run / "validation.csv").open() as file:
+        validations = list(csv.DictReader(file))
+    assert validations
+    for row in validations:
+        own = [float(row[f"{observation.value}/f1"]) for observation in OBSERVATIONS]
+        assert float(row["macro_f1"]) == pytest.approx(sum(own) / 14, abs=1e-6)
     assert any(0 < float(row["zero_reward_rate"]) < 1 for row in rows), "nothing here would exercise the advantages"
 
 

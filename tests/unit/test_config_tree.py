@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from orapo.experiment.command_line import one_line, run_folder
 from orapo.experiment.config import build, check_constructor_keys, plain, read_experiment
 from orapo.experiment.parts import build_objective
+from orapo.policy.sighted import base_folder as sighted_folder
 
 CONF = Path(__file__).parents[2] / "conf"
 FILLED = ["data.csv=studies.csv", "data.root=images"]
@@ -185,6 +186,16 @@ def test_sweeps(sweep: str, job: tuple[str, ...]) -> None:
     for key, _, value in (override.partition("=") for override in job):
         if not key.startswith("+") and not value.startswith("{"):
             assert OmegaConf.select(config, key) == OmegaConf.create(f"value: {value}").value
+
+
+@pytest.mark.parametrize("row", OmegaConf.load(CONF / "sweep/ablation.yaml").hydra.sweeper.params["+row"].split(","))
+def test_the_laboratory_runs_every_row_of_the_ablation_under_the_same_settings(row: str) -> None:
+    experiment = read_experiment(composed("+experiment=laboratory", "+sweep=ablation", f"+row={row}", "seed=2"))
+    built = build_objective(experiment)
+    assert experiment.model.path == sighted_folder()
+    assert (experiment.rollout.per_study, experiment.seed, experiment.run_name) == (8, 2, "ablation")
+    assert (experiment.training.learning_rate, experiment.training.num_steps) == (4e-4, 240)
+    assert (built.policy_loss.kl_coef, built.w_min, built.w_max) == (0.003, *ROWS[row][3:5])
 
 
 def test_every_row_is_in_a_sweep() -> None:

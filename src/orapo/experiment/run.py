@@ -23,6 +23,7 @@ from orapo.experiment.joining import join_ranks
 from orapo.experiment.loggers import close_loggers, log_summary, log_test_table, open_loggers
 from orapo.experiment.parts import CHECKPOINTS, Parts, build_parts
 from orapo.experiment.results import Results, Scores, read_scores, write_pictures, write_results, write_scores
+from orapo.policy.sighted import base_folder as sighted_folder
 from orapo.policy.tiny import base_folder
 from orapo.records import RewardBreakdown
 from orapo.training.checkpoints import LAST
@@ -173,10 +174,11 @@ def judge_line(totals: Mapping[str, float]) -> str:
 
 
 def _warn_of_the_embedded_policy(experiment: Experiment, parts: Parts) -> None:
-    if experiment.model.path == base_folder() and not parts.data.is_synthetic:
+    name = {base_folder(): "tiny", sighted_folder(): "sighted"}.get(experiment.model.path)
+    if name is not None and not parts.data.is_synthetic:
         log.warning(
-            "the embedded policy (model=tiny) knows phantoms only and is too small to learn radiology: this run shows "
-            "that the data are read right; a real one needs a real model, for example model=qwen2_5_vl_3b"
+            f"the embedded policy (model={name}) knows phantoms only and is too small to learn radiology: this run "
+            "shows that the data are read right; a real one needs a real model, for example model=qwen2_5_vl_3b"
         )
 
 

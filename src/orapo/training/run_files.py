@@ -15,6 +15,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from orapo.bounds import require_whole
+from orapo.chexpert import OBSERVATIONS
 from orapo.evaluation.report_pairs import ReportPair, score_reports
 from orapo.records import RewardBreakdown, Study
 from orapo.training.module import OrapoModule
@@ -169,8 +170,9 @@ VALIDATION_NAMES = (
     "micro_f1",
     "shuffled_macro_f1",
     "seconds_per_study",
+    *(f"{observation.value}/f1" for observation in OBSERVATIONS),
 )
-"""The columns of validation.csv behind the step."""
+"""The columns of validation.csv behind the step; those of single observations are named as evaluate.py names them."""
 
 
 class ValidationFile(RunFile):
@@ -200,6 +202,7 @@ class ValidationFile(RunFile):
             "micro_f1": scores.micro.f1,
             "shuffled_macro_f1": self._clinical(shuffled[0].pairs).macro.f1 if shuffled else math.nan,
             "seconds_per_study": own.seconds_per_study,
+            **{f"{observation.value}/f1": one.f1 for observation, one in scores.per_observation.items()},
         }
         self.file.append(csv_row(row, ("step", *VALIDATION_NAMES), self.file))
         logged = {f"validation/{name}": row[name] for name in VALIDATION_NAMES}
