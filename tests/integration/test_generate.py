@@ -105,6 +105,7 @@ def test_a_runs_model_writes_what_its_test_wrote(tmp_path: Path, generated: Call
     assert dicom["report"] == written[2]["report"]
 
 
+@pytest.mark.slow
 def test_the_command_with_a_folder_of_all_kinds(tmp_path: Path) -> None:
     folder = tmp_path / "my scans (1)"
     folder.mkdir()
