@@ -15,8 +15,8 @@ from orapo.errors import DataError, SettingError
 ACCEPTED = "PNG (8 or 16 bit) and JPEG, as .png, .jpg or .jpeg; DICOM, as .dcm, .dicom or without an ending"
 """What can be opened, for error messages."""
 
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
-_DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
 _SIXTEEN_BIT_MODES = frozenset({"I", "I;16", "I;16B", "I;16L"})
 
 MAX_PIXELS = 80_000_000
@@ -45,12 +45,12 @@ def check_image_name(path: str | Path, *, study_id: str) -> None:
         DataError: the ending is not one of those accepted, or it is DICOM and pydicom isn't installed.
     """
     suffix = Path(path).suffix.lower()
-    if suffix in _DICOM_SUFFIXES:
+    if suffix in DICOM_SUFFIXES:
         try:
             require_pydicom()
         except DataError as error:
             raise DataError(f"study {study_id}: image {path} {error}") from error
-    elif suffix not in _SUFFIXES and not _is_dicom_name(path):
+    elif suffix not in SUFFIXES and not _is_dicom_name(path):
         raise DataError(f"study {study_id}: image {path} ends in {suffix!r}. Accepted: {ACCEPTED}")
 
 
@@ -94,7 +94,7 @@ def load_image(path: str | Path, *, study_id: str, longest_side: int) -> Image.I
 def _is_dicom_name(path: str | Path) -> bool:
     """Whether a file of this name is taken for DICOM: scanners name files IM0001, or by a UID of numbers and dots."""
     suffix = Path(path).suffix.lower()
-    return suffix in _DICOM_SUFFIXES or not suffix or suffix[1:].isdigit()
+    return suffix in DICOM_SUFFIXES or not suffix or suffix[1:].isdigit()
 
 
 def _open(file: BinaryIO, path: str | Path, longest_side: int) -> Image.Image:

@@ -1,5 +1,6 @@
 """Commands with a Hydra config: errors in one line, exit codes, traceback on request."""
 
+import functools
 import os
 import signal
 import sys
@@ -22,19 +23,41 @@ EXIT_PAUSED = 75
 """sysexits' EX_TEMPFAIL: nothing is wrong, try again later."""
 
 
-def run_command(task: Callable[[DictConfig], Any], config_folder: Path, config_name: str = "config") -> None:
+class _PastHydra(BaseException):
+    """Carries a user's error past Hydra, which catches every ``Exception`` of a task."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+def run_command(
+    task: Callable[[DictConfig], Any], config_folder: Path, config_name: str = "config", *, tells_hydra: bool = True
+) -> None:
     """Composes the config from the command line, runs ``task`` on it, and exits.
 
     A user's error is one line on standard error and exit code 1; ``HYDRA_FULL_ERROR=1`` shows the traceback instead.
     An interrupted run exits with 130, one that waits for its judge or its budget with 75.
+
+    Args:
+        task: what to do with the config.
+        config_folder: the config tree.
+        config_name: of the file in it.
+        tells_hydra: whether Hydra's callbacks learn of an error, as the record of a run's state must; Hydra then prints
+            the overrides above its line.
     """
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     asked = os.environ.get(FULL_ERROR)
     # Hydra would print its own report and exit; the error itself is needed here.
     os.environ[FULL_ERROR] = "1"
-    command = hydra.main(version_base="1.3", config_path=str(config_folder.resolve()), config_name=config_name)(task)
+    command = hydra.main(version_base="1.3", config_path=str(config_folder.resolve()), config_name=config_name)(
+        task if tells_hydra else _without_hydra(task)
+    )
     try:
-        command()
+        try:
+            command()
+        except _PastHydra as carried:
+            raise carried.error from carried.error.__cause__
     except RunInterrupted as stop:
         print(stop, file=sys.stderr)
         sys.exit(exit_code(stop))
@@ -50,6 +73,17 @@ def run_command(task: Callable[[DictConfig], Any], config_folder: Path, config_n
         os.environ.pop(FULL_ERROR)
         if asked is not None:
             os.environ[FULL_ERROR] = asked
+
+
+def _without_hydra(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    @functools.wraps(task)
+    def carried(config: DictConfig) -> Any:
+        try:
+            return task(config)
+        except (OrapoError, HydraException, OmegaConfBaseException) as error:
+            raise _PastHydra(error) from None
+
+    return carried
 
 
 def exit_code(error: OrapoError) -> int:

@@ -27,8 +27,8 @@ from orapo.experiment.evaluation_controls import (
     label_frequencies,
 )
 from orapo.experiment.evaluation_files import FILES, write_evaluation
+from orapo.experiment.quiet import quiet_libraries
 from orapo.experiment.results import PACKAGES, git_commit
-from orapo.experiment.run import quiet_libraries
 from orapo.experiment.written_reports import NotComputed, System, Written
 from orapo.training.step import Stopwatch
 

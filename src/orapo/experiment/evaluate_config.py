@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from orapo.bounds import require_boolean, require_whole
-from orapo.errors import CheckpointError, SettingError
+from orapo.errors import SettingError
 from orapo.experiment.config import DataSettings, build, check_keys, plain, settings_from
+from orapo.experiment.finished_run import MODEL_FOLDER, model_of_run, run_config, with_run
 from orapo.policy.settings import ModelSettings, SamplingSettings
 
 SECTIONS = ("model", "data", "labeler", "policy", "paths", "bootstrap")
@@ -91,8 +91,8 @@ def read_evaluation(config: DictConfig, overrides: Sequence[str]) -> Evaluation:
     kind = _kind(config)
     training_config = config
     if kind == "run":
-        training_config = run_config(Path(config.run))
-        config = with_run(config, training_config, overrides)
+        training_config = run_config(Path(config.run), (MODEL_FOLDER, "subset.json"))
+        config = with_run(config, training_config, overrides, SECTIONS_OF_THE_RUN, OF_THE_RUN)
     content = plain(config)
     check_keys(content, (*PLAIN_KEYS, *SECTIONS), (*PLAIN_KEYS, *SECTIONS), "")
     _check(content)
@@ -111,39 +111,6 @@ def read_evaluation(config: DictConfig, overrides: Sequence[str]) -> Evaluation:
         manifest=str(Path(config.run) / "subset.json") if kind == "run" else data.manifest,
         config=config,
     )
-
-
-def run_config(folder: Path) -> DictConfig:
-    """The config of a finished run.
-
-    Raises:
-        CheckpointError: the folder lacks what a finished run has.
-    """
-    for needed in ("config.yaml", "model", "subset.json"):
-        if not (folder / needed).exists():
-            raise CheckpointError(f"run={folder} can't be evaluated: {folder / needed} does not exist")
-    config = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(config, DictConfig)
-    return config
-
-
-def with_run(config: DictConfig, run: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The composed config with the run's model, data, labeler and settings, and the command line above them."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    chosen = {override.key_or_group for override in parsed}
-    merged = config.copy()
-    with open_dict(merged):
-        for section in SECTIONS_OF_THE_RUN:
-            if section not in chosen:
-                merged[section] = run[section]
-        for key, run_key in OF_THE_RUN.items():
-            if key not in chosen and (value := OmegaConf.select(run, run_key)) is not None:
-                merged[key] = value
-        for override in parsed:
-            section, dot, _ = override.key_or_group.partition(".")
-            if dot and section in SECTIONS_OF_THE_RUN:
-                OmegaConf.update(merged, override.key_or_group, override.value(), force_add=override.is_add())
-    return merged
 
 
 def _kind(config: DictConfig) -> str:
@@ -176,9 +143,7 @@ def _model(config: DictConfig, training_config: DictConfig, kind: str) -> tuple[
     settings: ModelSettings = build(config.model, "model")
     base: str | None = config.base
     if kind == "run":
-        # An adapter's own note of its base is a path on the machine that trained it; the config is the user's.
-        base = base or (settings.path if settings.lora is not None else None)
-        settings = replace(settings, path=str(Path(config.run) / "model"))
+        settings, base = model_of_run(settings, Path(config.run), base)
     elif config.checkpoint is not None:
         path = _tiny_folder() if config.checkpoint == TINY else str(config.checkpoint)
         settings = replace(settings, path=path)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from lightning.pytorch import seed_everything
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
@@ -22,6 +21,7 @@ from orapo.experiment.config import Experiment, plain, read_experiment
 from orapo.experiment.joining import join_ranks
 from orapo.experiment.loggers import close_loggers, log_summary, log_test_table, open_loggers
 from orapo.experiment.parts import CHECKPOINTS, Parts, build_parts
+from orapo.experiment.quiet import quiet_libraries
 from orapo.experiment.results import Results, Scores, read_scores, write_pictures, write_results, write_scores
 from orapo.policy.sighted import base_folder as sighted_folder
 from orapo.policy.tiny import base_folder
@@ -35,15 +35,6 @@ from orapo.training.step import Stopwatch, draw_seed
 log = logging.getLogger(__name__)
 
 BASE_SCORES = "base_scores.json"
-
-
-def quiet_libraries() -> None:
-    """Keeps progress notes, and warnings about what this project sets on purpose, off the screen."""
-    for name in ("lightning.pytorch", "lightning.fabric", "transformers", "httpx"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    transformers.utils.logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
 
 
 def quiet_other_ranks() -> None:

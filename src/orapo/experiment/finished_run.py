@@ -1,0 +1,68 @@
+"""What a finished run answers for a command that uses its model; the command line stands above it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from orapo.errors import CheckpointError
+from orapo.policy.settings import ModelSettings
+
+CONFIG_FILE = "config.yaml"
+MODEL_FOLDER = "model"
+
+
+def run_config(folder: Path, needed: Sequence[str]) -> DictConfig:
+    """The config of a finished run.
+
+    Args:
+        folder: of the run.
+        needed: files and folders that a finished run has and the command reads, beside the config.
+
+    Raises:
+        CheckpointError: the folder lacks one of them.
+    """
+    for name in (CONFIG_FILE, *needed):
+        if not (folder / name).exists():
+            raise CheckpointError(f"the run in {folder} can't be used: {folder / name} does not exist")
+    config = OmegaConf.load(folder / CONFIG_FILE)
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def with_run(
+    config: DictConfig, run: DictConfig, overrides: Sequence[str], sections: Sequence[str], keys: Mapping[str, str]
+) -> DictConfig:
+    """The composed config with the run's settings, and the command line above them.
+
+    Args:
+        config: as composed from the command's own YAML and the command line.
+        run: of ``run_config``.
+        overrides: the command line.
+        sections: that are the run's as a whole.
+        keys: of the command that a run answers, by the run's own key.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    chosen = {override.key_or_group for override in parsed}
+    merged = config.copy()
+    with open_dict(merged):
+        for section in sections:
+            if section not in chosen:
+                merged[section] = run[section]
+        for key, run_key in keys.items():
+            if key not in chosen and (value := OmegaConf.select(run, run_key)) is not None:
+                merged[key] = value
+        for override in parsed:
+            section, dot, _ = override.key_or_group.partition(".")
+            if dot and section in sections:
+                OmegaConf.update(merged, override.key_or_group, override.value(), force_add=override.is_add())
+    return merged
+
+
+def model_of_run(settings: ModelSettings, folder: Path, base: str | None) -> tuple[ModelSettings, str | None]:
+    """The run's model folder in place of what it started from, and the base where that is an adapter."""
+    # An adapter's own note of its base is a path on the machine that trained it; the config is the user's.
+    base = base or (settings.path if settings.lora is not None else None)
+    return replace(settings, path=str(folder / MODEL_FOLDER)), base

@@ -1,0 +1,154 @@
+"""Reports for one's own images, batch by batch: open, write, read, hand out."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from lightning.fabric import Fabric
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from rich.console import Console
+from rich.progress import Progress
+from torch.utils.data import DataLoader
+
+from orapo.batches import RolloutGroup, StudyBatch
+from orapo.data.collate import Collate
+from orapo.data.image_studies import CollateReadable, ImageStudies, OpenedStudies
+from orapo.errors import DataError, SettingError
+from orapo.experiment.config import build
+from orapo.experiment.generate_config import Generation
+from orapo.experiment.generated_study import ABOUT_PHANTOMS, NOT_CLINICAL, GeneratedStudy
+from orapo.experiment.quiet import quiet_libraries
+from orapo.experiment.report_reading import ReportReader
+from orapo.policy.checkpoints import load_checkpoint
+from orapo.training.step import Stopwatch, draw_seed
+
+
+def generate(generation: Generation) -> None:
+    """Writes what the config asks for, each batch as soon as it is there.
+
+    Raises:
+        OrapoError: whatever the user can mend; a ``DataError`` at the end when some studies could not be read.
+    """
+    quiet_libraries()
+    settings, images = generation.settings, generation.images
+    writer = _Writer(generation)
+    notice = f"{NOT_CLINICAL} {ABOUT_PHANTOMS}" if generation.is_embedded else NOT_CLINICAL
+    passed_over = f", {_counted(images.num_passed_over, 'other file')} passed over" if images.num_passed_over else ""
+    _tell(f"{_counted(len(images.studies), 'study')}{passed_over}; model: {generation.name}. {notice}")
+    num_unreadable, seconds = 0, []
+    with _output(settings.out) as output, _progress(len(images.studies), is_shown=settings.out is not None) as progress:
+        if settings.format == "text":
+            print(f"{notice} Model: {generation.name}\n", file=output, flush=True)
+        for opened in writer.opened():
+            for lost in opened.unreadable:
+                _tell(f"left out: {lost.reason}")
+            for written in writer.written(opened.batch, notice):
+                print(written.json_line() if settings.format == "json" else written.text(), file=output, flush=True)
+                seconds += [written.seconds_per_image] * len(written.study.image_paths)
+            num_unreadable += len(opened.unreadable)
+            progress.advance(progress.task_ids[0], settings.batch_size)
+    if seconds:
+        _tell(
+            f"{_counted(len(seconds), 'image')}, {sum(seconds) / len(seconds):.3f} seconds per image, opening left out"
+        )
+    if num_unreadable:
+        raise DataError(f"{num_unreadable} of {len(images.studies)} studies could not be read; each is named above")
+
+
+class _Writer:
+    """The loaded model with what it needs to get from studies to readings."""
+
+    def __init__(self, generation: Generation) -> None:
+        settings = generation.settings
+        self._generation = generation
+        self._fabric = _fabric(settings.accelerator, settings.precision)
+        self._policy = load_checkpoint(generation.model, generation.base)
+        # Moves and casts the policy itself; the wrapper around it is for training.
+        self._fabric.setup_module(self._policy)
+        labeler = build(generation.config.labeler, "labeler")
+        self._reader = ReportReader(labeler, uncertain_is_positive=settings.uncertain_is_positive)
+        self._places = {study.study_id: place for place, study in enumerate(generation.images.studies)}
+
+    def opened(self) -> Iterator[OpenedStudies]:
+        """Batches in order, one in memory at a time (and one more for each worker)."""
+        policy, settings = self._policy, self._generation.settings
+        collate = Collate(policy.tokenizer, policy.image_processor, policy.instruction, max_report_tokens=None)
+        rows = ImageStudies(self._generation.images.studies, settings.longest_side)
+        yield from DataLoader(
+            rows,
+            batch_size=settings.batch_size,
+            collate_fn=CollateReadable(collate),
+            num_workers=settings.num_workers,
+            prefetch_factor=1 if settings.num_workers else None,
+        )
+
+    def written(self, batch: StudyBatch | None, notice: str) -> Iterator[GeneratedStudy]:
+        """The batch's studies with their reports read; none without a batch."""
+        if batch is None:
+            return
+        watch = Stopwatch()
+        with watch.phase("generate"), self._fabric.autocast():
+            groups = self._groups(batch.to(self._fabric.device))
+        for study, of_study in zip(batch.studies, groups, strict=True):
+            reports = [pair for group in of_study for pair in zip(group.texts, group.finished, strict=True)]
+            yield GeneratedStudy(
+                study=study,
+                readings=tuple(self._reader.read(text, is_finished=finished) for text, finished in reports),
+                seconds_per_image=watch.seconds["generate"] / len(batch) / len(study.image_paths),
+                model=self._generation.name,
+                notice=notice,
+            )
+
+    def _groups(self, batch: StudyBatch) -> list[tuple[RolloutGroup, ...]]:
+        """Per study the group of the greedy report and, if there are any, that of the drawn ones."""
+        greedy = self._policy.roll_out(batch, self._generation.greedy)
+        if self._generation.drawn is None:
+            return [(group,) for group in greedy]
+        # By place among all studies: the same draws whatever the batch size, and whatever could not be read.
+        seeds = [draw_seed(self._generation.settings.seed, 0, self._places[study.study_id]) for study in batch.studies]
+        return list(zip(greedy, self._policy.roll_out(batch, self._generation.drawn, seeds), strict=True))
+
+
+def _fabric(accelerator: str, precision: object) -> Fabric:
+    try:
+        return Fabric(accelerator=accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise SettingError(
+            f"accelerator={accelerator} precision={precision}: {' '.join(str(error).split())}"
+        ) from error
+
+
+@contextmanager
+def _output(out: str | None) -> Iterator[TextIO]:
+    """Standard output, or a new file; names of files that are no UTF-8 are escaped, as JSON escapes them too."""
+    if out is None:
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+        yield sys.stdout
+        return
+    try:
+        with Path(out).expanduser().open("x", encoding="utf-8", errors="backslashreplace") as file:
+            yield file
+    except FileExistsError:
+        raise SettingError(f"out={out} exists already; choose another name") from None
+
+
+@contextmanager
+def _progress(num_studies: int, *, is_shown: bool) -> Iterator[Progress]:
+    """A bar on standard error where a terminal watches and the reports go into a file."""
+    with Progress(
+        console=Console(stderr=True), transient=True, disable=not (is_shown and sys.stderr.isatty())
+    ) as progress:
+        progress.add_task("Writing reports", total=num_studies)
+        yield progress
+
+
+def _counted(count: int, noun: str) -> str:
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} studies" if noun == "study" else f"{count} {noun}s"
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,62 @@
+"""What ``generate.py`` does with its arguments and its config."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from orapo.data.own_images import open_own_images
+from orapo.errors import RunInterrupted
+from orapo.experiment.generate_config import read_generation
+
+PATHS = ("image", "checkpoint", "base", "out")
+"""Keys whose values may hold what Hydra's grammar keeps for itself: brackets, commas, equals signs."""
+
+EXIT_NO_READER = 128 + signal.SIGPIPE
+
+
+def with_paths_quoted(arguments: Sequence[str], model_options: Path) -> list[str]:
+    """The arguments as Hydra reads them: paths quoted, ``model=FOLDER`` as ``checkpoint=FOLDER``.
+
+    Args:
+        arguments: of the command line.
+        model_options: folder of the config group; ``model=NAME`` with one of its names stays as it is.
+    """
+    options = frozenset(file.stem for file in model_options.glob("*.yaml"))
+    return [_with_path_quoted(argument, options) for argument in arguments]
+
+
+def _with_path_quoted(argument: str, model_options: frozenset[str]) -> str:
+    key, equals, value = argument.partition("=")
+    if key == "model" and equals and value not in model_options:
+        key = "checkpoint"
+    if key not in PATHS or not equals or value in ("", "null", "???"):
+        return argument
+    is_written_for_hydra = value[0] in "'\"[" and not os.path.exists(value)
+    if is_written_for_hydra:
+        return f"{key}={value}"
+    quoted = value.replace("'", "\\'")
+    return f"{key}='{quoted}'"
+
+
+def generate_command(config: DictConfig) -> None:
+    """Checks the config, then imports what is heavy and generates."""
+    generation = read_generation(config, list(HydraConfig.get().overrides.task))
+    if len(generation.images.studies) == 1:
+        # What can't be read is told at once where nothing else would go on.
+        open_own_images(generation.images.studies[0], generation.settings.longest_side)
+    # torch and transformers take seconds to import: a misspelt key has been refused by now.
+    from orapo.experiment.generate import generate
+
+    try:
+        generate(generation)
+    except KeyboardInterrupt:
+        raise RunInterrupted("stopped by Ctrl-C; what was written so far stays") from None
+    except BrokenPipeError:
+        # Who read standard output has gone (`| head`): Python would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_NO_READER)
