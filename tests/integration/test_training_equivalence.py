@@ -121,6 +121,14 @@ def test_same_weights(override: str, atol: float, whole_run: Path, tmp_path: Pat
     assert_same_weights(trained_weights(whole_run), other, atol)
 
 
+def test_micro_batches_give_the_same_weights_over_several_inner_steps(tmp_path: Path) -> None:
+    """The first inner step of a whole batch uses the rollouts' image encoding, the second must not."""
+    inner_steps = "training.inner_steps=2"
+    whole = train_in(tmp_path / "whole", small_config(inner_steps))
+    split = train_in(tmp_path / "split", small_config(inner_steps, "training.studies_per_micro_batch=1"))
+    assert_same_weights(whole, split, 2e-5)
+
+
 def test_a_twin_with_another_coefficient_differs(whole_run: Path, tmp_path: Path) -> None:
     other = train_in(tmp_path / "run", small_config("objective.w_max=0.5"))
     with pytest.raises(AssertionError):

@@ -102,10 +102,16 @@ class Policy(nn.Module):
             groups.append(RolloutGroup(group_texts, token_ids, logps, finished))
         return tuple(groups)
 
-    def with_images_encoded(self, batch: StudyBatch) -> StudyBatch:
-        """The batch with its image features, for all passes of a step; as it is where the vision tower trains."""
+    def with_images_encoded(self, batch: StudyBatch, keeps_graph: bool = False) -> StudyBatch:
+        """The batch with its image features, for all passes of a step by the policy of this moment.
+
+        Args:
+            batch: B studies, on the policy's device.
+            keeps_graph: where the vision tower trains, encode with the graph for one backward pass over the whole
+                batch; otherwise the batch stays as it is.
+        """
         if vision_trains(self.model):
-            return batch
+            return replace(batch, image_features=encode_images(self.model, batch)) if keeps_graph else batch
         with self._eval_mode(), torch.no_grad():
             return replace(batch, image_features=encode_images(self.model, batch))
 

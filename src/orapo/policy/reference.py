@@ -1,12 +1,14 @@
 """The frozen reference policy: the policy without its adapter, or a copy taken before training."""
 
 import copy
+from dataclasses import replace
 from typing import Protocol
 
 import torch
 
 from orapo.batches import StudyBatch
 from orapo.policy.model import Policy
+from orapo.policy.prompts import vision_trains
 from orapo.policy.scoring import CompletionLogps, Completions
 
 
@@ -38,12 +40,15 @@ class FrozenCopyReference:
     """
 
     def __init__(self, policy: Policy) -> None:
+        self._shares_vision = not vision_trains(policy.model)
         self.copy = copy.deepcopy(policy).requires_grad_(False).eval()
 
     def score(self, batch: StudyBatch, completions: Completions, temperature: float) -> CompletionLogps:
         """Log-probabilities under the copy, which follows the batch's device."""
         self.copy.to(batch.pixel_values.device)
-        return score_frozen(self.copy, batch, completions, temperature)
+        # Features of a tower that trains are not those of the copy's.
+        own = batch if self._shares_vision else replace(batch, image_features=None)
+        return score_frozen(self.copy, own, completions, temperature)
 
 
 def score_frozen(policy: Policy, batch: StudyBatch, completions: Completions, temperature: float) -> CompletionLogps:

@@ -189,8 +189,10 @@ class OrapoModule(LightningModule):
         watch = Stopwatch()
         totals = dict(self._reward.judge.totals())
         with watch.phase("rollout"):
-            # One encoding of the images serves the rollouts, the reference and the update, unless the tower trains.
-            batch = self.policy.with_images_encoded(batch)
+            # One encoding of the images serves rollouts, reference and update; of a tower that trains, rollouts and
+            # first inner step, where that is one backward pass.
+            is_one_pass = not self._is_sharded and len(batch) <= self._settings.studies_per_micro_batch
+            batch = self.policy.with_images_encoded(batch, keeps_graph=is_one_pass)
         with self._whole_policy():
             rollouts = self._agreed(batch, lambda: self._roll_out(batch, batch_index, watch))
         # The reference is scored while a judge elsewhere reads: neither needs the other.
@@ -219,6 +221,7 @@ class OrapoModule(LightningModule):
             for _ in range(self._settings.inner_steps):
                 everyone = self._ranks.exchange(partial(self._backward_passes, batch, micro_batches, update))
                 outputs += [output for one in everyone for output in one]
+                micro_batches = [micro.after_a_step() for micro in micro_batches]
                 with naming_studies(studies):
                     grad_norm, learning_rate = self._optimiser_step()
         metrics = step_metrics(judged, outputs, self._slowest(watch), grad_norm, learning_rate)

@@ -104,6 +104,13 @@ class MicroBatch:
     completions: tuple[tuple[Tensor, ...], ...]
     reference_logps: tuple[tuple[Tensor, ...], ...] | None
 
+    def after_a_step(self) -> "MicroBatch":
+        """Without image features of weights that have changed since."""
+        features = self.batch.image_features
+        if features is None or not any(image.requires_grad for image in features):
+            return self
+        return replace(self, batch=replace(self.batch, image_features=None))
+
 
 @dataclass(frozen=True)
 class StepResult:

@@ -13,6 +13,7 @@ from orapo.data.collate import Collate
 from orapo.policy.loading import load_policy
 from orapo.policy.model import Policy
 from orapo.policy.packing import pack_row
+from orapo.policy.reference import make_reference
 from orapo.policy.scoring import score_repeated, score_shared
 from orapo.policy.settings import LoraSettings, ModelSettings, SamplingSettings
 from orapo.policy.tiny import base_folder
@@ -148,6 +149,27 @@ def test_a_frozen_tower_encodes_once_for_all_passes(
     after = flat(policy(encoded.select([2, 1]), [completions[2], completions[1]]))
     torch.testing.assert_close(after, before, atol=1e-5, rtol=0)
     assert policy.roll_out(encoded, SamplingSettings(per_study=2, max_new_tokens=3))
+
+
+def test_one_encoding_with_its_graph_trains_the_tower_as_encoding_in_the_pass_does(
+    random_policy: Policy, batch: StudyBatch, completions: list[list[Tensor]]
+) -> None:
+    reference = make_reference(random_policy)
+    with torch.no_grad():
+        for parameter in random_policy.model.model.visual.parameters():
+            parameter.mul_(1.1)
+    results = []
+    for encoded in (batch, random_policy.with_images_encoded(batch, keeps_graph=True)):
+        assert random_policy.roll_out(encoded, SamplingSettings(per_study=2, max_new_tokens=3))
+        referred = flat(reference.score(encoded, completions, 1.0))
+        random_policy.zero_grad()
+        logps = flat(random_policy(encoded, completions))
+        logps.square().sum().backward()
+        tower = random_policy.model.model.visual.named_parameters()
+        results.append({"logps": logps.detach(), "reference": referred, **{n: p.grad.clone() for n, p in tower}})
+    assert (results[0]["logps"] - results[0]["reference"]).abs().max() > 0.01, "the copy and the policy see alike"
+    for name, value in results[0].items():
+        torch.testing.assert_close(results[1][name], value, atol=2e-4, rtol=1e-3, msg=name)
 
 
 def test_eager_attention_gets_an_additive_mask(
