@@ -1,4 +1,4 @@
-"""Compare runs and sweeps: ``python compare.py sweeps/orapo/2026-01-31_12-00-00 --page results.html``."""
+"""Compare runs, sweeps, evaluations: ``python compare.py sweeps/orapo/2026-01-31_12-00-00 --page results.html``."""
 
 from orapo.experiment.compare_command import main
 

@@ -11,6 +11,7 @@ from orapo.comparison.statistics import Spread
 from orapo.evaluation.resampling import Difference
 
 ABSENT = "–"
+NOT_COMPARABLE = "not comparable"
 
 SHOWN: Mapping[str, str] = {
     "macro_f1": "macro F1",
@@ -27,7 +28,11 @@ HEADINGS: Mapping[str, str] = {
     "micro_recall": "micro R",
     "base_macro_f1": "before training, macro F1",
     "always_positive_macro_f1": "always-positive report, macro F1",
+    "label_frequencies_macro_f1": "label frequencies, macro F1",
+    "most_common_report_macro_f1": "most common report, macro F1",
     "seconds_per_study": "seconds per study",
+    "seconds_per_image": "seconds per image",
+    "cost_usd_per_image": "US dollars per image",
     "validation_macro_f1": "last validation, macro F1",
     "reward": "reward, last tenth",
     "zero_reward_rate": "zero-reward rate, last tenth",
@@ -43,6 +48,14 @@ def score_columns(comparison: Comparison) -> tuple[str, ...]:
 def counted(number: int, noun: str) -> str:
     """A number and its noun, as in "1 run" and "3 runs"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def contents(comparison: Comparison) -> str:
+    """As in "8 runs in 4 groups, 2 evaluations"."""
+    num_groups = sum(group.evaluation is None for group in comparison.groups)
+    num_evaluations = len(comparison.groups) - num_groups
+    runs = f"{counted(len(comparison.runs), 'run')} in {counted(num_groups, 'group')}" if num_groups else ""
+    return ", ".join(part for part in (runs, counted(num_evaluations, "evaluation") if num_evaluations else "") if part)
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -80,13 +93,17 @@ def p_value(value: float) -> str:
 def runs_cell(group: Group) -> str:
     """How many runs; where not all are finished with their states, as in "3: 2 finished, 1 failed"."""
     counts = group.state_counts()
+    if group.evaluation is not None:
+        return "evaluation" if RunState.FINISHED in counts else f"evaluation: {group.runs[0].state}"
     if list(counts) == [RunState.FINISHED]:
         return str(len(group.runs))
     return f"{len(group.runs)}: " + ", ".join(f"{count} {state}" for state, count in counts.items())
 
 
 def steps_cell(group: Group) -> str:
-    """Steps done: one number, or the range over the runs."""
+    """Steps done: one number, or the range over the runs; an evaluation has none."""
+    if group.evaluation is not None:
+        return ABSENT
     steps = sorted({run.last_step for run in group.runs})
     return str(steps[0]) if len(steps) == 1 else f"{steps[0]}–{steps[-1]}"
 
@@ -101,6 +118,8 @@ def p_cells(comparison: Comparison, group: Group) -> tuple[str, str, str]:
     if group is comparison.baseline:
         return "baseline", "", ""
     found = comparison.significance[group.label]
+    if found.is_of_other_studies:
+        return NOT_COMPARABLE, ABSENT, ABSENT
     seeds = found.seeds.get("macro_f1")
     over_seeds = ABSENT if seeds is None else p_value(seeds.p)
     if "macro_f1" not in found.studies:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orapo.comparison.effects import SettingEffect, setting_effects
+from orapo.comparison.evaluation_folder import Evaluation, is_evaluation, read_evaluation
 from orapo.comparison.find_runs import find_runs
-from orapo.comparison.groups import Group, choose_baseline, group_runs, sorted_groups
+from orapo.comparison.groups import Group, choose_baseline, group_runs, sorted_groups, with_evaluations
 from orapo.comparison.published import PublishedTable, published_tables
 from orapo.comparison.run_folder import SUMMARY_SCORES, Run, read_run
 from orapo.comparison.run_state import RunState
@@ -19,7 +20,7 @@ EFFECT_SCORES = (*SUMMARY_SCORES, "validation_macro_f1", "reward", "zero_reward_
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs side by side.
+    """Runs and evaluations side by side.
 
     Attributes:
         groups: sorted.
@@ -43,13 +44,23 @@ class Comparison:
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """All runs, group by group."""
-        return tuple(run for group in self.groups for run in group.runs)
+        """All runs, group by group, without the evaluations."""
+        return tuple(run for group in self.groups if group.evaluation is None for run in group.runs)
+
+    @property
+    def evaluations(self) -> tuple[tuple[Group, Evaluation], ...]:
+        """All evaluations that could be read, with their groups."""
+        found = [(group, group.evaluation) for group in self.groups]
+        return tuple((group, one) for group, one in found if one is not None and one.state is RunState.FINISHED)
+
+    def is_comparable(self, group: Group) -> bool:
+        """Whether the group is not known to be tested on other studies than the baseline."""
+        return group is self.baseline or not self.significance[group.label].is_of_other_studies
 
     @property
     def unfinished(self) -> tuple[Run, ...]:
-        """The runs without test scores."""
-        return tuple(run for run in self.runs if run.state is not RunState.FINISHED)
+        """The runs and evaluations without test scores."""
+        return tuple(run for group in self.groups for run in group.runs if run.state is not RunState.FINISHED)
 
 
 def compare_runs(
@@ -63,18 +74,19 @@ def compare_runs(
     """Reads, groups, tests and sorts the runs below ``paths``.
 
     Args:
-        paths: run folders, sweep folders or folders above them.
+        paths: folders of runs, sweeps or evaluations, or folders above them.
         sort: one of ``groups.SORT_KEYS``.
         baseline: label, or part of one, or a run's folder; None takes the first group found.
         with_published: whether to add the paper's tables.
         ignored: settings that don't tell runs apart.
 
     Raises:
-        DataError: a path without runs.
+        DataError: a path without runs and evaluations.
         SettingError: an unknown sort key or baseline.
     """
-    runs = [read_run(folder) for folder in find_runs(paths)]
-    groups, swept = group_runs(runs, ignored)
+    folders = find_runs(paths)
+    groups, swept = group_runs([read_run(folder) for folder in folders if not is_evaluation(folder)], ignored)
+    groups = with_evaluations(groups, [read_evaluation(folder) for folder in folders if is_evaluation(folder)])
     chosen = choose_baseline(groups, baseline)
     ordered = sorted_groups(groups, sort)
     significance, problems = against_baseline(ordered, chosen)

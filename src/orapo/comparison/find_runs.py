@@ -1,20 +1,21 @@
-"""Run folders below the folders that the user names."""
+"""Run folders, and folders of evaluations, below the folders that the user names."""
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from orapo.comparison.evaluation_folder import EVALUATION
 from orapo.comparison.run_state import RUN_STATE
 from orapo.errors import DataError
 
-RUN_MARKS = ("config.yaml", RUN_STATE, "metrics.csv")
-"""A folder that holds one of these is a run."""
+RUN_MARKS = ("config.yaml", RUN_STATE, "metrics.csv", EVALUATION)
+"""A folder that holds one of these is a run, or an evaluation; what lies below a run belongs to it."""
 
 
 def find_runs(paths: Iterable[Path]) -> tuple[Path, ...]:
-    """The run folders in ``paths``: a path is a run itself, a sweep, or any folder above runs. Each counts once.
+    """The folders of runs and evaluations in ``paths``: a path is one itself, or any folder above. Each counts once.
 
-    A sweep's jobs come in the order of their numbers.
+    A sweep's jobs come in the order of their numbers. A run's own evaluations count where they are named themselves.
 
     Raises:
         DataError: a path that is no folder, or holds no run.
@@ -22,10 +23,10 @@ def find_runs(paths: Iterable[Path]) -> tuple[Path, ...]:
     found: dict[Path, Path] = {}
     for path in paths:
         if not path.is_dir():
-            raise DataError(f"{path} is not a folder; name a run folder, a sweep folder, or a folder above them")
+            raise DataError(f"{path} is not a folder; name a run, a sweep, an evaluation, or a folder above them")
         below = _runs_below(path)
         if not below:
-            raise DataError(f"{path} holds no run: no {', '.join(RUN_MARKS)} in it or below")
+            raise DataError(f"{path} holds no run and no evaluation: no {', '.join(RUN_MARKS)} in it or below")
         for folder in below:
             found.setdefault(folder.resolve(), folder)
     return tuple(found.values())

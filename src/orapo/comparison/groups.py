@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from orapo.comparison.evaluation_folder import CONTROLS, OWN_SCORES, Evaluation
 from orapo.comparison.run_folder import SUMMARY_SCORES, Run
 from orapo.comparison.run_state import RunState
 from orapo.comparison.statistics import Spread
@@ -23,13 +24,17 @@ FOLLOWS_SEED = "the run's seed"
 END_FRACTION = 10
 """``reward`` and ``zero_reward_rate`` of a run are means over its last tenth of steps."""
 
-SORT_KEYS = (*SUMMARY_SCORES, "validation_macro_f1", "reward", "zero_reward_rate", "last_step", "name")
-ASCENDING = frozenset({"seconds_per_study", "zero_reward_rate", "name"})
+EVALUATION_SCORES = tuple(key for key in (*CONTROLS, *OWN_SCORES) if key not in SUMMARY_SCORES)
+"""Scores that only evaluations have."""
+
+OF_CURVES = ("validation_macro_f1", "reward", "zero_reward_rate")
+SORT_KEYS = (*SUMMARY_SCORES, *EVALUATION_SCORES, *OF_CURVES, "last_step", "name")
+ASCENDING = frozenset({"seconds_per_study", "seconds_per_image", "cost_usd_per_image", "zero_reward_rate", "name"})
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one config, apart from the seed.
+    """Runs of one config, apart from the seed; or one evaluation.
 
     Attributes:
         label: what sets it apart from the other groups.
@@ -45,6 +50,12 @@ class Group:
     def finished(self) -> tuple[Run, ...]:
         """The runs with test scores."""
         return tuple(run for run in self.runs if run.state is RunState.FINISHED)
+
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """The evaluation, where that is what it holds."""
+        first = self.runs[0]
+        return first if isinstance(first, Evaluation) else None
 
     def spread(self, key: str) -> Spread:
         """Mean and SD over the runs that have this score."""
@@ -91,6 +102,12 @@ def group_runs(runs: Sequence[Run], ignored: Collection[str] = ()) -> tuple[tupl
     # A run that was refused or killed before it wrote its config belongs to no group, and is shown.
     groups += [Group(f"(no config) {run.name}", (run,)) for run in runs if not run.settings]
     return tuple(sorted(groups, key=lambda group: runs.index(group.runs[0]))), swept
+
+
+def with_evaluations(groups: Sequence[Group], evaluations: Sequence[Evaluation]) -> tuple[Group, ...]:
+    """The groups of runs, and a group for each evaluation, which no setting of training describes."""
+    labels = _unique([*(group.label for group in groups), *(one.title for one in evaluations)])[len(groups) :]
+    return (*groups, *(Group(label, (one,)) for label, one in zip(labels, evaluations, strict=True)))
 
 
 def _label(swept: Sequence[Swept], place: int, group: Sequence[Run]) -> str:

@@ -15,13 +15,12 @@ from orapo.errors import DataError
 from orapo.evaluation.clinical import ratio
 from orapo.evaluation.resampling import Array
 
-TEST_REPORTS = "test_reports.jsonl"
 COLUMNS_PER_RUN = 2 * len(OBSERVATIONS)
 
 
 @dataclass(frozen=True)
 class ReportMarks:
-    """What test_reports.jsonl counts for, studies in the order of their ids.
+    """What a file of test reports counts for, studies in the order of their ids.
 
     Attributes:
         studies: a digest of the study ids and their true label states as read here: equal where two runs were tested on
@@ -45,7 +44,7 @@ def read_report_marks(run: Run) -> ReportMarks | None:
     Raises:
         DataError: the file is damaged; names file and line, never a text in it.
     """
-    path = run.folder / TEST_REPORTS
+    path = run.reports
     if not path.is_file():
         return None
     counted = {LabelState.POSITIVE.value}

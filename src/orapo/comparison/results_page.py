@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from orapo.comparison.cells import (
     ABSENT,
     HEADINGS,
+    contents,
     counted,
     interval,
     number,
@@ -25,6 +26,7 @@ from orapo.comparison.cells import (
     steps_cell,
 )
 from orapo.comparison.compare import Comparison
+from orapo.comparison.evaluation_cells import TABLES, estimate_cell, evaluations_note
 from orapo.comparison.groups import ASCENDING, Group
 from orapo.comparison.pictures import Picture
 from orapo.comparison.published import PublishedTable, comparability
@@ -60,9 +62,10 @@ def results_page(comparison: Comparison, pictures: Sequence[Picture]) -> str:
         comparison: what is shown.
         pictures: as ``comparison_pictures`` draws them.
     """
-    title = f"{counted(len(comparison.runs), 'run')} in {counted(len(comparison.groups), 'group')}"
+    title = contents(comparison)
     parts = [f"<h1>{escape(title)}</h1>", _paragraph(_overview(comparison))]
     parts += _groups_section(comparison)
+    parts += _evaluations_section(comparison)
     parts += [part for picture in pictures for part in _picture(picture)]
     parts += _effects_section(comparison)
     parts += _unfinished_section(comparison)
@@ -79,7 +82,8 @@ def _overview(comparison: Comparison) -> str:
     settings = ", ".join(setting.name for setting in comparison.swept) or "nothing but the seed"
     missing = len(comparison.unfinished)
     tail = f" {counted(missing, 'run')} without test scores." if missing else ""
-    return f"The groups differ in: {settings}. The baseline is {comparison.baseline.label}.{tail}"
+    differ = f"The groups differ in: {settings}. " if comparison.runs else ""
+    return f"{differ}The baseline is {comparison.baseline.label}.{tail}"
 
 
 def _paragraph(text: str, kind: str = "") -> str:
@@ -147,6 +151,22 @@ def _group_cells(comparison: Comparison, group: Group, keys: Sequence[str]) -> l
         Cell(told[1], "" if studies is None else studies.p_value),
         Cell(told[2], "" if seeds is None else seeds.p),
     ]
+
+
+def _evaluations_section(comparison: Comparison) -> list[str]:
+    if not comparison.evaluations:
+        return []
+    keys = [key for _, of_table in TABLES for key in of_table]
+    headings = [Heading("evaluation", False), Heading("studies"), *(Heading(HEADINGS[key]) for key in keys)]
+    headings.append(Heading("folder", False))
+    rows = []
+    for group, one in comparison.evaluations:
+        numbers = [Cell(estimate_cell(one, key), one.scores.get(key, math.nan)) for key in keys]
+        folder = Cell(str(one.folder), str(one.folder), "path")
+        rows.append(
+            ("", [Cell(group.label, group.label), Cell(str(one.num_studies), one.num_studies), *numbers, folder])
+        )
+    return ["<h2>Evaluations</h2>", _table(headings, rows), _paragraph(evaluations_note(comparison), "note")]
 
 
 def _picture(picture: Picture) -> list[str]:

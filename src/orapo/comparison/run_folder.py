@@ -75,6 +75,11 @@ class Run:
         """The last two parts of the folder's path."""
         return "/".join(self.folder.resolve().parts[-2:])
 
+    @property
+    def reports(self) -> Path:
+        """Its file of test reports."""
+        return self.folder / "test_reports.jsonl"
+
 
 def read_run(folder: Path) -> Run:
     """Reads a run folder; files that can't be read give a ``DAMAGED`` run with the reason, never an exception."""

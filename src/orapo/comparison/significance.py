@@ -15,6 +15,7 @@ from orapo.evaluation.resampling import Array, Bootstrap, Difference, Measures
 
 BOOTSTRAP = Bootstrap(num_resamples=1000, seed=0)
 TESTED = ("macro_f1", "micro_f1")
+OTHER_STUDIES = "other test studies, or another truth, than the baseline's: not comparable"
 RUNS_AT_ONCE = 50
 """Runs resampled in one matrix product: 1,000 resamples of 28 counts each, 11 MB."""
 
@@ -26,7 +27,8 @@ class Significance:
     Attributes:
         studies: tested score to its paired difference over test studies, the groups' runs held fixed; empty where they
             can't be paired.
-        seeds: tested score to its t test over seeds; a score is missing where one side has fewer than 2 runs.
+        seeds: tested score to its t test over seeds; a score is missing where one side has fewer than 2 runs, and all
+            are where the sides were tested on different studies.
         adjusted_p: of ``studies``, by Holm's method over all groups, by score.
         note: why ``studies`` is empty; empty text where it is not.
     """
@@ -35,6 +37,11 @@ class Significance:
     seeds: Mapping[str, TTest]
     adjusted_p: Mapping[str, float]
     note: str = ""
+
+    @property
+    def is_of_other_studies(self) -> bool:
+        """Whether the two sides were tested on different studies: no number of theirs may be compared."""
+        return self.note == OTHER_STUDIES
 
 
 def against_baseline(groups: Sequence[Group], baseline: Group) -> tuple[dict[str, Significance], list[str]]:
@@ -53,8 +60,9 @@ def against_baseline(groups: Sequence[Group], baseline: Group) -> tuple[dict[str
             if marks[0].studies == base[0].studies:
                 paired[group.label] = marks
             else:
-                note = "other test studies than the baseline's"
-        found[group.label] = Significance({}, _over_seeds(group, baseline), {}, note)
+                note = OTHER_STUDIES
+        seeds = {} if note == OTHER_STUDIES else _over_seeds(group, baseline)
+        found[group.label] = Significance({}, seeds, {}, note)
     if paired and not isinstance(base, str):
         for label, differences in _over_studies(paired, base).items():
             found[label] = replace(found[label], studies=differences)
@@ -69,9 +77,9 @@ def _marks(group: Group, problems: list[str]) -> list[ReportMarks] | str:
             read = read_report_marks(run)
         except DataError as error:
             problems.append(str(error))
-            return "test_reports.jsonl can't be read"
+            return f"{run.reports.name} can't be read"
         if read is None:
-            return f"{run.name} has no test_reports.jsonl"
+            return f"{run.name} has no {run.reports.name}"
         marks.append(read)
     if not marks:
         return "no finished run"

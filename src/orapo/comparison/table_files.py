@@ -5,8 +5,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from orapo.comparison.cells import score_columns
+from orapo.comparison.cells import ABSENT, score_columns
+from orapo.comparison.cells import HEADINGS as SHOWN_HEADINGS
 from orapo.comparison.compare import Comparison
+from orapo.comparison.evaluation_cells import TABLES, estimate_cell
+from orapo.comparison.evaluation_folder import Evaluation
 from orapo.comparison.groups import SORT_KEYS, Group, score
 from orapo.comparison.run_folder import SUMMARY_SCORES, Run
 from orapo.comparison.significance import TESTED
@@ -25,12 +28,14 @@ ESCAPES = {"\\": r"\textbackslash{}", **{c: f"\\{c}" for c in "&%$#_{}"}, "~": r
 
 
 def write_csv(comparison: Comparison, path: Path) -> None:
-    """One row a group, then one row a run, then the published rows; the column ``kind`` says which is which.
+    """One row a group or evaluation, one row a run, then the published rows; the column ``kind`` says which is which.
 
     A blank cell is a number that does not exist.
     """
-    rows = [_group_row(comparison, group) for group in comparison.groups]
-    rows += [_run_row(group, run) for group in comparison.groups for run in group.runs]
+    groups = [group for group in comparison.groups if group.evaluation is None]
+    rows = [_group_row(comparison, group) for group in groups]
+    rows += [_evaluation_row(comparison, group, group.evaluation) for group in comparison.groups if group.evaluation]
+    rows += [_run_row(group, run) for group in groups for run in group.runs]
     rows += [row for table in comparison.published for row in _published_rows(table)]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,9 +65,31 @@ def _group_row(comparison: Comparison, group: Group) -> dict[str, Any]:
     for key in NUMBERS:
         spread = group.spread(key)
         row |= {key: spread.mean, f"{key}_sd": spread.sd, f"{key}_n": spread.n}
+    return row | _tests_against_baseline(comparison, group)
+
+
+def _evaluation_row(comparison: Comparison, group: Group, evaluation: Evaluation) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "kind": "evaluation",
+        "group": group.label,
+        "is_baseline": group is comparison.baseline,
+        "state": evaluation.state.value,
+        "reason": evaluation.reason,
+        "folder": str(evaluation.folder),
+        "num_studies": evaluation.num_studies,
+    }
+    for key, found in evaluation.estimates.items():
+        row |= {key: found.value, f"{key}_low": found.low, f"{key}_high": found.high}
+    return row | _tests_against_baseline(comparison, group)
+
+
+def _tests_against_baseline(comparison: Comparison, group: Group) -> dict[str, Any]:
     found = comparison.significance.get(group.label)
-    for key in TESTED if found is not None else ():
-        row |= _tests(key, found.studies.get(key), found.seeds.get(key), found.adjusted_p[key])  # type: ignore[union-attr]
+    if found is None:
+        return {}
+    row: dict[str, Any] = {"note": found.note}
+    for key in TESTED:
+        row |= _tests(key, found.studies.get(key), found.seeds.get(key), found.adjusted_p[key])
     return row
 
 
@@ -114,7 +141,10 @@ def _published_rows(table: Any) -> list[dict[str, Any]]:
 
 
 def latex_table(comparison: Comparison) -> str:
-    """A booktabs table: groups in their order, the best of each column in bold, then the published rows."""
+    """A booktabs table: groups in their order, the best of each column in bold, then the published rows.
+
+    Evaluations stand among the groups, and with all their intervals in a second table.
+    """
     columns = score_columns(comparison)
     lines = [
         "% needs \\usepackage{booktabs}",
@@ -128,17 +158,34 @@ def latex_table(comparison: Comparison) -> str:
         title = escaped(f"Table {table.number} of the paper ({table.test_set}, {table.average} average)")
         lines += [r"\midrule", rf"\multicolumn{{{len(columns) + 3}}}{{l}}{{{title}}} \\"]
         lines += [_latex_published(row, table.average, columns) for row in table.rows]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    lines += [r"\bottomrule", r"\end{tabular}", ""]
+    return "\n".join([*lines, *(_latex_evaluations(comparison) if comparison.evaluations else [])])
+
+
+def _latex_evaluations(comparison: Comparison) -> list[str]:
+    keys = [key for _, of_table in TABLES for key in of_table]
+    rows = [[group.label, *(estimate_cell(one, key) for key in keys)] for group, one in comparison.evaluations]
+    return [
+        rf"\begin{{tabular}}{{l{'r' * len(keys)}}}",
+        r"\toprule",
+        " & ".join(["", *(escaped(SHOWN_HEADINGS[key]) for key in keys)]) + r" \\",
+        r"\midrule",
+        *(" & ".join(escaped(cell.replace(ABSENT, "--")) for cell in row) + r" \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        "",
+    ]
 
 
 def _latex_group(comparison: Comparison, group: Group, columns: tuple[str, ...]) -> str:
-    cells = [escaped(group.label), str(len(group.finished))]
+    cells = [escaped(group.label), str(len(group.finished)) if group.evaluation is None else "--"]
     for key in columns:
-        text = _latex_spread(group.spread(key))
+        text = _latex_spread(group.spread(key)) if group.evaluation is None else _latex_estimate(group.evaluation, key)
         cells.append(rf"\textbf{{{text}}}" if key in SUMMARY_SCORES and _is_best(comparison, group, key) else text)
     found = comparison.significance.get(group.label)
     tested = None if found is None else found.studies.get("macro_f1")
     p = "--" if tested is None else "$<$0.001" if tested.p_value < 0.001 else f"{tested.p_value:.3f}"
+    p = p if comparison.is_comparable(group) else "other studies"
     return " & ".join([*cells, p]) + r" \\"
 
 
@@ -148,10 +195,17 @@ def _latex_spread(spread: Spread) -> str:
     return f"{spread.mean:.3f}" if math.isnan(spread.sd) else rf"{spread.mean:.3f} $\pm$ {spread.sd:.3f}"
 
 
+def _latex_estimate(evaluation: Evaluation, key: str) -> str:
+    return estimate_cell(evaluation, key).replace(ABSENT, "--")
+
+
 def _is_best(comparison: Comparison, group: Group, key: str) -> bool:
     if key.startswith(("shuffled", "always", "base", "seconds")):
         return False  # a control has no best
-    means = [other.spread(key).mean for other in comparison.groups if other.spread(key).n]
+    if not comparison.is_comparable(group):
+        return False  # nor has what was tested on other studies
+    rivals = [other for other in comparison.groups if comparison.is_comparable(other)]
+    means = [other.spread(key).mean for other in rivals if other.spread(key).n]
     return bool(means) and len(means) > 1 and group.spread(key).mean == max(means)
 
 

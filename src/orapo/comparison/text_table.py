@@ -10,6 +10,7 @@ from rich.text import Text
 from orapo.comparison.cells import (
     ABSENT,
     HEADINGS,
+    contents,
     counted,
     interval,
     number,
@@ -24,6 +25,7 @@ from orapo.comparison.cells import (
 from orapo.comparison.cells import score_columns as columns_of
 from orapo.comparison.compare import Comparison
 from orapo.comparison.effects import OVER_SEEDS, SettingEffect
+from orapo.comparison.evaluation_cells import TABLES, estimate_cell, evaluations_note
 from orapo.comparison.groups import Group
 from orapo.comparison.published import PublishedRow, PublishedTable, comparability
 from orapo.comparison.run_folder import Run
@@ -56,6 +58,7 @@ def print_comparison(comparison: Comparison, stream: TextIO | None = None) -> No
     for label, found in comparison.significance.items():
         if found.note:
             console.print(Text(f"No p (studies) for {label}: {found.note}.", style="yellow"))
+    _print_evaluations(comparison, console)
     if comparison.effects:
         console.print()
         console.print(_effects_table(comparison.effects))
@@ -69,6 +72,17 @@ def print_comparison(comparison: Comparison, stream: TextIO | None = None) -> No
         console.print(Text(f"{comparability(table, comparison.groups)} {table.note}".strip(), style="yellow"))
     for problem in comparison.problems:
         console.print(Text(f"not read: {problem}", style="red"))
+
+
+def _print_evaluations(comparison: Comparison, console: Console) -> None:
+    if not comparison.evaluations:
+        return
+    for name, keys in TABLES:
+        table = _evaluations_table(comparison, name, keys)
+        console.width = max(console.width, _needed(table, console))
+        console.print()
+        console.print(table)
+    console.print(evaluations_note(comparison), highlight=False, style="dim")
 
 
 def _table(title: str) -> Table:
@@ -92,9 +106,7 @@ def _needed(table: Table, console: Console) -> int:
 
 
 def _groups_table(comparison: Comparison, columns: tuple[str, ...]) -> Table:
-    of = counted(len(comparison.groups), "group")
-    title = f"{counted(len(comparison.runs), 'run')} in {of}, sorted by {comparison.sort}"
-    table = _table(title)
+    table = _table(f"{contents(comparison)}, sorted by {comparison.sort}")
     table.add_column("group", overflow="fold", min_width=16)
     table.add_column("runs", overflow="fold")
     headings = ["step", *(HEADINGS[key] for key in columns), "Δ macro F1 [95 %]", "p\n(studies)", "p\n(seeds)"]
@@ -113,6 +125,18 @@ def _groups_table(comparison: Comparison, columns: tuple[str, ...]) -> Table:
 
 def _numbers(comparison: Comparison, group: Group, columns: tuple[str, ...]) -> list[str]:
     return [steps_cell(group), *(spread(group.spread(key)) for key in columns), *p_cells(comparison, group)]
+
+
+def _evaluations_table(comparison: Comparison, name: str, keys: tuple[str, ...]) -> Table:
+    table = _table(f"{counted(len(comparison.evaluations), 'evaluation')}: {name}")
+    table.add_column("evaluation", overflow="fold", min_width=16)
+    table.add_column("studies", justify="right", no_wrap=True)
+    rows = [[estimate_cell(one, key) for key in keys] for _, one in comparison.evaluations]
+    for heading, *cells in zip([HEADINGS[key].replace(", ", ",\n") for key in keys], *rows, strict=True):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=max(map(len, cells)))
+    for (group, one), cells in zip(comparison.evaluations, rows, strict=True):
+        table.add_row(Text(group.label), str(one.num_studies), *map(Text, cells))
+    return table
 
 
 def _effects_table(effects: tuple[SettingEffect, ...]) -> Table:

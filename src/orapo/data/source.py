@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
-from orapo.chexpert import LabelStates
+from orapo.chexpert import LabelStates, Observation
 from orapo.records import Split, Study
 
 
@@ -92,4 +92,18 @@ class StudySource(Protocol):
 
     def digest(self) -> str:
         """SHA-256 (64 hex digits) of everything that determines the studies, so that a manifest can name its source."""
+        ...
+
+
+@runtime_checkable
+class MarkedSource(Protocol):
+    """A source some of whose images show a spurious mark, so that a system that reads it can be found out."""
+
+    @property
+    def mark_goes_with(self) -> Observation | None:
+        """The observation that the mark goes with in training; None where these settings draw no mark."""
+        ...
+
+    def has_mark(self, study_id: str) -> bool:
+        """Whether the study's images show the mark."""
         ...

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from orapo.chexpert import OBSERVATIONS
 from orapo.evaluation.clinical_measures import AVERAGES, OBSERVATION_SETS, RATIOS, READINGS
+from orapo.evaluation.mark_measures import DIFFERENCE, KINDS, SIDES
 from orapo.evaluation.resampling import Difference, Estimate
 from orapo.evaluation.system_measures import SystemScores
 from orapo.evaluation.text_measures import OVERLAP
@@ -37,6 +38,7 @@ TEXT_TITLES = {
     "seconds_per_image": "seconds per image",
     "cost_usd_per_image": "US dollars per image",
 }
+MARK_TITLES = {"with_mark": "with the mark", "without_mark": "without it", DIFFERENCE: "difference"}
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def _parts(tables: EvaluationTables, readings: Sequence[str]) -> Iterator[Render
         for observation_set in OBSERVATION_SETS:
             yield _clinical_table(computed, reading, observation_set)
         yield _observation_table(computed, reading)
+        yield from _mark_table(computed, reading)
     yield _text_table(tables, computed)
     if tables.differences:
         yield _difference_table(tables, readings)
@@ -108,6 +111,24 @@ def _observation_table(systems: Mapping[str, SystemScores], reading: str) -> Tab
         other = "-" if shuffled is None else f"{shuffled.estimates[f'{name}/f1'].value:.3f}"
         table.add_row(observation.value, f"{own.counts[f'{name}/support']:.0f}", *cells, other)
     return table
+
+
+def _mark_table(systems: Mapping[str, SystemScores], reading: str) -> Iterator[Table]:
+    """One table where the studies' source draws a spurious mark; none otherwise."""
+    start = f"{reading}/mark/"
+    marked = [system for system in systems.values() if any(name.startswith(start) for name in system.estimates)]
+    if not marked:
+        return
+    observation = next(name for name in marked[0].estimates if name.startswith(start)).split("/")[2]
+    table = _table(f"{observation}, studies with and without the spurious mark, {READING_TITLES[reading]}")
+    for heading in ("studies", "F1", "recall", "false positive rate"):
+        table.add_column(heading, justify="left" if heading == "studies" else "right", no_wrap=True)
+    for system in marked:
+        for side in (*SIDES, DIFFERENCE):
+            cells = [_cell(system.estimates[f"{start}{observation}/{side}/{kind}"]) for kind in KINDS]
+            title = _short(system.title) if side == SIDES[0] else ""
+            table.add_row(title, MARK_TITLES[side], *cells, end_section=side == DIFFERENCE)
+    yield table
 
 
 def _text_table(tables: EvaluationTables, systems: Mapping[str, SystemScores]) -> Table:

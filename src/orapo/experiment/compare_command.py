@@ -66,13 +66,16 @@ def _write_text(path: Path, text: str) -> Path:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="compare.py", description="Runs and sweeps side by side; see docs/compare.md.", allow_abbrev=False
+        prog="compare.py",
+        description="Runs, sweeps and evaluations side by side; see docs/compare.md.",
+        allow_abbrev=False,
     )
-    parser.add_argument("paths", metavar="RUN_OR_SWEEP", nargs="+", type=Path, help="a run, a sweep, or a folder above")
+    told = "a run, a sweep, a folder of evaluate.py, or a folder above"
+    parser.add_argument("paths", metavar="FOLDER", nargs="+", type=Path, help=told)
     parser.add_argument("--sort", metavar="KEY", default=DEFAULT_SORT, help=f"one of {', '.join(SORT_KEYS)}")
     parser.add_argument("--baseline", metavar="NAME", help="group to compare with: its label, a part of it, or a run")
     parser.add_argument("--published", action="store_true", help="add the paper's rows")
-    parser.add_argument("--csv", metavar="FILE", type=Path, help="write groups, runs and published rows")
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="write groups, runs, evaluations and published rows")
     parser.add_argument("--latex", metavar="FILE", type=Path, help="write the table of groups")
     parser.add_argument("--plots", metavar="FOLDER", type=Path, help="write curves.png and effects.png")
     parser.add_argument("--page", metavar="FILE", type=Path, help="write one self-contained HTML page")

@@ -10,11 +10,13 @@ from typing import Any
 
 from orapo.data.evaluation_studies import EvaluationStudies
 from orapo.data.shuffled import derangement
+from orapo.data.source import MarkedSource
 from orapo.evaluation.clinical_measures import READINGS
 from orapo.evaluation.evaluation_table import EvaluationTables, tables_text
 from orapo.evaluation.exports import RADEVAL_FILE, write_radeval
+from orapo.evaluation.mark_measures import mark_measures
 from orapo.evaluation.report_pairs import ReportLabeler, ReportPair, pair_reports, write_report_pairs
-from orapo.evaluation.resampling import Bootstrap, Measures
+from orapo.evaluation.resampling import Bootstrap, Measures, joined
 from orapo.evaluation.system_measures import SystemScores, observation_counts, system_measures
 from orapo.experiment.config import build, plain, settings_from
 from orapo.experiment.evaluate_config import Evaluation
@@ -26,16 +28,13 @@ from orapo.experiment.evaluation_controls import (
     common_report,
     label_frequencies,
 )
-from orapo.experiment.evaluation_files import FILES, write_evaluation
+from orapo.experiment.evaluation_files import FILES, FORMAT, write_evaluation
 from orapo.experiment.quiet import quiet_libraries
 from orapo.experiment.results import PACKAGES, git_commit
 from orapo.experiment.written_reports import NotComputed, System, Written
 from orapo.training.step import Stopwatch
 
 log = logging.getLogger(__name__)
-
-FORMAT = 1
-"""Of evaluation.json; counted up when a key changes its meaning."""
 
 
 def evaluate(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
@@ -124,6 +123,10 @@ class _Work:
         pairs = pair_reports(studies, written.reports, self._labeler)
         shown = studies if images_of is None else [studies[place] for place in images_of]
         measures = system_measures(pairs, [len(s.image_paths) for s in shown], written.seconds, written.cost_usd)
+        source = self._studies.source
+        if isinstance(source, MarkedSource) and (observation := source.mark_goes_with) is not None:
+            marks = [source.has_mark(study.study_id) for study in shown]
+            measures = joined(measures, mark_measures(pairs, marks, observation))
         self._counts[id(measures)] = dict(written.counts)
         return measures, pairs
 

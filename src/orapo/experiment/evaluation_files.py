@@ -9,6 +9,9 @@ from typing import Any
 from orapo.evaluation.evaluation_table import EvaluationTables, tables_text
 from orapo.evaluation.system_measures import SystemScores
 
+FORMAT = 1
+"""Of evaluation.json; counted up when a key changes its meaning, together with its reader in orapo.comparison."""
+
 FILES = {
     "evaluation.json": "all numbers with intervals, settings, versions, seeds",
     "table.txt": "the tables, both readings of uncertain labels",

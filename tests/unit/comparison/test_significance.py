@@ -9,7 +9,7 @@ from tests.unit.comparison.run_folders import FakeRun, marks, write_run
 from orapo.comparison.groups import Group, group_runs
 from orapo.comparison.run_folder import read_run
 from orapo.comparison.run_state import RunState
-from orapo.comparison.significance import BOOTSTRAP, Significance, against_baseline
+from orapo.comparison.significance import BOOTSTRAP, OTHER_STUDIES, Significance, against_baseline
 
 
 def groups_of(tmp_path: Path, quality: dict[float, float], seeds: int = 3, studies: int = 60) -> tuple[Group, ...]:
@@ -119,7 +119,7 @@ def test_what_can_not_be_paired_says_why(tmp_path: Path) -> None:
     groups, _ = group_runs(runs)
     found, problems = against_baseline(groups, groups[0])
     notes = {label[-3:]: one.note for label, one in found.items()}
-    assert notes["0.2"] == notes["0.3"] == "other test studies than the baseline's"
+    assert notes["0.2"] == notes["0.3"] == OTHER_STUDIES
     assert notes["0.4"] == "no finished run"
     assert notes["0.5"].endswith("0.5 has no test_reports.jsonl")
     assert notes["0.6"] == "test_reports.jsonl can't be read"

@@ -97,6 +97,20 @@ def draw_findings(draws: Draws, prevalence: Prevalence, index: int) -> dict[Obse
     return {o: _place(draws, o, taken, certain=o is target) for o in chosen}
 
 
+def misreported(draws: Draws, findings: Mapping[Observation, Finding]) -> dict[Observation, Finding]:
+    """The findings as a wrong report tells them: one is left out, or one that is not drawn is added.
+
+    Args:
+        draws: a stream of its own, so that the true findings stay what they are.
+        findings: what is drawn; without any, one is added.
+    """
+    if findings and draws.happens(0.5):
+        left_out = draws.pick(list(findings))
+        return {observation: finding for observation, finding in findings.items() if observation is not left_out}
+    added = draws.pick([observation for observation in FINDINGS if observation not in findings])
+    return {**findings, added: _place(draws, added, set(), certain=True)}
+
+
 def _natural_observations(draws: Draws) -> list[Observation]:
     count = 0 if draws.happens(NORMAL_FRACTION) else 1 + bisect((0.55, 0.87), draws.uniform())
     chosen = _from_tail(draws, count, [])

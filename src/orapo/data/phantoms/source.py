@@ -1,16 +1,17 @@
 """A source of phantom studies: text and labels are made when listed, pixels only when an image is opened."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image
 
 from orapo.chexpert import Observation
+from orapo.data.phantoms.difficulty import Difficulty
 from orapo.data.phantoms.draws import Draws
-from orapo.data.phantoms.findings import Finding, Prevalence, draw_findings
+from orapo.data.phantoms.findings import Finding, Prevalence, draw_findings, misreported
 from orapo.data.phantoms.grammar import write_report
 from orapo.data.phantoms.signs import paint_study
 from orapo.data.source import LeftOut
@@ -18,7 +19,7 @@ from orapo.errors import DataError, SettingError
 from orapo.records import Split, Study
 
 _SPLIT_KEYS = {Split.TRAIN: 0, Split.VALIDATE: 1, Split.TEST: 2}
-_TEXT_KEY, _PIXEL_KEY = 0, 1
+_TEXT_KEY, _PIXEL_KEY, _NOISE_KEY, _MARK_KEY = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class PhantomSource:
         train_prevalence: "natural" (long tail) or "balanced" (study i has observation i mod 14).
         validate_prevalence: likewise.
         test_prevalence: likewise.
+        difficulty: of signs, training reports and images; plain unless told otherwise.
     """
 
     seed: int = 0
@@ -44,6 +46,7 @@ class PhantomSource:
     train_prevalence: str = Prevalence.NATURAL.value
     validate_prevalence: str = Prevalence.BALANCED.value
     test_prevalence: str = Prevalence.BALANCED.value
+    difficulty: Difficulty = field(default_factory=Difficulty)
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -56,6 +59,8 @@ class PhantomSource:
         for key in ("train_prevalence", "validate_prevalence", "test_prevalence"):
             if getattr(self, key) not in list(Prevalence):
                 raise SettingError(f"phantoms: {key} is {getattr(self, key)!r}, allowed: natural, balanced")
+        if not isinstance(self.difficulty, Difficulty):
+            raise SettingError(f"phantoms: difficulty is {self.difficulty!r}, allowed: the settings of a Difficulty")
 
     @property
     def name(self) -> str:
@@ -80,16 +85,12 @@ class PhantomSource:
         Raises:
             DataError: the id isn't of the form ``phantom-<split>-<number>``.
         """
-        prefix, _, name = study_id.partition("-")
-        split_name, _, number = name.partition("-")
-        if prefix != "phantom" or split_name not in list(Split) or not number.isdecimal():
-            raise DataError(f"study {study_id!r} is no phantom, allowed: phantom-<split>-<number>")
-        return self.study(Split(split_name), int(number))
+        return self.study(*_place_of(study_id))
 
     def study(self, split: Split, index: int) -> Study:
         """Study number ``index`` of a split, from 0; numbers beyond the split's size are valid and unseen studies."""
         draws = Draws(self.seed, _SPLIT_KEYS[split], index, _TEXT_KEY)
-        report, labels = write_report(draws, draw_findings(draws, self._prevalence(split), index))
+        report, labels = write_report(draws, self._reported(split, index, self._drawn(draws, split, index)))
         name = f"{split.value}/{index:06d}"
         return Study(
             study_id=f"phantom-{split.value}-{index:06d}",
@@ -103,7 +104,21 @@ class PhantomSource:
 
     def findings(self, split: Split, index: int) -> dict[Observation, Finding]:
         """What is drawn on the image of study number ``index``."""
-        return draw_findings(Draws(self.seed, _SPLIT_KEYS[split], index, _TEXT_KEY), self._prevalence(split), index)
+        return self._drawn(Draws(self.seed, _SPLIT_KEYS[split], index, _TEXT_KEY), split, index)
+
+    @property
+    def mark_goes_with(self) -> Observation | None:
+        """The observation that the spurious mark goes with in training; None where no image has a mark."""
+        return None if self.difficulty.mark is None else self.difficulty.mark.goes_with
+
+    def has_mark(self, study_id: str) -> bool:
+        """Whether the study's image shows the spurious mark.
+
+        Raises:
+            DataError: the id isn't of the form ``phantom-<split>-<number>``.
+        """
+        split, index = _place_of(study_id)
+        return self._is_marked(split, index, self.findings(split, index))
 
     def load_images(self, study: Study) -> tuple[Image.Image, ...]:
         """Draws the study's one image, 8-bit grey.
@@ -123,8 +138,28 @@ class PhantomSource:
         if scheme != "phantom" or split_name not in list(Split) or not number.isdecimal():
             raise DataError(f"study {study_id}: image {path!r} is no phantom, allowed: phantom:<split>/<number>")
         split, index = Split(split_name), int(number)
-        pixels = Draws(self.seed, _SPLIT_KEYS[split], index, _PIXEL_KEY)
-        return Image.fromarray(paint_study(pixels, self.findings(split, index), self.image_size))
+        pixels, findings = Draws(self.seed, _SPLIT_KEYS[split], index, _PIXEL_KEY), self.findings(split, index)
+        has_mark = self._is_marked(split, index, findings)
+        return Image.fromarray(paint_study(pixels, findings, self.image_size, self.difficulty, has_mark=has_mark))
+
+    def _drawn(self, draws: Draws, split: Split, index: int) -> dict[Observation, Finding]:
+        return draw_findings(draws, self._prevalence(split), index)
+
+    def _reported(
+        self, split: Split, index: int, findings: Mapping[Observation, Finding]
+    ) -> Mapping[Observation, Finding]:
+        rate = self.difficulty.noise_rate(split)
+        if not rate:
+            return findings
+        draws = Draws(self.seed, _SPLIT_KEYS[split], index, _NOISE_KEY)
+        return misreported(draws, findings) if draws.happens(rate) else findings
+
+    def _is_marked(self, split: Split, index: int, findings: Mapping[Observation, Finding]) -> bool:
+        mark = self.difficulty.mark
+        if mark is None:
+            return False
+        draws = Draws(self.seed, _SPLIT_KEYS[split], index, _MARK_KEY)
+        return draws.happens(mark.rate(split, is_there=mark.goes_with in findings))
 
     def _num_studies(self, split: Split) -> int:
         return {Split.TRAIN: self.num_train, Split.VALIDATE: self.num_validate, Split.TEST: self.num_test}[split]
@@ -137,6 +172,14 @@ class PhantomSource:
                 Split.TEST: self.test_prevalence,
             }[split]
         )
+
+
+def _place_of(study_id: str) -> tuple[Split, int]:
+    prefix, _, name = study_id.partition("-")
+    split_name, _, number = name.partition("-")
+    if prefix != "phantom" or split_name not in list(Split) or not number.isdecimal():
+        raise DataError(f"study {study_id!r} is no phantom, allowed: phantom-<split>-<number>")
+    return Split(split_name), int(number)
 
 
 @lru_cache(maxsize=1)
