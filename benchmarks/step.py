@@ -4,7 +4,8 @@ Both sides train the same random policy on the same images and prompts with the 
 each in a process of its own that waits while the other steps: after one warm-up step each they take turns, and a ratio
 is the median over the rounds of TRL's seconds / ours. On a machine with other work trust ratio_cpu: CPU seconds of one
 thread depend far less on the neighbours than wall seconds do. TRL does no oracle reports, so "ours" is GRPO alone;
-"ours_with_oracle" adds the oracle report and the DPO pairs of the whole OraPO objective.
+"ours_with_oracle" adds the oracle report and the DPO pairs of the whole OraPO objective. ratio_operations is what both
+sides' arithmetic alone would give, if each did its own at the same speed (all weights; not counted for LoRA).
 
 Usage: python benchmarks/step.py --size tiny --image 224 --k 8 --json FILE
        python benchmarks/step.py --size tiny --table --json FILE      (224 and 448 pixels, K of 4, 8 and 16)
@@ -23,6 +24,7 @@ from typing import Any
 
 from random_policy import LARGEST, MERGE, PATCH, SIZES, SMALLEST, image_tokens, write_policy
 from rich.console import Console
+from step_arithmetic import step_operations
 from step_side import Side
 from step_tables import grid_table, phase_table, title
 from step_work import Done, Work, check_work
@@ -32,10 +34,11 @@ GRID_IMAGES, GRID_K = (224, 448), (4, 8, 16)
 VERSIONS = ("torch", "transformers", "trl", "accelerate", "peft", "lightning")
 
 
-def measure(work: Work, steps: int, trl_micro: int) -> dict[str, Any]:
+def measure(size: str, work: Work, steps: int, trl_micro: int) -> dict[str, Any]:
     """Lets all sides take turns.
 
     Args:
+        size: of the policy.
         work: one step of ours.
         steps: measured of each side, after one warm-up step.
         trl_micro: studies that TRL scores at a time.
@@ -60,7 +63,10 @@ def measure(work: Work, steps: int, trl_micro: int) -> dict[str, Any]:
                 check_work(work, name, Done(**step["work"]), prompt)
             rounds.append(taken)
     measured = {side.name: summary([taken[side.name] for taken in rounds], work) for side in sides}
+    operations = {} if work.lora else step_operations(SIZES[size], work, prompt)
     return measured | {
+        "gigaoperations": {side: round(number / 1e9, 1) for side, number in operations.items()},
+        "ratio_operations": round(operations["trl"] / operations["ours"], 3) if operations else None,
         "ratio": ratio(rounds[1:], "ours", "seconds"),
         "ratio_cpu": ratio(rounds[1:], "ours", "cpu_seconds"),
         "ratio_with_oracle": ratio(rounds[1:], "ours_with_oracle", "seconds"),
@@ -115,7 +121,7 @@ def run(arguments: argparse.Namespace, folder: Path, image: int, k: int) -> dict
         "dtype": "float32",
         "micro": {"trl": arguments.trl_micro, "ours": arguments.micro},
     }
-    return {**described, **measure(work, arguments.steps, arguments.trl_micro)}
+    return {**described, **measure(arguments.size, work, arguments.steps, arguments.trl_micro)}
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -33,13 +33,27 @@ def phase_table(row: Mapping[str, Any]) -> Table:
     table.add_section()
     table.add_row("TRL / ours, wall", "", f"{row['ratio']:.2f}", f"{row['ratio_with_oracle']:.2f}")
     table.add_row("TRL / ours, CPU", "", f"{row['ratio_cpu']:.2f}", f"{row['ratio_cpu_with_oracle']:.2f}")
+    if row["ratio_operations"] is not None:
+        table.add_row("TRL / ours, arithmetic", "", f"{row['ratio_operations']:.2f}", "")
     return table
 
 
 def grid_table(grid: Sequence[Mapping[str, Any]]) -> Table:
     """Several measurements: a line each."""
     table = Table()
-    columns = ("px", "image tokens", "K", "TRL, s", "GRPO, s", "OraPO, s", "ratio", "ratio CPU", "OraPO CPU", "GB")
+    columns = (
+        "px",
+        "image tokens",
+        "K",
+        "TRL, s",
+        "GRPO, s",
+        "OraPO, s",
+        "ratio",
+        "ratio CPU",
+        "OraPO CPU",
+        "arithmetic",
+        "GB",
+    )
     for name in columns:
         table.add_column(name, justify="right")
     for row in grid:
@@ -47,6 +61,7 @@ def grid_table(grid: Sequence[Mapping[str, Any]]) -> Table:
             *(str(row[name]) for name in ("image", "image_tokens", "k")),
             *(f"{row[side]['seconds']:.1f}" for side in SIDES),
             *(f"{row[name]:.2f}" for name in ("ratio", "ratio_cpu", "ratio_cpu_with_oracle")),
+            "-" if row["ratio_operations"] is None else f"{row['ratio_operations']:.2f}",
             " / ".join(_gigabytes(row[side]) for side in ("trl", "ours")),
         )
     return table

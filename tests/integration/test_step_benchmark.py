@@ -96,3 +96,50 @@ def test_work_is_counted_from_token_ids(work_module: Any) -> None:
     assert done == work_module.Done(1, 2, shortest=2, longest=3, prompt_tokens=4, image_tokens=2)
     with pytest.raises(SystemExit, match="prompts have different"):
         work_module.Done.count(1, [[7, 9], [7, 7]], [[1], [2]], image_token_id=9)
+
+
+def test_operations_of_matrix_products_are_those_that_torch_counts(
+    work_module: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import random_policy
+    import step_arithmetic
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    size = random_policy.SIZES["tiny"]
+    random_policy.write_policy("tiny", tmp_path)
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(tmp_path)
+    # 16 image tokens of 64 patches, in one window; 20 words behind them.
+    ids = torch.tensor([[model.config.image_token_id] * 16 + list(range(100, 120))])
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(
+            input_ids=ids,
+            pixel_values=torch.randn(64, 1176),
+            image_grid_thw=torch.tensor([[1, 8, 8]]),
+            mm_token_type_ids=(ids == model.config.image_token_id).int(),
+        )
+    counts = counter.get_flop_counts()["Global"]
+    counted = sum(number for operation, number in counts.items() if "attention" not in str(operation))
+    one = step_arithmetic.count(size, 112, 36, 0)
+    attention = 4 * 64 * 64 * 192 * 4 + 4 * (36 * 37 / 2) * 256 * 4
+    logits = 2 * 36 * 256 * size.vocabulary
+    # Convolutions are counted, too; the rotary table's product is all that ours leaves out.
+    assert one.vision + one.prompt - attention + logits == pytest.approx(counted, rel=1e-3)
+
+
+def test_operations_of_a_step(work_module: Any) -> None:
+    import random_policy
+    import step_arithmetic
+
+    size = random_policy.SIZES["tiny"]
+    done = work_module.Done(2, 2, 96, 96, prompt_tokens=108, image_tokens=64)
+    alone = work_module.Work("folder", image=224, prompts=2, k=1, tokens=96, threads=1, lora=False, micro=1)
+    operations = step_arithmetic.step_operations(size, alone, done)
+    assert operations["trl"] == operations["ours"], "one rollout shares its prompt with nobody"
+    at_once = step_arithmetic.step_operations(size, replace(alone, micro=2), done)
+    one = step_arithmetic.count(size, 224, 108, 96)
+    assert operations["ours"] - at_once["ours"] == pytest.approx(2 * one.vision)
+    eight = step_arithmetic.step_operations(size, replace(alone, k=8), done)
+    assert eight["trl"] == 8 * operations["trl"]
+    assert eight["ours"] - operations["ours"] == pytest.approx(2 * 5 * 7 * (one.completion + one.logits))
