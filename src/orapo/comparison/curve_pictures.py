@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orapo.chexpert import OBSERVATIONS
 from orapo.comparison.curves import Band, training_band, validation_band
 from orapo.comparison.effects import SettingEffect
 from orapo.comparison.groups import Group
+from orapo.comparison.run_folder import OBSERVATION_KEYS
 from orapo.comparison.swept import shown_value
 from orapo.evaluation.figures import GREY, INK, WINDOWS_PER_CURVE, new_figure
 
@@ -46,13 +48,47 @@ def _has_curves(group: Group) -> bool:
 
 def curves_figure(groups: Sequence[Group], baseline: Group) -> "Figure":
     """Four panels over the training step, one line and band a group; the groups are those of ``drawn_groups``."""
+    note = (
+        f"Line: mean over a group's runs (training curves: running mean over 1/{WINDOWS_PER_CURVE} of a run). "
+        "Band: ±1 SD over runs, where at least two have the step.\n"
+        "Thin dotted line with crosses: the control with shuffled images, at each validation. "
+        "The axis of the mixing weight does not start at 0."
+    )
+    return _panels_figure(groups, baseline, PANELS, columns=2, panel_size=(5.0, 3.45), note=note)
+
+
+def has_observations(groups: Sequence[Group]) -> bool:
+    """Whether any run validated single observations."""
+    return any(key in run.validation for group in groups for run in group.runs for key in OBSERVATION_KEYS)
+
+
+def observations_figure(groups: Sequence[Group], baseline: Group) -> "Figure":
+    """A panel for each of the 14 observations: its F1 at each validation, one line and band a group."""
+    panels = [(f"{observation.value}/f1", observation.value, "validation F1") for observation in OBSERVATIONS]
+    note = (
+        "Line: mean over a group's runs. Band: ±1 SD over runs, where at least two have the step.\n"
+        "A validation split has few studies with any one observation: single curves jump."
+    )
+    return _panels_figure(groups, baseline, panels, columns=4, panel_size=(3.1, 2.3), note=note)
+
+
+def _panels_figure(
+    groups: Sequence[Group],
+    baseline: Group,
+    panels: Sequence[tuple[str, str, str]],
+    columns: int,
+    panel_size: tuple[float, float],
+    note: str,
+) -> "Figure":
+    """Panels (key, title, unit) over the training step, with one legend and a note below all."""
     labels = [_legend_label(group, baseline) for group in groups]
     num_columns = 2 if labels and max(map(len, labels)) <= LABEL_WIDTH else 1
     legend_height = 0.18 * math.ceil(len(labels) / num_columns)
-    figure = new_figure(10.0, 6.9 + legend_height)
+    rows = math.ceil(len(panels) / columns)
+    figure = new_figure(panel_size[0] * columns, panel_size[1] * rows + legend_height)
     bottom = (legend_height + 0.55) / figure.get_figheight()
-    axes = figure.subplots(2, 2)
-    for panel, (key, title, unit) in zip(axes.flat, PANELS, strict=True):
+    axes = figure.subplots(rows, columns)
+    for panel, (key, title, unit) in zip(axes.flat, panels, strict=False):
         _dress(panel, title, unit)
         panel.set_xlabel("training step", color=INK, fontsize=9)
         drawn = [_draw(panel, group, key, *_style(group, groups, baseline)) for group in groups]
@@ -62,23 +98,20 @@ def curves_figure(groups: Sequence[Group], baseline: Group) -> "Figure":
         elif key != "mixing_weight":
             panel.set_ylim(0.0, None)
         panel.set_xlim(0, None)
+    for panel in axes.flat[len(panels) :]:
+        panel.set_visible(False)
     _legend(figure, groups, labels, baseline, num_columns)
-    note = (
-        f"Line: mean over a group's runs (training curves: running mean over 1/{WINDOWS_PER_CURVE} of a run). "
-        "Band: ±1 SD over runs, where at least two have the step.\n"
-        "Thin dotted line with crosses: the control with shuffled images, at each validation. "
-        "The axis of the mixing weight does not start at 0."
-    )
     figure.text(0.012, 0.06 / figure.get_figheight(), note, fontsize=8, color=GREY, va="bottom")
     figure.tight_layout(h_pad=1.8, w_pad=2.2, rect=(0.0, bottom, 1.0, 1.0))
     return figure
 
 
 def _draw(panel: Any, group: Group, key: str, colour: str, dash: Any) -> bool:
-    band = validation_band(group, key) if key == "macro_f1" else training_band(group, key)
+    is_validated = key == "macro_f1" or key in OBSERVATION_KEYS
+    band = validation_band(group, key) if is_validated else training_band(group, key)
     if band is None:
         return False
-    marker = {"marker": "o", "ms": 3.5} if key == "macro_f1" else {}
+    marker = {"marker": "o", "ms": 3.5} if is_validated else {}
     panel.plot(band.steps, band.mean, color=colour, linestyle=dash, linewidth=1.7, zorder=3, **marker)
     _fill(panel, band, colour)
     if key == "macro_f1" and (shuffled := validation_band(group, "shuffled_macro_f1")) is not None:

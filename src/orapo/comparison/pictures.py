@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 from orapo.comparison.cells import HEADINGS, counted
 from orapo.comparison.compare import Comparison
-from orapo.comparison.curve_pictures import curves_figure, drawn_groups, effects_figure
+from orapo.comparison.curve_pictures import (
+    curves_figure,
+    drawn_groups,
+    effects_figure,
+    has_observations,
+    observations_figure,
+)
 from orapo.evaluation.figures import save_figure
 
 if TYPE_CHECKING:
@@ -41,6 +47,10 @@ def comparison_pictures(comparison: Comparison) -> tuple[Picture, ...]:
         told = f" Not drawn: {counted(left_out, 'further group')}." if left_out else ""
         text = f"Curves of the baseline and the first groups by {comparison.sort}, over the training step.{told}"
         pictures.append(Picture("curves", "Curves", text, curves_figure(groups, comparison.baseline)))
+    if has_observations(groups):
+        text = "F1 of each observation on the validation split, of the same groups."
+        figure = observations_figure(groups, comparison.baseline)
+        pictures.append(Picture("observations", "Single observations", text, figure))
     if comparison.effects:
         score = HEADINGS[comparison.effects[0].score]
         text = f"Marginal mean of {score} for each value of each setting, with its 95 % interval."

@@ -13,11 +13,14 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from orapo.chexpert import OBSERVATIONS
 from orapo.comparison.run_state import RunState, StateRecord, read_state
 from orapo.errors import DataError
 
 TRAINING_KEYS = ("reward", "zero_reward_rate", "mixing_weight")
 VALIDATION_KEYS = ("macro_f1", "shuffled_macro_f1")
+OBSERVATION_KEYS = tuple(f"{observation.value}/f1" for observation in OBSERVATIONS)
+"""Columns of validation.csv that older runs don't have."""
 
 SUMMARY_SCORES = {
     "macro_precision": ("trained", "clinical", "macro", "precision"),
@@ -51,7 +54,7 @@ class Run:
         num_steps: training steps planned; None where the config says passes instead.
         scores: keys of ``SUMMARY_SCORES`` to the trained policy's scores; empty without a summary.
         training: key of ``TRAINING_KEYS`` to its curve.
-        validation: key of ``VALIDATION_KEYS`` to its curve.
+        validation: key of ``VALIDATION_KEYS`` to its curve, and those of ``OBSERVATION_KEYS`` that the run wrote.
     """
 
     folder: Path
@@ -95,7 +98,7 @@ def _read_run(folder: Path) -> Run:
     summary = read_summary(folder / "summary.json")
     state, reason = _state(folder, None if record is None else record.seen_from_here(), summary is not None)
     steps, training = read_columns(folder / "metrics.csv", TRAINING_KEYS)
-    _, validation = read_columns(folder / "validation.csv", VALIDATION_KEYS)
+    _, validation = read_columns(folder / "validation.csv", VALIDATION_KEYS, OBSERVATION_KEYS)
     return Run(
         folder=folder,
         state=state,
@@ -184,8 +187,12 @@ def _scores(summary: Mapping[str, Any], path: Path) -> dict[str, float]:
     return scores
 
 
-def read_columns(path: Path, keys: Sequence[str]) -> tuple[NDArray[np.float64], dict[str, Curve]]:
+def read_columns(
+    path: Path, keys: Sequence[str], optional: Sequence[str] = ()
+) -> tuple[NDArray[np.float64], dict[str, Curve]]:
     """All steps of a run's CSV, and the curve of each key with its gaps left out; nothing without the file.
+
+    Columns that are ``optional`` have a curve where they are there.
 
     A last line without its end is being written at this moment and does not count.
 
@@ -201,6 +208,7 @@ def read_columns(path: Path, keys: Sequence[str]) -> tuple[NDArray[np.float64], 
     missing = [key for key in ("step", *keys) if key not in header]
     if missing:
         raise DataError(f"{path} lacks the column {', '.join(missing)}")
+    keys = (*keys, *(key for key in optional if key in header))
     places = [header.index(key) for key in ("step", *keys)]
     table = np.empty((len(rows), len(places)))
     for number, row in enumerate(rows):

@@ -77,6 +77,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--published", action="store_true", help="add the paper's rows")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="write groups, runs, evaluations and published rows")
     parser.add_argument("--latex", metavar="FILE", type=Path, help="write the table of groups")
-    parser.add_argument("--plots", metavar="FOLDER", type=Path, help="write curves.png and effects.png")
+    parser.add_argument("--plots", metavar="FOLDER", type=Path, help="write curves, observations and effects as PNG")
     parser.add_argument("--page", metavar="FILE", type=Path, help="write one self-contained HTML page")
     return parser

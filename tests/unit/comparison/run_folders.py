@@ -77,6 +77,7 @@ class FakeRun:
     state: RunState | None = RunState.FINISHED
     reason: str = ""
     overrides: tuple[str, ...] = ()
+    has_observations: bool = True
     validations: Sequence[tuple[int, float, float]] = ((0, 0.05, 0.05), (30, 0.1, 0.06), (60, 0.2, 0.07))
 
 
@@ -86,9 +87,13 @@ def write_run(folder: Path, run: FakeRun) -> Path:
     content = config(**run.settings)
     (folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     write_metrics(folder / "metrics.csv", run)
-    rows = ["step,macro_precision,macro_recall,macro_f1,micro_f1,shuffled_macro_f1,seconds_per_study\n"]
+    names = [f"{observation.value}/f1" for observation in OBSERVATIONS] if run.has_observations else []
+    columns = ["step,macro_precision,macro_recall,macro_f1,micro_f1,shuffled_macro_f1,seconds_per_study", *names]
+    rows = [",".join(columns) + "\n"]
     rows += [
-        f"{step},0.1,0.1,{own:.8g},0.1,{other:.8g},0.01\n" for step, own, other in run.validations if step <= run.steps
+        ",".join([f"{step},0.1,0.1,{own:.8g},0.1,{other:.8g},0.01", *[f"{own:.8g}"] * len(names)]) + "\n"
+        for step, own, other in run.validations
+        if step <= run.steps
     ]
     (folder / "validation.csv").write_text("".join(rows))
     if run.state is not None:

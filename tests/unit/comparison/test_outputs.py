@@ -112,7 +112,7 @@ def test_the_page_stands_alone(sweep: Path, tmp_path: Path) -> None:
     parser = Page()
     parser.feed(text)
     assert not parser.open
-    assert len(parser.loaded) == 2, "curves and effects"
+    assert len(parser.loaded) == 3, "curves, single observations and effects"
     assert all(value.startswith("data:image/svg+xml;base64,") for value in parser.loaded)
     assert "http" not in text
     assert parser.tables == 3 + len(published_tables())
@@ -125,12 +125,23 @@ def test_the_page_stands_alone(sweep: Path, tmp_path: Path) -> None:
 
 def test_pictures(sweep: Path, tmp_path: Path) -> None:
     assert main([str(sweep), "--plots", str(tmp_path / "plots")]) == 0
-    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == ["curves.png", "effects.png"]
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == [
+        "curves.png",
+        "effects.png",
+        "observations.png",
+    ]
     with Image.open(tmp_path / "plots" / "curves.png") as picture:
         assert picture.width == 1500
         colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 24) or []}
     for drawn in ((0, 0, 0), (0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00), (0x00, 0x9E, 0x73)):
         assert drawn in colours, f"no line in {drawn}"
+
+
+def test_runs_that_did_not_validate_observations_have_no_picture_of_them(tmp_path: Path) -> None:
+    called, true = marks(0, 20, 0.5)
+    write_run(tmp_path / "old", FakeRun(called=called, true=true, has_observations=False))
+    assert main([str(tmp_path / "old"), "--plots", str(tmp_path / "plots")]) == 0
+    assert [path.name for path in (tmp_path / "plots").iterdir()] == ["curves.png"]
 
 
 @pytest.mark.parametrize(
