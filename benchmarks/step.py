@@ -1,11 +1,12 @@
 """A whole training step beside TRL's GRPOTrainer: rollouts, rewards, reference, forward, backward, optimiser.
 
 Both sides train the same random policy on the same images and prompts with the same reward, K and number of tokens,
-each in a process of its own that waits while the other steps: after one warm-up step each they take turns, and a ratio
-is the median over the rounds of TRL's seconds / ours. On a machine with other work trust ratio_cpu: CPU seconds of one
-thread depend far less on the neighbours than wall seconds do. TRL does no oracle reports, so "ours" is GRPO alone;
-"ours_with_oracle" adds the oracle report and the DPO pairs of the whole OraPO objective. ratio_operations is what both
-sides' arithmetic alone would give, if each did its own at the same speed (all weights; not counted for LoRA).
+each in a process of its own. They take turns; a turn is two steps, of which the second counts: while a side waits,
+caches and memory go to the others. A ratio is the median over the rounds of TRL's seconds / ours. On a machine with
+other work trust ratio_cpu: CPU seconds of one thread depend far less on the neighbours than wall seconds do. TRL does
+no oracle reports, so "ours" is GRPO alone; "ours_with_oracle" adds the oracle report and the DPO pairs of the whole
+OraPO objective. ratio_operations is what both sides' arithmetic alone would give, if each did its own at the same speed
+(all weights; not counted for LoRA).
 
 Usage: python benchmarks/step.py --size tiny --image 224 --k 8 --json FILE
        python benchmarks/step.py --size tiny --table --json FILE      (224 and 448 pixels, K of 4, 8 and 16)
@@ -40,7 +41,7 @@ def measure(size: str, work: Work, steps: int, trl_micro: int) -> dict[str, Any]
     Args:
         size: of the policy.
         work: one step of ours.
-        steps: measured of each side, after one warm-up step.
+        steps: measured of each side, each after one that is not.
         trl_micro: studies that TRL scores at a time.
 
     Raises:
@@ -52,25 +53,31 @@ def measure(size: str, work: Work, steps: int, trl_micro: int) -> dict[str, Any]
         Side("ours_with_oracle", "step_ours.py", work, "orapo") as with_oracle,
     ):
         sides = (trl, ours, with_oracle)
-        rounds = []
-        for index in range(1 + steps):
+        # Nothing loads beside a measured step.
+        for side in sides:
+            side.wait()
+        rounds, loaded = [], {}
+        for index in range(steps):
             # Forwards and backwards in turn, so that no side always follows the same other one.
-            # The warm-up round ends when all have loaded, so that nothing loads beside a measured step.
             order = sides if index % 2 else sides[::-1]
-            taken = {side.name: side.step() for side in order}
+            taken = {}
+            for side in order:
+                uncounted = side.step()
+                loaded.setdefault(side.name, uncounted["memory_before_bytes"])
+                taken[side.name] = side.step()
             prompt = Done(**taken["trl"]["work"])
             for name, step in taken.items():
                 check_work(work, name, Done(**step["work"]), prompt)
             rounds.append(taken)
-    measured = {side.name: summary([taken[side.name] for taken in rounds], work) for side in sides}
+    measured = {side.name: summary([taken[side.name] for taken in rounds], loaded[side.name], work) for side in sides}
     operations = {} if work.lora else step_operations(SIZES[size], work, prompt)
     return measured | {
         "gigaoperations": {side: round(number / 1e9, 1) for side, number in operations.items()},
         "ratio_operations": round(operations["trl"] / operations["ours"], 3) if operations else None,
-        "ratio": ratio(rounds[1:], "ours", "seconds"),
-        "ratio_cpu": ratio(rounds[1:], "ours", "cpu_seconds"),
-        "ratio_with_oracle": ratio(rounds[1:], "ours_with_oracle", "seconds"),
-        "ratio_cpu_with_oracle": ratio(rounds[1:], "ours_with_oracle", "cpu_seconds"),
+        "ratio": ratio(rounds, "ours", "seconds"),
+        "ratio_cpu": ratio(rounds, "ours", "cpu_seconds"),
+        "ratio_with_oracle": ratio(rounds, "ours_with_oracle", "seconds"),
+        "ratio_cpu_with_oracle": ratio(rounds, "ours_with_oracle", "cpu_seconds"),
         "ratio_is": "median over rounds of TRL's wall seconds / ours; ratio_cpu: of CPU seconds",
         "work": rounds[-1]["trl"]["work"],
     }
@@ -81,9 +88,8 @@ def ratio(rounds: list[dict[str, Any]], side: str, key: str) -> float:
     return round(median(taken["trl"][key] / taken[side][key] for taken in rounds), 3)
 
 
-def summary(taken: list[dict[str, Any]], work: Work) -> dict[str, Any]:
-    """Medians over the measured steps of one side; the first one only warmed up."""
-    steps = taken[1:]
+def summary(steps: list[dict[str, Any]], loaded_bytes: int, work: Work) -> dict[str, Any]:
+    """Medians over the measured steps of one side, whose process had so many bytes before its first."""
     seconds = median(step["seconds"] for step in steps)
     peak = max(step["peak_memory_bytes"] for step in steps)
     return {
@@ -92,7 +98,7 @@ def summary(taken: list[dict[str, Any]], work: Work) -> dict[str, Any]:
         "phases": {name: round(median(step["phases"][name] for step in steps), 3) for name in steps[0]["phases"]},
         "tokens_per_second": round(work.prompts * work.k * work.tokens / seconds, 1),
         "peak_memory_bytes": peak,
-        "memory_over_loaded_bytes": peak - taken[0]["memory_before_bytes"],
+        "memory_over_loaded_bytes": peak - loaded_bytes,
     }
 
 
@@ -134,7 +140,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--k", type=int, default=8, help="rollouts per study, at least 2")
     parser.add_argument("--tokens", type=int, default=96, help="of every completion, at least 2")
     parser.add_argument("--prompts", type=int, help="studies per step; 4 for tiny, 2 for mid")
-    parser.add_argument("--steps", type=int, default=3, help="measured of each side, after one warm-up step")
+    parser.add_argument("--steps", type=int, default=3, help="measured of each side, each after one that is not")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--lora", action="store_true", help="train an adapter on the language model instead of all")
     parser.add_argument("--micro", type=int, help="studies that ours scores at a time (default: all)")

@@ -24,6 +24,7 @@ class Side:
     def __init__(self, name: str, script: str, work: Work, *arguments: str) -> None:
         """Starts ``script``; while it loads, others can be started."""
         self.name = name
+        self._is_ready = False
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (as long as the process)
         threads = str(work.threads)
         quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "WANDB_MODE": "disabled"}
@@ -36,14 +37,24 @@ class Side:
             env={**os.environ, **quiet, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
         )
 
+    def wait(self) -> None:
+        """Returns when it is ready for a step.
+
+        Raises:
+            SystemExit: it ended instead.
+        """
+        if not self._is_ready and (line := self._line()) != "ready\n":
+            raise SystemExit(f"the {self.name} side said {line!r} instead of being ready")
+        self._is_ready = True
+
     def step(self) -> dict[str, Any]:
         """Waits until it is ready, and has it do one step; what ``step_pace.Pace`` reports.
 
         Raises:
             SystemExit: it ended instead.
         """
-        if (line := self._line()) != "ready\n":
-            raise SystemExit(f"the {self.name} side said {line!r} instead of being ready")
+        self.wait()
+        self._is_ready = False
         assert self._process.stdin is not None
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
