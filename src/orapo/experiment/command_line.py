@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,22 @@ EXIT_PAUSED = 75
 """sysexits' EX_TEMPFAIL: nothing is wrong, try again later."""
 
 
-def run_command(task: Callable[[DictConfig], Any], config_folder: Path, config_name: str = "config") -> None:
+def run_command(
+    task: Callable[[DictConfig], Any],
+    config_folder: Path,
+    config_name: str = "config",
+    rewrite: Callable[[Sequence[str]], list[str]] | None = None,
+) -> None:
     """Composes the config from the command line, runs ``task`` on it, and exits.
 
     A user's error is one line on standard error and exit code 1; ``HYDRA_FULL_ERROR=1`` shows the traceback instead.
     An interrupted run exits with 130, one that waits for its judge or its budget with 75.
+
+    Args:
+        task: is given the config.
+        config_folder: of the config tree.
+        config_name: of the file where composing begins.
+        rewrite: makes the arguments that Hydra reads of those on the command line; None leaves them.
     """
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     asked = os.environ.get(FULL_ERROR)
@@ -34,6 +45,8 @@ def run_command(task: Callable[[DictConfig], Any], config_folder: Path, config_n
     os.environ[FULL_ERROR] = "1"
     command = hydra.main(version_base="1.3", config_path=str(config_folder.resolve()), config_name=config_name)(task)
     try:
+        if rewrite is not None:
+            sys.argv[1:] = rewrite(sys.argv[1:])
         command()
     except RunInterrupted as stop:
         print(stop, file=sys.stderr)
