@@ -14,6 +14,9 @@ MULTIRUN = "multirun.yaml"
 """Hydra's record of a sweep, in its folder."""
 
 _RESUME = "resume="
+_SETTINGS = {"hydra/launcher": ("hydra.launcher", "hydra.callbacks.slot"), "hydra/sweeper": ("hydra.sweeper",)}
+"""A choice, and where what it chooses has its settings."""
+
 _HYDRA = re.compile(r"[+~]*hydra[./]")
 
 
@@ -43,7 +46,10 @@ def resumed_sweep(arguments: Sequence[str]) -> list[str]:
             "(what may change is how jobs are launched: hydra/launcher=..., hydra.launcher..., hydra.sweeper...)"
         )
     changed = {_key(argument) for argument in set_anew} | {"hydra.mode", "hydra.sweep.dir"}
-    kept = [override for override in _saved_overrides(folder / MULTIRUN) if _key(override) not in changed]
+    # Another launcher, or sweeper, knows nothing of the first one's settings.
+    dropped = tuple(f"{part}." for choice, parts in _SETTINGS.items() if choice in changed for part in parts)
+    saved = _saved_overrides(folder / MULTIRUN)
+    kept = [o for o in saved if _key(o) not in changed and not _key(o).startswith(dropped)]
     flags = [argument for argument in others if argument not in set_anew and argument not in ("-m", "--multirun")]
     return ["--multirun", *flags, *kept, *set_anew, f"hydra.sweep.dir={_quoted(str(folder))}"]
 

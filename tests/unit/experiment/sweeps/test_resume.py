@@ -37,6 +37,9 @@ def test_how_jobs_are_launched_may_change(folder: Path) -> None:
     assert "hydra.sweeper.n_trials=60" in told
     assert "hydra.launcher.n_jobs=4" not in told
     assert "hydra/launcher=slots" in told
+    other = resumed_sweep([f"resume={folder}", "hydra/launcher=basic"])
+    assert "hydra/launcher=basic" in other
+    assert not any("slots" in override or "n_jobs" in override for override in other)
 
 
 def test_nothing_else_may(folder: Path) -> None:
