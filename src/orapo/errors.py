@@ -31,5 +31,9 @@ class RunPaused(OrapoError):
     """A run can't go on for now: no judge answers, or the budget is spent; nothing is wrong with it."""
 
 
+class SweepFailed(OrapoError):
+    """Jobs of a sweep failed, and were told one by one; the others have run."""
+
+
 class RunInterrupted(OrapoError):
     """The user, or the machine's scheduler, asked the run to stop; the checkpoint is saved."""

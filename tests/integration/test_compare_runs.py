@@ -1,4 +1,4 @@
-"""A real sweep of two tiny runs, logged to W&B offline, and what compare.py makes of it."""
+"""A real sweep of three tiny runs in two slots, logged to W&B offline, and what compare.py makes of it."""
 
 import csv
 import json
@@ -35,12 +35,17 @@ def train_py(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_a_sweep_is_compared_without_editing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    done = train_py("-m", "objective.alpha=0.3,0.7", "logger=wandb", *TINY, cwd=tmp_path)
+    # Three jobs in two slots: one process trains twice and must not log into its first run again.
+    slots = ["hydra/launcher=slots", "hydra.launcher.inner_max_num_threads=1"]
+    done = train_py("-m", "objective.alpha=0.3,0.5,0.7", "logger=wandb", *slots, *TINY, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (sweep,) = (tmp_path / "sweeps" / "orapo").iterdir()
-    first, second = sorted(folder for folder in sweep.iterdir() if folder.is_dir())
+    jobs = sorted(folder for folder in sweep.iterdir() if folder.name[0].isdecimal())
+    first, *_ = jobs
+    assert len(jobs) == 3
+    assert len({record.process_id for folder in jobs if (record := read_state(folder))}) == 2
 
-    for folder, alpha in ((first, 0.3), (second, 0.7)):
+    for folder, alpha in zip(jobs, (0.3, 0.5, 0.7), strict=True):
         record = read_state(folder)
         assert record is not None
         assert record.state is RunState.FINISHED
@@ -53,8 +58,14 @@ def test_a_sweep_is_compared_without_editing(tmp_path: Path, capsys: pytest.Capt
         content = written.read_bytes()
         for told in (f"orapo/{sweep.name}", f"orapo objective.alpha={alpha}", "test/macro_f1", "train/reward"):
             assert told.encode() in content, told
-    names = [next(f.glob("wandb/offline-run-*/run-*.wandb")).stem for f in (first, second)]
-    assert len(set(names)) == 2, "two folders, two runs in W&B"
+        others = {0.3, 0.5, 0.7} - {alpha}
+        assert not any(f"orapo objective.alpha={other}".encode() in content for other in others)
+    names = [next(folder.glob("wandb/offline-run-*/run-*.wandb")).stem for folder in jobs]
+    assert len(set(names)) == 3, "three folders, three runs in W&B"
+
+    again = train_py(f"resume={sweep.relative_to(tmp_path)}", "hydra/launcher=basic", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("is finished and not run again") == 3
 
     refused = train_py(f"resume={first}", "seed=3", cwd=tmp_path)
     assert refused.returncode == 1
@@ -64,12 +75,12 @@ def test_a_sweep_is_compared_without_editing(tmp_path: Path, capsys: pytest.Capt
 
     assert main([str(sweep), "--csv", str(tmp_path / "out.csv"), "--page", str(tmp_path / "page.html")]) == 0
     printed = capsys.readouterr().out
-    assert "2 runs in 2 groups" in printed
+    assert "3 runs in 3 groups" in printed
     assert "alpha=0.3" in printed
     with (tmp_path / "out.csv").open() as file:
         rows = {row["group"]: row for row in csv.DictReader(file) if row["kind"] == "group"}
-    assert set(rows) == {"alpha=0.3", "alpha=0.7"}
-    for folder, label in ((first, "alpha=0.3"), (second, "alpha=0.7")):
+    assert set(rows) == {"alpha=0.3", "alpha=0.5", "alpha=0.7"}
+    for folder, label in zip(jobs, ("alpha=0.3", "alpha=0.5", "alpha=0.7"), strict=True):
         clinical = json.loads((folder / "summary.json").read_text())["trained"]["clinical"]
         assert float(rows[label]["macro_f1"]) == pytest.approx(clinical["macro"]["f1"], abs=1e-7)
         assert rows[label]["last_step"] == "2"

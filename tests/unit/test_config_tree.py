@@ -1,5 +1,6 @@
 """Every combination that the config tree offers composes, has known keys only, and builds its cheap parts."""
 
+from dataclasses import fields
 from itertools import product
 from pathlib import Path
 
@@ -7,12 +8,16 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import InstantiationException
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from orapo.errors import SettingError
 from orapo.experiment.command_line import one_line, run_folder
-from orapo.experiment.config import build, check_constructor_keys, plain, read_experiment
+from orapo.experiment.config import OPTIMIZED_METRICS, build, check_constructor_keys, plain, read_experiment
 from orapo.experiment.parts import build_objective
 from orapo.policy.sighted import base_folder as sighted_folder
+from orapo.search.results import override as as_override
+from orapo.search.space import read_space
 
 CONF = Path(__file__).parents[2] / "conf"
 FILLED = ["data.csv=studies.csv", "data.root=images"]
@@ -157,6 +162,7 @@ def swept(sweep: str) -> dict[str, list[str]]:
 JOBS = [
     (sweep, (value, *(others[0] for name, others in swept(sweep).items() if name != key)))
     for sweep in options("sweep")
+    if sweep != "search"
     for key, values in swept(sweep).items()
     for value in values
 ]
@@ -196,6 +202,64 @@ def test_the_laboratory_runs_every_row_of_the_ablation_under_the_same_settings(r
     assert (experiment.rollout.per_study, experiment.seed, experiment.run_name) == (8, 2, "ablation")
     assert (experiment.training.learning_rate, experiment.training.num_steps) == (4e-4, 240)
     assert (built.policy_loss.kl_coef, built.w_min, built.w_max) == (0.003, *ROWS[row][3:5])
+
+
+def whole(*overrides: str) -> DictConfig:
+    """With Hydra's own section."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", list(overrides), return_hydra_config=True)
+
+
+def test_both_ends_of_the_search_are_settings() -> None:
+    hydra = whole("+sweep=search").hydra
+    assert hydra.sweeper.n_trials == 30
+    assert hydra.sweeper.parallel_trials == 1
+    space = read_space(OmegaConf.to_container(hydra.sweeper.space))  # type: ignore[arg-type]
+    assert {key for dimension in space for key in dimension.keys} == {
+        "objective.alpha",
+        "objective.w_min",
+        "objective.w_max",
+        "objective.gamma",
+        "rollout.per_study",
+        "training.learning_rate",
+        "reward.f_beta",
+    }
+    for end in (0, -1):
+        drawn = [d.settings(d.distribution().choices[end] if d.kind == "choices" else d.values[end]) for d in space]  # type: ignore[attr-defined]
+        overrides = [as_override(key, value) for settings in drawn for key, value in settings.items()]
+        experiment = read_experiment(composed(*overrides, "+sweep=search"))
+        build_objective(experiment)
+        build(experiment.config.reward, "reward")
+        assert experiment.training.validate_every_steps is not None, "a search needs a validation"
+
+
+@pytest.mark.parametrize("launcher", options("hydra/launcher"))
+@pytest.mark.parametrize("sweeper", options("hydra/sweeper"))
+def test_launchers_and_sweepers_fit(launcher: str, sweeper: str) -> None:
+    hydra = whole(f"hydra/launcher={launcher}", f"hydra/sweeper={sweeper}").hydra
+    assert get_class(hydra.launcher._target_)
+    check_constructor_keys(plain(hydra.callbacks), "hydra.callbacks")
+    OmegaConf.resolve(hydra.sweeper)
+    check_constructor_keys(plain(hydra.sweeper), "hydra.sweeper")
+    if sweeper == "tpe":
+        assert hydra.sweeper.parallel_trials == (2 if launcher == "slots" else 1)
+
+
+def test_slurms_keys_are_the_launchers() -> None:
+    from hydra_plugins.hydra_submitit_launcher.config import LocalQueueConf, SlurmQueueConf
+
+    for launcher, known in (("slurm", SlurmQueueConf), ("local", LocalQueueConf)):
+        ours = OmegaConf.load(CONF / "hydra" / "launcher" / f"{launcher}.yaml")
+        assert set(ours) <= {field.name for field in fields(known)}
+
+
+def test_what_is_optimised_is_a_validation_score() -> None:
+    from orapo.training.run_files import VALIDATION_NAMES
+
+    assert set(OPTIMIZED_METRICS) <= set(VALIDATION_NAMES)
+    assert read_experiment(composed()).optimized_metric == "macro_f1"
+    with pytest.raises(SettingError, match="optimized_metric is 'test/macro_f1'; allowed: macro_f1, "):
+        read_experiment(composed("optimized_metric=test/macro_f1"))
 
 
 def test_every_row_is_in_a_sweep() -> None:

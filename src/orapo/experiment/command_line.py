@@ -4,7 +4,7 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,12 @@ class _PastHydra(BaseException):
 
 
 def run_command(
-    task: Callable[[DictConfig], Any], config_folder: Path, config_name: str = "config", *, tells_hydra: bool = True
+    task: Callable[[DictConfig], Any],
+    config_folder: Path,
+    config_name: str = "config",
+    rewrite: Callable[[Sequence[str]], list[str]] | None = None,
+    *,
+    tells_hydra: bool = True,
 ) -> None:
     """Composes the config from the command line, runs ``task`` on it, and exits.
 
@@ -40,9 +45,10 @@ def run_command(
     An interrupted run exits with 130, one that waits for its judge or its budget with 75.
 
     Args:
-        task: what to do with the config.
-        config_folder: the config tree.
-        config_name: of the file in it.
+        task: is given the config.
+        config_folder: of the config tree.
+        config_name: of the file where composing begins.
+        rewrite: makes the arguments that Hydra reads of those on the command line; None leaves them.
         tells_hydra: whether Hydra's callbacks learn of an error, as the record of a run's state must; Hydra then prints
             the overrides above its line.
     """
@@ -54,6 +60,8 @@ def run_command(
         task if tells_hydra else _without_hydra(task)
     )
     try:
+        if rewrite is not None:
+            sys.argv[1:] = rewrite(sys.argv[1:])
         try:
             command()
         except _PastHydra as carried:

@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     # Hydra takes half a second to import, and --help has been answered by now.
     from orapo.experiment.command_line import EXIT_ERROR
-    from orapo.experiment.train_command import CHANGEABLE
+    from orapo.experiment.train_settings import CHANGEABLE
 
     try:
         comparison = compare_runs(

@@ -30,6 +30,9 @@ SECTIONS = (
 )
 PLAIN_KEYS = ("run_name", "seed", "resume")
 
+OPTIMIZED_METRICS = ("macro_f1", "macro_precision", "macro_recall", "micro_f1")
+"""Columns of validation.csv that a search may optimise; the test split is for the end."""
+
 Settings = TypeVar("Settings")
 
 
@@ -127,6 +130,12 @@ class Experiment:
     callbacks: CallbackSettings
     wandb: WandbSettings | None
     config: DictConfig
+    optimized_metric: str = OPTIMIZED_METRICS[0]
+
+    def __post_init__(self) -> None:
+        if self.optimized_metric not in OPTIMIZED_METRICS:
+            allowed = ", ".join(OPTIMIZED_METRICS)
+            raise SettingError(f"optimized_metric is {self.optimized_metric!r}; allowed: {allowed}")
 
 
 def read_experiment(config: DictConfig) -> Experiment:
@@ -136,7 +145,8 @@ def read_experiment(config: DictConfig) -> Experiment:
         SettingError: an unknown, missing or mistyped key, or a value out of range.
     """
     content = plain(config)
-    check_keys(content, (*PLAIN_KEYS, *SECTIONS), (*PLAIN_KEYS, *SECTIONS), "")
+    # The saved configs of older runs have no optimized_metric.
+    check_keys(content, (*PLAIN_KEYS, "optimized_metric", *SECTIONS), (*PLAIN_KEYS, *SECTIONS), "")
     if not isinstance(content["run_name"], str) or not content["run_name"].strip() or "/" in content["run_name"]:
         raise SettingError(f"run_name is {content['run_name']!r}; it must be a name without '/'")
     require_whole("seed", content["seed"], 0)
@@ -161,6 +171,7 @@ def read_experiment(config: DictConfig) -> Experiment:
         callbacks=settings_from(CallbackSettings, content["callbacks"], "callbacks"),
         wandb=None if logger["wandb"] is None else settings_from(WandbSettings, logger["wandb"], "logger.wandb"),
         config=config,
+        optimized_metric=content.get("optimized_metric", OPTIMIZED_METRICS[0]),
     )
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from orapo.comparison.run_state import read_state
-from orapo.experiment import run_state as _resolvers  # noqa: F401  registers the resolver of logger.wandb.group
 from orapo.experiment.config import WandbSettings
+from orapo.experiment.sweeps import folders as _resolvers  # noqa: F401  registers the resolver of logger.wandb.group
 
 log = logging.getLogger(__name__)
 

@@ -1,5 +1,6 @@
 """What ``train.py`` does with its config: a new run, or one that goes on."""
 
+import logging
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -9,58 +10,58 @@ from omegaconf import DictConfig, OmegaConf
 from orapo.errors import CheckpointError, RunInterrupted, RunPaused, SettingError
 from orapo.experiment.config import read_experiment
 from orapo.experiment.processes import own_rank, started_processes
+from orapo.experiment.sweeps.earlier_jobs import is_finished, make_ready, validation_metric
+from orapo.experiment.train_settings import CHANGEABLE, LAST_CHECKPOINT
 
-CHANGEABLE = (
-    "reward.max_cost",
-    "reward.pause_limit_seconds",
-    "reward.api_base",
-    "reward.api_key_variable",
-    "reward.cache",
-    "reward.cache_path",
-    "reward.max_concurrent",
-    "reward.requests_per_minute",
-    "reward.tokens_per_minute",
-    "reward.timeout_seconds",
-    "reward.max_tries",
-    "reward.deadline_seconds",
-    "rollout.server.api_base",
-    "rollout.server.api_key_variable",
-    "rollout.server.model",
-    "rollout.server.adapter_folder",
-    "rollout.server.adapter_folder_on_server",
-    "rollout.server.max_concurrent",
-    "rollout.server.timeout_seconds",
-    "rollout.server.pause_limit_seconds",
-    "rollout.server.max_logp_gap",
-)
-"""What a resumed run may set anew: how judge and rollout server are reached, never what is trained or judged."""
-
-LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"
+log = logging.getLogger(__name__)
 
 
-def train_command(config: DictConfig) -> None:
-    """Checks the config, then imports what is heavy and trains."""
+def train_command(config: DictConfig) -> float | None:
+    """Checks the config, then imports what is heavy and trains; a sweep's finished job is not run again.
+
+    Returns:
+        ``optimized_metric`` of the last validation, for a sweep that searches; None for a run without validation.
+    """
     hydra = HydraConfig.get()
-    if own_rank() and hydra.mode == RunMode.MULTIRUN:
-        raise SettingError("--multirun under torchrun or srun is not supported; start one run for each of its jobs")
     folder = Path(hydra.runtime.output_dir)
-    if config.resume is not None:
+    if hydra.mode == RunMode.MULTIRUN:
+        _refuse_as_job(config)
+        if is_finished(folder, config):
+            log.info("job %s is finished and not run again: %s", hydra.job.num, folder)
+            return validation_metric(folder, config.optimized_metric)
+        read_experiment(config)
+        make_ready(folder, config)
+    elif config.resume is not None:
         config = saved_config(Path(config.resume), list(hydra.overrides.task))
     elif (folder / "config.yaml").exists():
         raise SettingError(
             f"{folder} holds a run already; go on with it by resume={folder}, or choose another run_name"
         )
-    read_experiment(config)
-    # Lightning and torchmetrics take seconds to import: a misspelt key has been refused by now.
-    from orapo.experiment.run import train
-
+    experiment = read_experiment(config)
     try:
+        # Lightning and torchmetrics take seconds to import: a misspelt key has been refused by now.
+        from orapo.experiment.run import train
+
         with started_processes(config, folder):
             train(config, folder)
+    except KeyboardInterrupt as stop:
+        # Ctrl-C before the first step, after the last one, or for the second time.
+        raise RunInterrupted(f"stopped by SIGINT; {_how_to_go_on(folder)}") from stop
     except (RunInterrupted, RunPaused) as stop:
-        has_checkpoint = (folder / LAST_CHECKPOINT).is_file()
-        how = f"go on with: python train.py resume={folder}" if has_checkpoint else "no step had begun"
-        raise type(stop)(f"{stop}; {how}") from stop
+        raise type(stop)(f"{stop}; {_how_to_go_on(folder)}") from stop
+    return validation_metric(folder, experiment.optimized_metric)
+
+
+def _how_to_go_on(folder: Path) -> str:
+    has_checkpoint = (folder / LAST_CHECKPOINT).is_file()
+    return f"go on with: python train.py resume={folder}" if has_checkpoint else "no checkpoint was saved yet"
+
+
+def _refuse_as_job(config: DictConfig) -> None:
+    if own_rank():
+        raise SettingError("--multirun under torchrun or srun is not supported; start one run for each of its jobs")
+    if config.resume is not None:
+        raise SettingError("resume goes on with one run or with a whole sweep; leave out --multirun and what is swept")
 
 
 def saved_config(folder: Path, overrides: list[str]) -> DictConfig:

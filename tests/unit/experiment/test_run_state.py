@@ -13,7 +13,7 @@ from orapo.comparison.run_state import RUN_STATE, RunState, StateRecord, read_st
 from orapo.errors import DataError, OrapoError, RunInterrupted, RunPaused, SettingError
 from orapo.experiment.command_line import run_command
 from orapo.experiment.loggers import MAX_NAME, shown_name
-from orapo.experiment.run_state import sweep_name
+from orapo.experiment.sweeps.folders import sweep_name
 
 CONF = Path(__file__).parents[3] / "conf"
 

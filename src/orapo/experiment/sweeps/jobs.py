@@ -1,0 +1,155 @@
+"""The jobs of a sweep behind any launcher: what each returned, which failed, and when to stop."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from orapo.comparison.run_state import RunState, read_state
+from orapo.errors import DataError, OrapoError, RunInterrupted, RunPaused, SweepFailed
+from orapo.experiment.run_state import ended
+from orapo.experiment.sweeps.stopping import REQUESTED, UntilStopped
+
+
+@dataclass(frozen=True)
+class JobOutcome:
+    """What became of one job.
+
+    Attributes:
+        overrides: of the job.
+        folder: of the job.
+        state: FINISHED, FAILED, PAUSED or INTERRUPTED.
+        value: that the job returned; None for one that did not finish.
+        reason: one line, why it did not finish.
+    """
+
+    overrides: tuple[str, ...]
+    folder: Path
+    state: RunState
+    value: Any
+    reason: str
+
+    @classmethod
+    def of(cls, returned: JobReturn) -> "JobOutcome":
+        """Reads what a launcher returned; the job's own record tells more than an error that crossed processes."""
+        assert returned.hydra_cfg is not None
+        folder = Path(returned.hydra_cfg.hydra.runtime.output_dir)
+        overrides = tuple(returned.overrides or ())
+        # The public attribute prints the error and raises it.
+        value = returned._return_value
+        if returned.status is JobStatus.COMPLETED:
+            return cls(overrides, folder, RunState.FINISHED, value, "")
+        state, reason = ended(value)
+        if isinstance(value, OrapoError):
+            return cls(overrides, folder, state, None, reason)
+        return cls(overrides, folder, state, None, _recorded_reason(folder) or reason)
+
+
+def _recorded_reason(folder: Path) -> str:
+    try:
+        record = read_state(folder)
+    except DataError:
+        return ""
+    return "" if record is None else record.reason
+
+
+class SweepJobs(Launcher):
+    """A launcher that hands jobs on to another one, and never lets one job's failure end the others."""
+
+    def __init__(self, launcher: Launcher, folder: Path) -> None:
+        """Nothing has run.
+
+        Args:
+            launcher: set up already.
+            folder: of the sweep.
+        """
+        self.folder = folder
+        self._launcher = launcher
+        self._unfinished: list[JobOutcome] = []
+        self._num_jobs = 0
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """The launcher behind has been set up."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """For Hydra's sweeper: runs the jobs and returns no error."""
+        self.run(job_overrides, initial_job_idx)
+        return []
+
+    def run(self, job_overrides: Sequence[Sequence[str]], first_number: int) -> list[JobOutcome]:
+        """Runs jobs, side by side where the launcher can.
+
+        Args:
+            job_overrides: the overrides of each job.
+            first_number: of the first job; the others count on.
+
+        Returns:
+            The outcome of each job.
+
+        Raises:
+            RunInterrupted: the user stopped a job, and with it the sweep.
+            SweepFailed: the launcher itself gave up, as when a worker process was killed.
+        """
+        # Hydra's own launcher would go on with the next job after Ctrl-C.
+        size = 1 if isinstance(self._launcher, BasicLauncher) else max(1, len(job_overrides))
+        outcomes: list[JobOutcome] = []
+        for start in range(0, len(job_overrides), size):
+            batch = UntilStopped(list(overrides) for overrides in job_overrides[start : start + size])
+            new = self._launched(batch, first_number + start)
+            outcomes += new
+            self._num_jobs += len(new)
+            self._unfinished += [outcome for outcome in new if outcome.state is not RunState.FINISHED]
+            stopped = next((outcome.reason for outcome in new if outcome.state is RunState.INTERRUPTED), None)
+            if stopped or REQUESTED.is_set():
+                raise RunInterrupted(f"{stopped or 'stopped by SIGINT'}; the sweep ends here, {self.how_to_go_on}")
+        return outcomes
+
+    def _launched(self, batch: UntilStopped, first_number: int) -> list[JobOutcome]:
+        try:
+            returned = self._launcher.launch(batch, initial_job_idx=first_number)
+        except KeyboardInterrupt:
+            raise RunInterrupted(f"stopped by SIGINT; {self.how_to_go_on}") from None
+        except (OrapoError, HydraException):
+            raise
+        except Exception as error:
+            raise SweepFailed(
+                f"the launcher gave up ({type(error).__name__}: {_first_line(error)}); {self.how_to_go_on}"
+            ) from error
+        return [JobOutcome.of(job) for job in returned]
+
+    @property
+    def how_to_go_on(self) -> str:
+        """The command that continues this sweep."""
+        return f"go on with: python train.py resume={self.folder}"
+
+    def add_failure(self, outcome: JobOutcome, reason: str) -> None:
+        """Counts a job that ended by itself among the failed ones, as one without the metric that a search needs."""
+        self._unfinished.append(replace(outcome, state=RunState.FAILED, reason=reason))
+
+    def tell_failures(self) -> None:
+        """Says which jobs did not finish, a line each, on standard error.
+
+        Raises:
+            SweepFailed: jobs failed.
+            RunPaused: none failed, and jobs wait for their judge or their budget.
+        """
+        for outcome in self._unfinished:
+            print(f"{outcome.state}: {outcome.folder.name}: {outcome.reason}", file=sys.stderr)
+        failed = sum(outcome.state is RunState.FAILED for outcome in self._unfinished)
+        paused = len(self._unfinished) - failed
+        if failed:
+            raise SweepFailed(f"{failed} of {self._num_jobs} jobs failed; mend them and {self.how_to_go_on}")
+        if paused:
+            raise RunPaused(f"{paused} of {self._num_jobs} jobs wait; {self.how_to_go_on}")
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")

@@ -1,0 +1,112 @@
+"""What a search found: search.json and trials.csv in the sweep's folder, and two lines on the screen."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orapo.search.space import Plain
+from orapo.search.study import REASON, Search
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+RESULTS = "search.json"
+TRIALS = "trials.csv"
+HEAD = ("trial", "state", "value")
+TAIL = ("seconds", "reason")
+
+
+def write_results(search: Search, metric: str, folder: Path) -> dict[str, Any]:
+    """Writes both files whole or not at all, and returns the content of search.json."""
+    trials = search.study.get_trials(deepcopy=False)
+    _replace(folder / TRIALS, _table(search, trials))
+    content = {
+        "study_name": search.study.study_name,
+        "metric": metric,
+        "direction": search.settings.direction,
+        "n_trials": search.settings.n_trials,
+        "counts": counts(trials),
+        "best": _best(search, trials),
+    }
+    _replace(folder / RESULTS, json.dumps(content, indent=2) + "\n")
+    return content
+
+
+def counts(trials: "list[FrozenTrial]") -> dict[str, int]:
+    """How many trials finished, failed, and run or wait."""
+    names = [trial.state.name for trial in trials]
+    finished, failed = names.count("COMPLETE"), names.count("FAIL")
+    return {"finished": finished, "failed": failed, "running": len(names) - finished - failed}
+
+
+def results_text(content: dict[str, Any], folder: Path) -> str:
+    """How far the search is, and the best trial with the overrides that repeat it."""
+    told = content["counts"]
+    waiting = f", {told['running']} to go on" if told["running"] else ""
+    text = (
+        f"Search: {told['finished']} of {content['n_trials']} trials finished, {told['failed']} failed{waiting}; "
+        f"all in {folder / TRIALS}"
+    )
+    best = content["best"]
+    if best is None:
+        return text
+    return (
+        f"{text}\nBest: {content['metric']} {best['value']:.4g} in trial {best['trial']}: {' '.join(best['overrides'])}"
+    )
+
+
+def override(key: str, value: Plain) -> str:
+    """A setting as Hydra's command line takes it."""
+    return f"{key}={json.dumps(value) if not isinstance(value, str) else _quoted(value)}"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _settings(search: Search, trial: "FrozenTrial") -> dict[str, Plain]:
+    # A process that died while it drew leaves a trial with a part of its settings.
+    drawn = [dimension for dimension in search.space if dimension.name in trial.params]
+    return {key: value for d in drawn for key, value in d.settings(trial.params[d.name]).items()}
+
+
+def _best(search: Search, trials: "list[FrozenTrial]") -> dict[str, Any] | None:
+    finished = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    if not finished:
+        return None
+    choose = max if search.settings.direction == "maximize" else min
+    best = choose(finished, key=lambda trial: trial.values[0])
+    settings = _settings(search, best)
+    return {
+        "trial": best.number,
+        "value": best.values[0],
+        "overrides": [override(key, value) for key, value in settings.items()],
+        "settings": settings,
+    }
+
+
+def _table(search: Search, trials: "list[FrozenTrial]") -> str:
+    text = io.StringIO()
+    keys = [key for dimension in search.space for key in dimension.keys]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow((*HEAD, *keys, *TAIL))
+    for trial in trials:
+        settings = _settings(search, trial)
+        value = trial.values[0] if trial.values else ""
+        seconds = "" if trial.duration is None else f"{trial.duration.total_seconds():.1f}"
+        cells = (settings.get(key, "") for key in keys)
+        writer.writerow((trial.number, _state(trial), value, *cells, seconds, trial.user_attrs.get(REASON, "")))
+    return text.getvalue()
+
+
+def _state(trial: "FrozenTrial") -> str:
+    return {"COMPLETE": "finished", "FAIL": "failed"}.get(trial.state.name, "running")
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_name(f"{path.name}.draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)

@@ -1,0 +1,35 @@
+"""Slots: who has which, and which GPUs there are."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orapo.errors import SettingError
+from orapo.experiment.sweeps.slots import PinnedSlot, take_slot, visible_gpus
+
+
+def test_a_slot_is_free_again_when_its_process_has_died(tmp_path: Path) -> None:
+    holder = "import sys, pathlib; from orapo.experiment.sweeps.slots import take_slot;"
+    holder += f"print(take_slot(pathlib.Path({str(tmp_path)!r})), flush=True); sys.stdin.read()"
+    process = subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "0\n"
+    assert take_slot(tmp_path) == 1
+    process.kill()
+    process.communicate()
+    assert take_slot(tmp_path) == 0
+
+
+def test_the_gpus_that_the_command_may_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-8f1a")
+    assert visible_gpus() == ["2", "GPU-8f1a"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_gpus() == []
+
+
+@pytest.mark.parametrize("gpus", ["all", [], [1, 1]])
+def test_a_bad_list_of_gpus(gpus: list[int] | str) -> None:
+    with pytest.raises(SettingError, match=r"hydra\.callbacks\.slot\.gpus is .* such as \[0,2\]"):
+        PinnedSlot(gpus)
