@@ -21,7 +21,7 @@ from orapo.evaluation.study_pictures import study_sheet
 from orapo.evaluation.summary_table import RunSummary, run_summary_text
 from orapo.evaluation.text import TextScores
 from orapo.experiment.config import Experiment
-from orapo.training.module import Generated
+from orapo.training.held_out_reports import Generated
 
 PACKAGES = ("orapo", "torch", "transformers", "peft", "lightning", "hydra-core", "numpy")
 NUM_PICTURED_STUDIES = 6

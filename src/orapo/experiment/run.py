@@ -27,7 +27,8 @@ from orapo.policy.sighted import base_folder as sighted_folder
 from orapo.policy.tiny import base_folder
 from orapo.records import RewardBreakdown
 from orapo.training.checkpoints import LAST
-from orapo.training.module import Generated, OrapoModule
+from orapo.training.held_out_reports import Generated
+from orapo.training.module import OrapoModule
 from orapo.training.ranks import Ranks, summed
 from orapo.training.sharding import whole_weights
 from orapo.training.step import Stopwatch, draw_seed

@@ -11,6 +11,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
 from orapo.policy.model import Policy
+from orapo.training.ranks import Ranks
 
 
 def shard(policy: Policy, mesh: DeviceMesh) -> None:
@@ -31,11 +32,16 @@ def is_sharded(policy: Policy) -> bool:
 
 
 @contextmanager
-def whole(policy: Policy) -> Iterator[None]:
+def whole(policy: Policy, ranks: Ranks) -> Iterator[None]:
     """The policy with whole weights in every process, without further exchange: for as many passes as each one likes.
 
-    A rollout runs the layers once a token, and not equally often in all processes.
+    A rollout runs the layers once a token, and not equally often in all processes. No effect on a policy that is not
+    sharded.
     """
+    if not is_sharded(policy):
+        yield
+        return
+    ranks.agree(lambda: None)  # all are here: none has failed to read its batch
     layers = [module for module in policy.modules() if isinstance(module, FSDPModule)]
     for layer in layers:
         layer.set_reshard_after_forward(False, recurse=False)
@@ -50,8 +56,14 @@ def whole(policy: Policy) -> Iterator[None]:
 
 
 @contextmanager
-def casts_not_kept() -> Iterator[None]:
-    """Autocast without its low-precision copies of weights, which would outlive the whole weights of each layer."""
+def layer_by_layer(policy: Policy) -> Iterator[None]:
+    """Around passes by a sharded policy: autocast's low-precision copies would outlive the whole weights of each layer.
+
+    No effect on a policy that is not sharded.
+    """
+    if not is_sharded(policy):
+        yield
+        return
     was_enabled = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
     try:

@@ -1,4 +1,4 @@
-"""What one training step knows: rollouts, their judgement, the mixture, the scored micro-batches, the seconds."""
+"""What one training step knows: rollouts, their judgement, the mixture, the seconds, the metrics."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orapo.batches import RolloutGroup, StudyBatch
+from orapo.batches import RolloutGroup
 from orapo.errors import RunPaused
 from orapo.objective.orapo import Mixing
 from orapo.objective.tensors import ObjectiveOutput
@@ -86,30 +86,6 @@ class JudgedRollouts:
     mixing: Mixing
     kept: tuple[int, ...]
     num_dropped: int
-
-
-@dataclass(frozen=True)
-class MicroBatch:
-    """The studies that are scored together, with what does not change over the inner steps.
-
-    Attributes:
-        indices: places of these studies in this process's batch.
-        batch: the studies.
-        completions: per study, its rollouts and then its oracle report, as far as the objective needs them.
-        reference_logps: per study and completion, [T], or None where no loss needs the reference.
-    """
-
-    indices: tuple[int, ...]
-    batch: StudyBatch
-    completions: tuple[tuple[Tensor, ...], ...]
-    reference_logps: tuple[tuple[Tensor, ...], ...] | None
-
-    def after_a_step(self) -> "MicroBatch":
-        """Without image features of weights that have changed since."""
-        features = self.batch.image_features
-        if features is None or not any(image.requires_grad for image in features):
-            return self
-        return replace(self, batch=replace(self.batch, image_features=None))
 
 
 @dataclass(frozen=True)
