@@ -1,7 +1,12 @@
 """Fixtures shared by all tests: a folder in the hub's layout with random weights, and batches for it."""
 
 import os
+import signal
 from pathlib import Path
+
+# A suite started in the background of a script has Ctrl-C ignored, and would hand that on to the processes it interrupts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
