@@ -4,7 +4,7 @@ import os
 import signal
 from pathlib import Path
 
-# A suite started in the background of a script has Ctrl-C ignored, and would hand that on to the processes it interrupts.
+# In the background of a script Ctrl-C is ignored, which processes would inherit that the tests interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
