@@ -52,7 +52,7 @@ def curves_figure(groups: Sequence[Group], baseline: Group) -> "Figure":
         f"Line: mean over a group's runs (training curves: running mean over 1/{WINDOWS_PER_CURVE} of a run). "
         "Band: ±1 SD over runs, where at least two have the step.\n"
         "Thin dotted line with crosses: the control with shuffled images, at each validation. "
-        "The axis of the mixing weight does not start at 0."
+        "The axis of the mixing weight need not start at 0."
     )
     return _panels_figure(groups, baseline, PANELS, columns=2, panel_size=(5.0, 3.45), note=note)
 
