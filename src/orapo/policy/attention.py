@@ -18,6 +18,7 @@ from transformers.masking_utils import eager_mask, sdpa_mask
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import eager_attention_forward
 
 from orapo.policy.packing import PackedRow, Rectangle
+from orapo.policy.traces import KnownRows, RolloutTracer
 
 NAMES = {"sdpa": "orapo_sdpa", "eager": "orapo_eager"}
 """Our attention for each setting of ``model.attention``."""
@@ -31,23 +32,34 @@ class TreeAttention:
         row: the layout.
         branch_mask: [branches or 1, 1, heads per key head * T, P + T], bool: True where a branch token sees a prompt
             or branch token; None without branches.
+        known: what the layers need not compute, or None.
+        tracer: is told what the layers compute of a row of prompts, or None.
     """
 
     row: PackedRow
     branch_mask: Tensor | None
+    known: KnownRows | None = None
+    tracer: RolloutTracer | None = None
 
     @classmethod
-    def of(cls, row: PackedRow, heads_per_key_head: int) -> "TreeAttention":
+    def of(
+        cls,
+        row: PackedRow,
+        text_config: Any,
+        known: KnownRows | None = None,
+        tracer: RolloutTracer | None = None,
+    ) -> "TreeAttention":
         """The attention of ``row`` for a model with grouped keys."""
         if row.branches is None:
-            return cls(row, None)
+            return cls(row, None, known, tracer)
         length = row.branches.index.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool, device=row.owners.device).tril()
         # Equal prompts need one mask for all branches.
         prompt = row.prompts.is_token[:1] if row.prompts.is_full else row.prompts.is_token[row.owners]
         sees_prompt = prompt.unsqueeze(1).expand(-1, length, -1)
         mask = torch.cat([sees_prompt, causal.expand(len(prompt), -1, -1)], dim=2)
-        return cls(row, mask.repeat(1, heads_per_key_head, 1).unsqueeze(1))
+        groups = text_config.num_attention_heads // text_config.num_key_value_heads
+        return cls(row, mask.repeat(1, groups, 1).unsqueeze(1), known, tracer)
 
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, Qwen2_5_VLForConditionalGeneration
 
-from orapo.policy.projections import layer_projections, normed
+from orapo.policy.packing import PackedRow
+from orapo.policy.projections import Write, layer_projections, normed
 
 
 @dataclass
@@ -30,32 +31,53 @@ class _LayerCache:
     values: Tensor
 
 
+@dataclass(frozen=True)
+class PromptCache:
+    """Keys and values of all prompts, as the prefill leaves them.
+
+    Attributes:
+        layers: per decoder layer, keys and values [key heads, B, P, d].
+        is_prompt: [B, P], bool: False behind the end of a prompt.
+    """
+
+    layers: tuple[tuple[Tensor, Tensor], ...]
+    is_prompt: Tensor
+
+    @classmethod
+    def of(cls, cache: DynamicCache, row: PackedRow) -> "PromptCache":
+        """From the cache of a packed row of prompts."""
+        index = row.prompts.index
+        layers = tuple((layer.keys[0][:, index], layer.values[0][:, index]) for layer in cache.layers)
+        return cls(layers, row.prompts.is_token)
+
+
 class Decoder:
     """Continues R = B * K rollouts token by token; rows that have ended can be left out."""
 
     def __init__(
         self,
         model: Qwen2_5_VLForConditionalGeneration,
-        cache: DynamicCache,
-        is_prompt: Tensor,
+        prompts: PromptCache,
         first_positions: Tensor,
         per_study: int,
         max_new_tokens: int,
+        write: Write | None = None,
     ) -> None:
         """Takes over the prompts' keys and values.
 
         Args:
             model: in eval mode; call under ``torch.no_grad``.
-            cache: of the prefill of B prompts, padded on the left to P tokens.
-            is_prompt: [B, P], bool: False at padding.
+            prompts: of B studies.
             first_positions: [B], int64: rotary position of each study's first new token.
             per_study: K, rollouts of each study.
             max_new_tokens: how far the rollouts can go.
+            write: is told what each product gives, where the weights are copied.
         """
-        text, device = model.config.get_text_config(), is_prompt.device
+        text, is_prompt = model.config.get_text_config(), prompts.is_prompt
+        device = is_prompt.device
         self._model = model.model.language_model
         num_rows = len(is_prompt) * per_study
-        self._layers, self._to_vocabulary = layer_projections(model, num_rows)
+        self._layers, self._to_vocabulary = layer_projections(model, num_rows, write)
         self._num_heads, self._num_key_heads = text.num_attention_heads, text.num_key_value_heads
         self._step = 0
         # R rows in rectangles of B studies and equally many rollouts; None: the rows are the rectangle.
@@ -63,7 +85,7 @@ class Decoder:
         self._rectangle: Tensor | None = None
         self._slots: Tensor | None = None
         self._per_study = per_study
-        self._caches = [self._take_over(layer, num_rows, max_new_tokens) for layer in cache.layers]
+        self._caches = [self._take_over(*layer, num_rows, max_new_tokens) for layer in prompts.layers]
         self._hidden_prompt = None if bool(is_prompt.all()) else ~is_prompt[None, :, None, :]
         self._cosines, self._sines = self._rotations(first_positions, max_new_tokens)
 
@@ -137,8 +159,8 @@ class Decoder:
         flat = product.view(key_heads, num_studies * self._per_study, groups, -1)
         return flat if self._slots is None else flat[:, self._slots]
 
-    def _take_over(self, layer: DynamicCache, num_rows: int, max_new_tokens: int) -> _LayerCache:
-        keys, values = layer.keys.float().transpose(0, 1), layer.values.float().transpose(0, 1)
+    def _take_over(self, keys: Tensor, values: Tensor, num_rows: int, max_new_tokens: int) -> _LayerCache:
+        keys, values = keys.float(), values.float()
         shape = (keys.shape[0], num_rows, max_new_tokens, keys.shape[-1])
         return _LayerCache(
             prompt_keys=keys.transpose(2, 3).contiguous(),

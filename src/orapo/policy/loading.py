@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen
 
 from orapo.errors import CheckpointError
 from orapo.policy.attention import NAMES
+from orapo.policy.decoder_layers import use_fused_layers
 from orapo.policy.model import Policy
 from orapo.policy.products import use_onednn
 from orapo.policy.settings import LoraSettings, ModelSettings
@@ -37,6 +38,7 @@ def load_policy(settings: ModelSettings) -> Policy:
         raise CheckpointError(f"model.path {settings.path!r} can't be loaded: {_first_line(error)}") from error
     use_fast_vision(model)
     use_onednn(model)
+    use_fused_layers(model)
     adapter = None
     if settings.lora is not None:
         adapter = get_peft_model(model, _peft_config(settings.lora))

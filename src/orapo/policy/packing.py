@@ -1,5 +1,8 @@
 """Layout of packed rows: all prompts of a batch, then all completions as branches behind them, in one flat row.
 
+The completions that lead (a study's rollouts) stand before the others (its oracle report), so that what is known of
+them from sampling is one block.
+
 A branch token sees its study's prompt and its own branch, never another branch, and its rotary position goes on from
 the prompt's, so that its log-probability is the one it would have with the prompt repeated before it. The last token of
 a completion predicts nothing and the last prompt token predicts the first token of every branch, so a completion of T
@@ -46,8 +49,9 @@ class PackedRow:
         branches: the completions that have a body (T >= 2), or None when there is none.
         owners: [branches], int64: the study of each branch.
         predictors: [N], int64: flat position that predicts each completion token.
-        targets: [N], int64: the completion tokens, study by study, completion by completion.
-        lengths: per study, the number of tokens of each of its completions.
+        targets: [N], int64: the completion tokens, completion by completion.
+        completions: of each completion, its study and its number of tokens: those that lead, study by study, then the
+            others.
     """
 
     input_ids: Tensor
@@ -58,22 +62,39 @@ class PackedRow:
     owners: Tensor
     predictors: Tensor
     targets: Tensor
-    lengths: tuple[tuple[int, ...], ...]
+    completions: tuple[tuple[int, int], ...]
+
+    def by_study(self, values: Tensor) -> tuple[tuple[Tensor, ...], ...]:
+        """[N], one for each target, as per study and completion [T]."""
+        studies: list[list[Tensor]] = [[] for _ in range(len(self.prompts.index))]
+        pieces = torch.split(values, [length for _, length in self.completions])
+        for (study, _), piece in zip(self.completions, pieces, strict=True):
+            studies[study].append(piece)
+        return tuple(tuple(study) for study in studies)
 
 
 def pack_row(
-    prompt_ids: Sequence[Tensor], prompt_positions: Sequence[Tensor], completions: Sequence[Sequence[Tensor]]
+    prompt_ids: Sequence[Tensor],
+    prompt_positions: Sequence[Tensor],
+    completions: Sequence[Sequence[Tensor]],
+    num_leading: int | None = None,
 ) -> PackedRow:
     """Lays out the row.
 
     Args:
         prompt_ids: B tensors [P_i].
         prompt_positions: B tensors [3, P_i], as the model's own rotary index gives them.
-        completions: per study, its completions as tensors [T], each of at least one token.
+        completions: per study, its completions as tensors [T], each of at least one token; there may be none.
+        num_leading: how many completions of each study lead; None: all.
     """
     device = prompt_ids[0].device
-    flat = [completion for branches in completions for completion in branches]
-    owners = [study for study, branches in enumerate(completions) for _ in branches]
+    # Stable: within a study they stay in order.
+    ordered = sorted(
+        ((study, number, ids) for study, branches in enumerate(completions) for number, ids in enumerate(branches)),
+        key=lambda item: num_leading is not None and item[1] >= num_leading,
+    )
+    flat = [ids for _, _, ids in ordered]
+    owners = [study for study, _, _ in ordered]
     prompt_lengths = [len(prompt) for prompt in prompt_ids]
     prompt_ends = list(accumulate(prompt_lengths))
     num_prompt_tokens = prompt_ends[-1]
@@ -82,10 +103,11 @@ def pack_row(
     # A branch goes on at the prompt's largest position + 1, the same on all three axes; with images that is not the
     # number of prompt tokens.
     firsts = [position.max() + 1 for position in prompt_positions]
-    ramp = torch.arange(max(body_lengths), device=device)
+    ramp = torch.arange(max(body_lengths, default=0), device=device)
     positions = [
         (firsts[owner] + ramp[:length]).expand(3, -1) for owner, length in zip(owners, body_lengths, strict=True)
     ]
+    none = torch.empty(0, dtype=torch.int64)
     predictors = [
         torch.cat([torch.tensor([prompt_ends[owner] - 1]), torch.arange(start, start + length)])
         for owner, start, length in zip(owners, body_ends, body_lengths, strict=False)
@@ -100,9 +122,9 @@ def pack_row(
         if has_body
         else None,
         owners=torch.tensor([owners[i] for i in has_body], device=device, dtype=torch.int64),
-        predictors=torch.cat(predictors).to(device),
-        targets=torch.cat(flat),
-        lengths=tuple(tuple(len(completion) for completion in branches) for branches in completions),
+        predictors=torch.cat([none, *predictors]).to(device),
+        targets=torch.cat([none.to(device), *flat]),
+        completions=tuple(zip(owners, (len(completion) for completion in flat), strict=True)),
     )
 
 

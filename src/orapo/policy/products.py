@@ -4,6 +4,7 @@ Beside the library that torch calls for float32, oneDNN takes less time for prod
 few rows of decoding, where weights can be laid out for it beforehand. Results differ by rounding.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,30 +32,38 @@ def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None, activation
     return result
 
 
-def product_with(rows: Tensor, weight: Tensor, other: Tensor, operation: str) -> Tensor:
-    """``product(rows, weight)`` "add" or "mul" ``other`` [N, out], in one pass."""
-    result: Tensor = torch.ops.mkldnn._linear_pointwise.binary(rows, other, weight, None, operation)
+def product_with(rows: Tensor, weight: Tensor, other: Tensor, operation: str, bias: Tensor | None = None) -> Tensor:
+    """``product(rows, weight, bias)`` "add" or "mul" ``other`` [N, out], in one pass."""
+    result: Tensor = torch.ops.mkldnn._linear_pointwise.binary(rows, other, weight, bias, operation)
     return result
 
 
+def completed(known: Tensor | None, rows: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+    """``known`` for the first rows, and what ``compute`` gives for the others."""
+    if known is None:
+        return compute(rows)
+    return known if len(known) == len(rows) else torch.cat([known, compute(rows[len(known) :])])
+
+
 class _Linear(torch.autograd.Function):
-    """x W^T + b with its gradients, each a product."""
+    """x W^T + b with its gradients, each a product; ``known`` is the result for the first rows."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, known: Tensor | None) -> Tensor:
         ctx.save_for_backward(rows, weight)
-        return product(rows, weight, bias)
+        return completed(known, rows, lambda unknown: product(unknown, weight, bias))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight = ctx.saved_tensors
-        to_rows, to_weight, to_bias = ctx.needs_input_grad
+        to_rows, to_weight, to_bias, _ = ctx.needs_input_grad
         return (
             product(gradient, weight.t()) if to_rows else None,
             # The one product of the three at which torch's own library is as fast.
             gradient.t() @ rows if to_weight else None,
             gradient.sum(dim=0) if to_bias else None,
+            None,
         )
 
 
@@ -66,8 +75,13 @@ class OneDnnLinear(nn.Linear):
         if input.dtype != torch.float32 or not has_onednn(self.weight):
             return super().forward(input)
         rows = input.reshape(-1, self.in_features)
-        result: Tensor = _Linear.apply(rows, self.weight, self.bias)  # type: ignore[no-untyped-call]
+        result: Tensor = _Linear.apply(rows, self.weight, self.bias, None)  # type: ignore[no-untyped-call]
         return result.view(*input.shape[:-1], self.out_features)
+
+    def completing(self, known: Tensor, rows: Tensor) -> Tensor:
+        """[N, out] for ``rows`` [N, in], of which ``known`` [n, out] is the result for the first; float32 on a CPU."""
+        result: Tensor = _Linear.apply(rows, self.weight, self.bias, known)  # type: ignore[no-untyped-call]
+        return result
 
 
 def use_onednn(model: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from orapo.policy.products import has_onednn, packed_weight, product, product_with
+from orapo.policy.traces import Product
 
 Projection = Callable[[Tensor], Tensor]
 """[R, in] to [R, out]."""
@@ -33,20 +35,33 @@ class LayerProjections:
     add_mlp: Projection
 
 
+Write = Callable[[int, Product, Tensor], None]
+"""Takes the number of a decoder layer, and what one of its products gave for the present rows."""
+
+
 def layer_projections(
-    model: Qwen2_5_VLForConditionalGeneration, num_rows: int
+    model: Qwen2_5_VLForConditionalGeneration, num_rows: int, write: Write | None = None
 ) -> tuple[list[LayerProjections], Projection]:
     """All decoder layers, and the projection to the vocabulary.
 
     On a CPU in float32 the weights are copied once: joined, adapters merged, norms multiplied in, in the layout that
     oneDNN wants for ``num_rows`` rows. Hundreds of decoding steps pay that back. Elsewhere the model's own modules are
     called.
+
+    Args:
+        model: in eval mode.
+        num_rows: at most, in one call.
+        write: is told what each product of the copied weights gives.
     """
     layers = model.model.language_model.layers
-    if not _can_copy(model):
+    if not can_copy(model):
         return [_called(layer) for layer in layers], model.get_output_embeddings()
     to_vocabulary = packed_weight(_effective_weight(model.get_output_embeddings()), num_rows)
-    return [_copied(layer, num_rows) for layer in layers], lambda x: product(x, to_vocabulary)
+    copied = [_Copied(layer, num_rows) for layer in layers]
+    if write is None:
+        return [one.projections() for one in copied], lambda x: product(x, to_vocabulary)
+    written = [one.written(partial(write, number)) for number, one in enumerate(copied)]
+    return written, lambda x: product(x, to_vocabulary)
 
 
 def normed(hidden: Tensor, norm: Any) -> Tensor:
@@ -61,7 +76,8 @@ def _scaled_to_one(hidden: Tensor, norm: Any) -> Tensor:
     return hidden * inverse
 
 
-def _can_copy(model: Qwen2_5_VLForConditionalGeneration) -> bool:
+def can_copy(model: Qwen2_5_VLForConditionalGeneration) -> bool:
+    """Whether decoding takes its products from a copy of the weights."""
     parameters = list(model.model.language_model.parameters())
     if sum(parameter.nbytes for parameter in parameters) > MAX_COPIED_BYTES:
         return False
@@ -84,29 +100,64 @@ def _called(layer: Any) -> LayerProjections:
     return LayerProjections(query_key_value, lambda hidden, attended: hidden + attention.o_proj(attended), add_mlp)
 
 
-def _copied(layer: Any, num_rows: int) -> LayerProjections:
-    attention, mlp = layer.self_attn, layer.mlp
-    before, after = layer.input_layernorm, layer.post_attention_layernorm
+class _Copied:
+    """The weights of one decoder layer, packed."""
 
-    def packed(modules: Sequence[nn.Module], norm: Any = None) -> Tensor:
-        weight = torch.cat([_effective_weight(module) for module in modules])
-        return packed_weight(weight if norm is None else weight * norm.weight, num_rows)
+    def __init__(self, layer: Any, num_rows: int) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self._before, self._after = layer.input_layernorm, layer.post_attention_layernorm
 
-    inputs = [attention.q_proj, attention.k_proj, attention.v_proj]
-    biases = [_base(module).bias for module in inputs]
-    bias = None if any(one is None for one in biases) else torch.cat(biases)
-    to_heads, from_heads = packed(inputs, before), packed([attention.o_proj])
-    gate, up, down = packed([mlp.gate_proj], after), packed([mlp.up_proj], after), packed([mlp.down_proj])
+        def packed(modules: Sequence[nn.Module], norm: Any = None) -> Tensor:
+            weight = torch.cat([_effective_weight(module) for module in modules])
+            return packed_weight(weight if norm is None else weight * norm.weight, num_rows)
 
-    def add_mlp(hidden: Tensor) -> Tensor:
-        rows = _scaled_to_one(hidden, after)
-        return product_with(product_with(rows, up, product(rows, gate, activation="swish"), "mul"), down, hidden, "add")
+        inputs = [attention.q_proj, attention.k_proj, attention.v_proj]
+        biases = [_base(module).bias for module in inputs]
+        self._bias = None if any(one is None for one in biases) else torch.cat(biases)
+        self._to_heads, self._from_heads = packed(inputs, self._before), packed([attention.o_proj])
+        self._gate, self._up = packed([mlp.gate_proj], self._after), packed([mlp.up_proj], self._after)
+        self._down = packed([mlp.down_proj])
 
-    return LayerProjections(
-        query_key_value=lambda hidden: product(_scaled_to_one(hidden, before), to_heads, bias),
-        add_attention=lambda hidden, attended: product_with(attended, from_heads, hidden, "add"),
-        add_mlp=add_mlp,
-    )
+    def projections(self) -> LayerProjections:
+        """With all that can stand in one pass in one pass."""
+
+        def add_mlp(hidden: Tensor) -> Tensor:
+            rows = _scaled_to_one(hidden, self._after)
+            inner = product_with(rows, self._up, product(rows, self._gate, activation="swish"), "mul")
+            return product_with(inner, self._down, hidden, "add")
+
+        return LayerProjections(
+            query_key_value=self._query_key_value,
+            add_attention=lambda hidden, attended: product_with(attended, self._from_heads, hidden, "add"),
+            add_mlp=add_mlp,
+        )
+
+    def written(self, write: Callable[[Product, Tensor], None]) -> LayerProjections:
+        """With every product by itself, so that it can be written down."""
+
+        def query_key_value(hidden: Tensor) -> Tensor:
+            projected = self._query_key_value(hidden)
+            write("query_key_value", projected)
+            return projected
+
+        def add_attention(hidden: Tensor, attended: Tensor) -> Tensor:
+            added = product_with(attended, self._from_heads, hidden, "add")
+            write("after_attention", added)
+            return added
+
+        def add_mlp(hidden: Tensor) -> Tensor:
+            rows = _scaled_to_one(hidden, self._after)
+            gate, up = product(rows, self._gate), product(rows, self._up)
+            write("gate", gate)
+            write("up", up)
+            added = product_with(nn.functional.silu(gate).mul_(up), self._down, hidden, "add")
+            write("after_layer", added)
+            return added
+
+        return LayerProjections(query_key_value, add_attention, add_mlp)
+
+    def _query_key_value(self, hidden: Tensor) -> Tensor:
+        return product(_scaled_to_one(hidden, self._before), self._to_heads, self._bias)
 
 
 def _base(module: nn.Module) -> Any:

@@ -1,7 +1,5 @@
 """Prompts inside the model: rotary positions, and embeddings with the image features in place."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration
@@ -48,11 +46,3 @@ def embed(model: Qwen2_5_VLForConditionalGeneration, input_ids: Tensor, is_promp
     embeddings: Tensor = model.get_input_embeddings()(input_ids)
     is_image = (input_ids == model.config.image_token_id) & is_prompt
     return embeddings.masked_scatter(is_image.unsqueeze(-1), features.to(embeddings.dtype))
-
-
-def pad_left(rows: Sequence[Tensor], value: int) -> tuple[Tensor, Tensor]:
-    """([B, P] padded on the left, [B, P] bool: True at real tokens)."""
-    length = max(len(row) for row in rows)
-    padded = torch.stack([torch.nn.functional.pad(row, (length - len(row), 0), value=value) for row in rows])
-    lengths = torch.tensor([len(row) for row in rows], device=padded.device)
-    return padded, torch.arange(length, device=padded.device) >= (length - lengths).unsqueeze(1)

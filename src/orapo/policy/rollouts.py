@@ -8,10 +8,13 @@ from torch import Tensor
 from transformers import DynamicCache, Qwen2_5_VLForConditionalGeneration
 
 from orapo.batches import StudyBatch
-from orapo.policy.decoding import Decoder
-from orapo.policy.prompts import embed, image_features, pad_left, prompt_positions
+from orapo.policy.attention import TreeAttention
+from orapo.policy.decoding import Decoder, PromptCache
+from orapo.policy.packing import pack_row
+from orapo.policy.prompts import embed, image_features, prompt_positions
 from orapo.policy.sampling import draw_tokens, uniform_numbers
 from orapo.policy.settings import SamplingSettings
+from orapo.policy.traces import RolloutTracer
 
 _KEPT_FRACTION = 7 / 8
 """Rows that have ended leave once this fraction or less goes on: leaving moves the keys of those that stay."""
@@ -24,12 +27,10 @@ class StopRules:
     Attributes:
         stop_ids: [number of stop tokens], int64.
         banned: [V], bool: image placeholders and other control tokens, which would break the next scoring pass.
-        padding_id: fills prompts on the left.
     """
 
     stop_ids: Tensor
     banned: Tensor
-    padding_id: int
 
 
 @torch.no_grad()
@@ -39,6 +40,7 @@ def draw_completions(
     settings: SamplingSettings,
     rules: StopRules,
     seeds: Sequence[int] | None = None,
+    tracer: RolloutTracer | None = None,
 ) -> list[tuple[Tensor, Tensor, bool]]:
     """Draws K = ``settings.per_study`` completions for each of B studies.
 
@@ -48,14 +50,15 @@ def draw_completions(
         settings: how tokens are drawn.
         rules: which tokens end a completion or are never drawn.
         seeds: B numbers that fix what each study draws, whatever stands beside it; None: torch's generator.
+        tracer: is told all that is computed on the way.
 
     Returns:
         B * K triples in order of study: token ids [T] int64, log-probabilities [T] float32 (of the model at
         the sampling temperature over the whole vocabulary), and whether a stop token ended it.
     """
     num_steps, per_study = settings.max_new_tokens, settings.per_study
-    hidden, cache, is_prompt, position = _prefill(model, batch, rules.padding_id)
-    decoder = Decoder(model, cache, is_prompt, position, per_study, num_steps)
+    hidden, prompts, position = _prefill(model, batch, tracer)
+    decoder = Decoder(model, prompts, position, per_study, num_steps, tracer.write if tracer else None)
     hidden = hidden.repeat_interleave(per_study, dim=0)
     uniform = uniform_numbers(num_steps, len(batch), per_study, seeds, hidden.device)
     is_stop = torch.zeros_like(rules.banned)
@@ -68,7 +71,11 @@ def draw_completions(
     drawn: list[tuple[Tensor, Tensor, Tensor]] = []
     for step in range(num_steps):
         banned = banned_at_first if step < settings.min_new_tokens else rules.banned
-        tokens, logps = draw_tokens(decoder.logits(hidden), banned, uniform[step, rows], settings)
+        logits = decoder.logits(hidden)
+        if tracer:
+            tracer.at(rows, step)
+            tracer.write_logits(logits)
+        tokens, logps = draw_tokens(logits, banned, uniform[step, rows], settings)
         drawn.append((rows[goes_on], tokens[goes_on], logps[goes_on]))
         stops = is_stop[tokens] & goes_on
         finished[rows[stops]] = True
@@ -80,26 +87,29 @@ def draw_completions(
             stays = goes_on.nonzero().squeeze(1)
             decoder.keep(stays)
             rows, tokens, goes_on = rows[stays], tokens[stays], goes_on[stays]
+            if tracer:
+                tracer.at(rows, step)
         hidden = decoder.step(tokens)
     return _collect(drawn, finished)
 
 
 def _prefill(
-    model: Qwen2_5_VLForConditionalGeneration, batch: StudyBatch, padding_id: int
-) -> tuple[Tensor, DynamicCache, Tensor, Tensor]:
-    """(last hidden state [B, H], cache, key mask [B, P], next rotary position [B])."""
+    model: Qwen2_5_VLForConditionalGeneration, batch: StudyBatch, tracer: RolloutTracer | None
+) -> tuple[Tensor, PromptCache, Tensor]:
+    """(last hidden state [B, H], keys and values, next rotary position [B])."""
     positions = prompt_positions(model, batch)
-    input_ids, mask = pad_left(batch.prompt_ids, padding_id)
-    position_ids = torch.stack([pad_left([p[axis] for p in positions], 0)[0] for axis in range(3)])
+    row = pack_row(batch.prompt_ids, positions, [() for _ in batch.prompt_ids])
+    is_prompt = torch.ones_like(row.input_ids, dtype=torch.bool)
     cache = DynamicCache(config=model.config.get_text_config())
     hidden = model.model.language_model(
-        inputs_embeds=embed(model, input_ids, mask, image_features(model, batch)),
-        position_ids=position_ids,
-        attention_mask=None if bool(mask.all()) else mask.long(),
+        inputs_embeds=embed(model, row.input_ids[None], is_prompt[None], image_features(model, batch)),
+        position_ids=row.position_ids.unsqueeze(1),
+        attention_mask={"full_attention": TreeAttention.of(row, model.config.get_text_config(), tracer=tracer)},
         past_key_values=cache,
         use_cache=True,
-    ).last_hidden_state[:, -1]
-    return hidden, cache, mask, torch.stack([p.max() + 1 for p in positions])
+    ).last_hidden_state[0]
+    ends = row.prompts.index.amax(dim=1)
+    return hidden[ends], PromptCache.of(cache, row), torch.stack([p.max() + 1 for p in positions])
 
 
 def _collect(drawn: list[tuple[Tensor, Tensor, Tensor]], finished: Tensor) -> list[tuple[Tensor, Tensor, bool]]:

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from orapo.batches import StudyBatch
+from orapo.batches import StudyBatch, StudyTrace
 from orapo.policy.attention import TreeAttention
 from orapo.policy.packing import pack_row
 from orapo.policy.prompts import embed, image_features, prompt_positions
 from orapo.policy.token_logps import token_logps
+from orapo.policy.traces import KnownRows
 
 Completions = Sequence[Sequence[Tensor]]
 """Per study, token ids [T] of each of its completions (int64, T >= 1)."""
@@ -18,7 +19,12 @@ Completions = Sequence[Sequence[Tensor]]
 CompletionLogps = tuple[tuple[Tensor, ...], ...]
 """Per study and completion, log-probabilities [T] (float32)."""
 
-ScoringPath = Callable[[Qwen2_5_VLForConditionalGeneration, StudyBatch, Completions, float, int], CompletionLogps]
+Traces = Sequence[StudyTrace]
+"""One for each study; its rollouts are the first completions of the study."""
+
+ScoringPath = Callable[
+    [Qwen2_5_VLForConditionalGeneration, StudyBatch, Completions, float, int, Traces | None], CompletionLogps
+]
 
 
 def score_shared(
@@ -27,21 +33,26 @@ def score_shared(
     completions: Completions,
     temperature: float,
     padding_id: int,
+    traces: Traces | None = None,
 ) -> CompletionLogps:
     """All studies in one packed row: each image is encoded once and each prompt computed once for its completions.
 
-    Gradients flow through the shared prefix. Exact under gradient checkpointing, since no cache is involved.
+    Gradients flow through the shared prefix. Exact under gradient checkpointing, since no cache is involved. What the
+    traces hold is not computed again.
     """
-    row = pack_row(batch.prompt_ids, prompt_positions(model, batch), completions)
+    num_leading = traces[0].whole.per_study if traces else None
+    row = pack_row(batch.prompt_ids, prompt_positions(model, batch), completions, num_leading)
+    known = KnownRows.of(row, traces) if traces else None
     is_prompt = torch.arange(len(row.input_ids), device=row.input_ids.device) < row.num_prompt_tokens
     hidden = model.model.language_model(
         inputs_embeds=embed(model, row.input_ids[None], is_prompt[None], image_features(model, batch)),
         position_ids=row.position_ids.unsqueeze(1),
-        attention_mask={"full_attention": TreeAttention.of(row, _heads_per_key_head(model))},
+        attention_mask={"full_attention": TreeAttention.of(row, model.config.get_text_config(), known)},
         use_cache=False,
     ).last_hidden_state
-    logps = token_logps(hidden[0, row.predictors], row.targets, model.get_output_embeddings(), temperature)
-    return _split(logps, row.lengths)
+    logits = known.logits() if known else None
+    logps = token_logps(hidden[0, row.predictors], row.targets, model.get_output_embeddings(), temperature, logits)
+    return row.by_study(logps)
 
 
 def score_repeated(
@@ -50,8 +61,12 @@ def score_repeated(
     completions: Completions,
     temperature: float,
     padding_id: int,
+    traces: Traces | None = None,
 ) -> CompletionLogps:
-    """One row per completion, prompt and image repeated, through the model's public forward: the check on the above."""
+    """One row per completion, prompt and image repeated, through the model's public forward: the check on the above.
+
+    It computes everything itself, whatever the traces hold.
+    """
     lengths = tuple(tuple(len(completion) for completion in branches) for branches in completions)
     owners = [study for study, branches in enumerate(completions) for _ in branches]
     repeated = batch.select(owners)
@@ -78,11 +93,6 @@ def score_repeated(
 
 
 SCORING_PATHS: Mapping[str, ScoringPath] = {"shared": score_shared, "repeated": score_repeated}
-
-
-def _heads_per_key_head(model: Qwen2_5_VLForConditionalGeneration) -> int:
-    text = model.config.get_text_config()
-    return int(text.num_attention_heads // text.num_key_value_heads)
 
 
 def _split(logps: Tensor, lengths: tuple[tuple[int, ...], ...]) -> CompletionLogps:

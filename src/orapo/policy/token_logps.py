@@ -7,11 +7,19 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from orapo.policy.products import OneDnnLinear
+
 MAX_LOGITS_AT_ONCE = 2**24
 """Logits held at a time (64 MB in float32); beyond it chunks are recomputed in the backward pass."""
 
 
-def token_logps(hidden: Tensor, targets: Tensor, output_embedding: nn.Module, temperature: float) -> Tensor:
+def token_logps(
+    hidden: Tensor,
+    targets: Tensor,
+    output_embedding: nn.Module,
+    temperature: float,
+    known_logits: Tensor | None = None,
+) -> Tensor:
     """Log softmax of (logits / temperature) at the target tokens, in float32.
 
     Args:
@@ -19,10 +27,14 @@ def token_logps(hidden: Tensor, targets: Tensor, output_embedding: nn.Module, te
         targets: [N], int64, the tokens predicted.
         output_embedding: H to vocabulary size.
         temperature: > 0; 1 is the model as it is.
+        known_logits: [n, V], what a ``OneDnnLinear`` embedding gives for the first n states; they are not computed.
 
     Returns:
         [N], float32, each at most 0.
     """
+    if known_logits is not None:
+        assert isinstance(output_embedding, OneDnnLinear)
+        return _chosen_logps(output_embedding.completing(known_logits, hidden), targets, temperature)
     vocabulary_size = int(output_embedding.weight.shape[0])  # type: ignore[index]
     rows = max(1, MAX_LOGITS_AT_ONCE // vocabulary_size)
     if len(hidden) <= rows:
@@ -35,7 +47,11 @@ def token_logps(hidden: Tensor, targets: Tensor, output_embedding: nn.Module, te
 
 
 def _logps(hidden: Tensor, targets: Tensor, output_embedding: nn.Module, temperature: float) -> Tensor:
-    logits = output_embedding(hidden).float()
+    return _chosen_logps(output_embedding(hidden), targets, temperature)
+
+
+def _chosen_logps(raw_logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    logits = raw_logits.float()
     chosen: Tensor = _ChosenLogSoftmax.apply(logits if temperature == 1 else logits / temperature, targets)  # type: ignore[no-untyped-call]
     return chosen
 

@@ -123,9 +123,11 @@ class OrapoModule(LightningModule):
         """
         watch = Stopwatch()
         totals = dict(self._reward.judge.totals())
+        # What the policy computes while it samples serves the first inner step too, where that is one backward pass.
+        is_one_pass = not is_sharded(self.policy) and len(batch) <= self._settings.studies_per_micro_batch
         with watch.phase("rollout"):
-            batch = self._with_images_encoded(batch)
-        rollouts = self._drawing.start(batch, batch_index, watch)
+            batch = self.policy.with_images_encoded(batch, keeps_graph=is_one_pass)
+        rollouts = self._drawing.start(batch, batch_index, watch, keeps_trace=is_one_pass)
         # The reference is scored while a judge elsewhere reads: neither needs the other.
         with watch.phase("reference"):
             num_passes = self._micro_batches.num_passes(self._ranks.shard.sizes(self._settings.batch_size))
@@ -149,12 +151,6 @@ class OrapoModule(LightningModule):
         metrics |= self._judge_metrics(totals) | self._drawing_metrics(drawn, judged)
         self.last_step = StepResult(judged, metrics)
         self._log_step(metrics, batch_index + 1)
-
-    def _with_images_encoded(self, batch: StudyBatch) -> StudyBatch:
-        # One encoding of the images serves rollouts, reference and update; of a tower that trains, rollouts and first
-        # inner step, where that is one backward pass.
-        is_one_pass = not is_sharded(self.policy) and len(batch) <= self._settings.studies_per_micro_batch
-        return self.policy.with_images_encoded(batch, keeps_graph=is_one_pass)
 
     def _mix(self, drawn: Drawn) -> JudgedRollouts:
         """The oracle's share by the rewards of all processes; each takes in all of them, so that their states agree.

