@@ -25,12 +25,18 @@ class Operations:
         prompt: of one prompt in the language model.
         completion: of one completion behind its prompt.
         logits: of all tokens of one completion.
+        prompt_attention: what of the prompt is attention.
+        completion_attention: likewise of the completion.
+        prompt_end: what of the prompt comes behind the last layer's attention.
     """
 
     vision: float
     prompt: float
     completion: float
     logits: float
+    prompt_attention: float
+    completion_attention: float
+    prompt_end: float
 
 
 def count(size: PolicySize, image: int, prompt_tokens: int, tokens: int) -> Operations:
@@ -45,7 +51,8 @@ def count(size: PolicySize, image: int, prompt_tokens: int, tokens: int) -> Oper
     text = {name: int(str(value)) for name, value in size.text.items()}
     width, heads, key_heads = text["hidden_size"], text["num_attention_heads"], text["num_key_value_heads"]
     attention_weights = 2 * width * width + 2 * width * width * key_heads // heads
-    per_token = 2 * text["num_hidden_layers"] * (attention_weights + 3 * width * text["intermediate_size"])
+    mlp_weights = 3 * width * text["intermediate_size"]
+    per_token = 2 * text["num_hidden_layers"] * (attention_weights + mlp_weights)
     # Queries times keys and weights times values, for every pair of which one sees the other.
     per_pair = 4 * text["num_hidden_layers"] * width
     prompt_pairs = prompt_tokens * (prompt_tokens + 1) / 2
@@ -55,6 +62,9 @@ def count(size: PolicySize, image: int, prompt_tokens: int, tokens: int) -> Oper
         prompt=prompt_tokens * per_token + prompt_pairs * per_pair,
         completion=tokens * per_token + pairs * per_pair,
         logits=2 * tokens * width * size.vocabulary,
+        prompt_attention=prompt_pairs * per_pair,
+        completion_attention=pairs * per_pair,
+        prompt_end=2 * (prompt_tokens - 1) * (width * width + mlp_weights),
     )
 
 
@@ -74,12 +84,15 @@ def step_operations(size: PolicySize, work: Work, done: Done) -> dict[str, float
     """Operations of a whole step of each side, when all weights train.
 
     TRL repeats prompt and image for each rollout in rollouts, reference and update. Ours computes them once in each,
-    and the image once for rollouts and update together, where all studies are scored at once.
+    and leaves out what of a prompt predicts nothing. Where all studies are scored at once, the update differentiates
+    the rollouts' own forward pass, of which it computes the language model's attention alone again.
     """
     one = count(size, work.image, done.prompt_tokens, work.tokens)
     completions = work.k * (one.completion + one.logits)
     # Forward passes over everything: rollouts, reference, update; and the backward pass, twice one.
     repeated = 5 * (work.k * (one.vision + one.prompt) + completions)
-    num_encodings = 4 if work.micro >= work.prompts else 5
-    shared = num_encodings * one.vision + 5 * (one.prompt + completions)
+    once = one.vision + one.prompt - one.prompt_end + completions
+    shared = 5 * once
+    if work.micro >= work.prompts:
+        shared = 4 * once + one.prompt_attention + work.k * one.completion_attention
     return {"trl": work.prompts * repeated, "ours": work.prompts * shared}

@@ -73,8 +73,8 @@ class StudyBatch:
 class RolloutTrace:
     """What the policy computed while it sampled K rollouts of each of B studies.
 
-    Its rows are the tokens of all prompts, study by study, and then, rollout by rollout, T tokens that others followed;
-    what stands beyond a rollout's end means nothing.
+    Its rows are the tokens of all prompts, study by study, of which only the last counts behind the last layer's
+    attention; then, rollout by rollout, T tokens that others followed. Beyond a rollout's end nothing stands.
 
     Attributes:
         prompt_lengths: B numbers of tokens.

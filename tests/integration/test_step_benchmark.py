@@ -136,10 +136,13 @@ def test_operations_of_a_step(work_module: Any) -> None:
     done = work_module.Done(2, 2, 96, 96, prompt_tokens=108, image_tokens=64)
     alone = work_module.Work("folder", image=224, prompts=2, k=1, tokens=96, threads=1, lora=False, micro=1)
     operations = step_arithmetic.step_operations(size, alone, done)
-    assert operations["trl"] == operations["ours"], "one rollout shares its prompt with nobody"
-    at_once = step_arithmetic.step_operations(size, replace(alone, micro=2), done)
     one = step_arithmetic.count(size, 224, 108, 96)
-    assert operations["ours"] - at_once["ours"] == pytest.approx(2 * one.vision)
+    # One rollout shares its prompt with nobody.
+    assert operations["trl"] - operations["ours"] == pytest.approx(2 * 5 * one.prompt_end)
+    at_once = step_arithmetic.step_operations(size, replace(alone, micro=2), done)
+    forward = one.vision + one.prompt - one.prompt_end + one.completion + one.logits
+    recomputed = one.prompt_attention + one.completion_attention
+    assert operations["ours"] - at_once["ours"] == pytest.approx(2 * (forward - recomputed))
     eight = step_arithmetic.step_operations(size, replace(alone, k=8), done)
     assert eight["trl"] == 8 * operations["trl"]
     assert eight["ours"] - operations["ours"] == pytest.approx(2 * 5 * 7 * (one.completion + one.logits))

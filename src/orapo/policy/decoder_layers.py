@@ -30,9 +30,8 @@ from orapo.policy.products import OneDnnLinear, has_onednn
 
 def use_fused_layers(model: Qwen2_5_VLForConditionalGeneration) -> None:
     """Exchanges every decoder layer."""
-    if model.config.get_text_config().hidden_act == "silu":
-        for layer in model.model.language_model.layers:
-            layer.__class__ = FusedDecoderLayer
+    for layer in model.model.language_model.layers:
+        layer.__class__ = FusedDecoderLayer
 
 
 def are_plain(linears: Iterable[nn.Module]) -> bool:
@@ -58,8 +57,14 @@ class FusedDecoderLayer(Qwen2_5_VLDecoderLayer):  # type: ignore[misc]
         """Whether this layer computes in its own way now."""
         attention, mlp = self.self_attn, self.mlp
         inputs = (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj)
-        has_dropout = self.training and attention.attention_dropout
-        return not has_dropout and are_plain((*inputs, mlp.gate_proj, mlp.up_proj, mlp.down_proj))
+        is_other = attention.config.hidden_act != "silu" or (self.training and attention.attention_dropout)
+        return not is_other and are_plain((*inputs, mlp.gate_proj, mlp.up_proj, mlp.down_proj))
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no layer follows."""
+        attention = self.self_attn
+        return bool(attention.layer_idx == attention.config.num_hidden_layers - 1)
 
     def forward(
         self,
@@ -71,8 +76,9 @@ class FusedDecoderLayer(Qwen2_5_VLDecoderLayer):  # type: ignore[misc]
         position_embeddings: tuple[Tensor, Tensor] | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """[B, L, H], both ways."""
+        """[B, L, H], both ways; of a packed row, the last layer gives the states of those tokens that predict."""
         assert position_embeddings is not None
+        tree = attention_mask if isinstance(attention_mask, TreeAttention) else None
         if hidden_states.dtype != torch.float32 or not self.is_plain:
             result: Tensor = super().forward(
                 hidden_states,
@@ -83,12 +89,13 @@ class FusedDecoderLayer(Qwen2_5_VLDecoderLayer):  # type: ignore[misc]
                 position_embeddings=position_embeddings,
                 **kwargs,
             )
+            if tree and self.is_last:
+                return tree.row.leave_predicting(result[0]).unsqueeze(0)
             return result
         attention, mlp = self.self_attn, self.mlp
-        tree = attention_mask if isinstance(attention_mask, TreeAttention) else None
         number = attention.layer_idx
         known = tree.known.layer(number) if tree and tree.known else {}
-        shape, hidden = hidden_states.shape[:2], hidden_states.flatten(0, 1)
+        shape, hidden = tuple(hidden_states.shape[:2]), hidden_states.flatten(0, 1)
         projected = normed_linear(
             hidden,
             norm_of(self.input_layernorm),
@@ -118,6 +125,10 @@ class FusedDecoderLayer(Qwen2_5_VLDecoderLayer):  # type: ignore[misc]
             **kwargs,
         )
         rows = attended.reshape(len(hidden), -1)
+        if tree and self.is_last:
+            # Nothing attends to these states any more.
+            rows, hidden = tree.row.leave_predicting(rows), tree.row.leave_predicting(hidden)
+            shape = (1, len(hidden))
         hidden = add_linear(hidden, rows, weights_of(attention.o_proj), known.get("after_attention"))
         norm = norm_of(self.post_attention_layernorm)
         gate, up, down = (weights_of(one) for one in (mlp.gate_proj, mlp.up_proj, mlp.down_proj))

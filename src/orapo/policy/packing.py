@@ -46,9 +46,10 @@ class PackedRow:
         position_ids: [3, M], int64: temporal, height and width rotary positions.
         num_prompt_tokens: tokens of all prompts, which stand first.
         prompts: B sequences.
+        prompt_ends: [B], int64: flat position of the last token of each prompt.
         branches: the completions that have a body (T >= 2), or None when there is none.
         owners: [branches], int64: the study of each branch.
-        predictors: [N], int64: flat position that predicts each completion token.
+        predictors: [N], int64: what predicts each completion token, among the tokens that ``leave_predicting`` leaves.
         targets: [N], int64: the completion tokens, completion by completion.
         completions: of each completion, its study and its number of tokens: those that lead, study by study, then the
             others.
@@ -58,11 +59,17 @@ class PackedRow:
     position_ids: Tensor
     num_prompt_tokens: int
     prompts: Rectangle
+    prompt_ends: Tensor
     branches: Rectangle | None
     owners: Tensor
     predictors: Tensor
     targets: Tensor
     completions: tuple[tuple[int, int], ...]
+
+    def leave_predicting(self, rows: Tensor) -> Tensor:
+        """[M, width] without the tokens that predict nothing: the last of each prompt, then all of the branches."""
+        prompts, branches = torch.split(rows, [self.num_prompt_tokens, len(rows) - self.num_prompt_tokens])
+        return torch.cat([prompts[self.prompt_ends], branches])
 
     def by_study(self, values: Tensor) -> tuple[tuple[Tensor, ...], ...]:
         """[N], one for each target, as per study and completion [T]."""
@@ -108,8 +115,9 @@ def pack_row(
         (firsts[owner] + ramp[:length]).expand(3, -1) for owner, length in zip(owners, body_lengths, strict=True)
     ]
     none = torch.empty(0, dtype=torch.int64)
+    first_body = len(prompt_ids) - num_prompt_tokens
     predictors = [
-        torch.cat([torch.tensor([prompt_ends[owner] - 1]), torch.arange(start, start + length)])
+        torch.cat([torch.tensor([owner]), torch.arange(start, start + length) + first_body])
         for owner, start, length in zip(owners, body_ends, body_lengths, strict=False)
     ]
     has_body = [index for index, length in enumerate(body_lengths) if length]
@@ -118,6 +126,7 @@ def pack_row(
         position_ids=torch.cat([*prompt_positions, *positions], dim=1),
         num_prompt_tokens=num_prompt_tokens,
         prompts=_rectangle([0, *prompt_ends[:-1]], prompt_lengths, device),
+        prompt_ends=torch.tensor(prompt_ends, device=device) - 1,
         branches=_rectangle([body_ends[i] for i in has_body], [body_lengths[i] for i in has_body], device)
         if has_body
         else None,

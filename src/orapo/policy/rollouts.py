@@ -108,8 +108,7 @@ def _prefill(
         past_key_values=cache,
         use_cache=True,
     ).last_hidden_state[0]
-    ends = row.prompts.index.amax(dim=1)
-    return hidden[ends], PromptCache.of(cache, row), torch.stack([p.max() + 1 for p in positions])
+    return hidden, PromptCache.of(cache, row), torch.stack([p.max() + 1 for p in positions])
 
 
 def _collect(drawn: list[tuple[Tensor, Tensor, Tensor]], finished: Tensor) -> list[tuple[Tensor, Tensor, bool]]:

@@ -44,32 +44,35 @@ class RolloutTracer:
             per_study: K.
             max_new_tokens: how far the rollouts can go.
         """
-        self._num_prompt_tokens = sum(prompt_lengths)
         self._num_rollouts = len(prompt_lengths) * per_study
         self._places: tuple[Tensor | slice, int] = (slice(None), 0)
         num_followed = max_new_tokens - 1
-        num_rows = self._num_prompt_tokens + self._num_rollouts * num_followed
-        rooms: list[dict[str, Tensor]] = [
-            {name: torch.empty(num_rows, width) for name, width in _widths(layer).items()}
-            for layer in model.model.language_model.layers
-        ]
-        # The rollouts' part of each room, as [rollouts, tokens, width].
-        self._rollouts = [
-            {
-                name: room[self._num_prompt_tokens :].view(self._num_rollouts, num_followed, room.shape[1])
-                for name, room in layer.items()
-            }
-            for layer in rooms
-        ]
+        self._prompts: list[dict[str, Tensor]] = []
+        self._rollouts: list[dict[str, Tensor]] = []
+        rooms: list[dict[str, Tensor]] = []
+        layers = model.model.language_model.layers
+        for layer in layers:
+            room: dict[str, Tensor] = {}
+            prompts: dict[str, Tensor] = {}
+            rollouts: dict[str, Tensor] = {}
+            for product, width in _widths(layer).items():
+                # Behind the attention of the last layer, the last token of a prompt is all that counts.
+                is_behind = layer is layers[-1] and product != "query_key_value"
+                num_prompt_rows = len(prompt_lengths) if is_behind else sum(prompt_lengths)
+                rows = torch.empty(num_prompt_rows + self._num_rollouts * num_followed, width)
+                room[product], prompts[product] = rows, rows[:num_prompt_rows]
+                rollouts[product] = rows[num_prompt_rows:].view(self._num_rollouts, num_followed, width)
+            rooms.append(room)
+            self._prompts.append(prompts)
+            self._rollouts.append(rollouts)
         vocabulary_size = model.get_output_embeddings().weight.shape[0]
         shape = (self._num_rollouts, max_new_tokens, vocabulary_size)
         self._logits = torch.empty(shape) if math.prod(shape) <= MAX_LOGITS_AT_ONCE else None
-        self._rooms = rooms
         self.trace = RolloutTrace(tuple(prompt_lengths), per_study, tuple(rooms), self._logits)
 
     def write_prompts(self, layer: int, product: Product, values: Tensor) -> None:
-        """What a decoder layer gave for all prompts, [prompt tokens, width]."""
-        self._rooms[layer][product][: self._num_prompt_tokens] = values
+        """What a decoder layer gave for all prompts, [tokens that it goes on with, width]."""
+        self._prompts[layer][product].copy_(values)
 
     def at(self, rollouts: Tensor, step: int) -> None:
         """What is written next belongs to these rollouts (their numbers, ascending) and to this step."""
@@ -110,11 +113,13 @@ class KnownRows:
     Attributes:
         trace: of the rollouts.
         rows: [n], int64: the trace's rows in the order of the packed row; None: as they are.
+        predicting_rows: likewise, of the tokens that predict, which are all behind the last layer's attention.
         tokens: [m], int64: where the logits of each leading token stand; None: as they are.
     """
 
     trace: RolloutTrace
     rows: Tensor | None
+    predicting_rows: Tensor | None
     tokens: Tensor | None
 
     @classmethod
@@ -131,24 +136,33 @@ class KnownRows:
         whole = traces[0].whole
         if any(one.whole is not whole for one in traces):
             return None
-        first_rows = [sum(whole.prompt_lengths[:study]) for study in range(len(whole.prompt_lengths))]
-        rows = [torch.arange(whole.prompt_lengths[one.study]) + first_rows[one.study] for one in traces]
-        num_prompt_tokens, num_rollouts = sum(whole.prompt_lengths), len(first_rows) * whole.per_study
-        room = (len(whole.layers[0]["after_layer"]) - num_prompt_tokens) // num_rollouts
-        tokens = []
+        lengths, num_rollouts = whole.prompt_lengths, len(whole.prompt_lengths) * whole.per_study
+        num_prompt_tokens = sum(lengths)
+        num_followed = (len(whole.layers[-1]["query_key_value"]) - num_prompt_tokens) // num_rollouts
+        bodies, tokens = [], []
         for number, (study, length) in enumerate(row.completions[: len(traces) * whole.per_study]):
             rollout = traces[study].study * whole.per_study + number % whole.per_study
-            rows.append(num_prompt_tokens + rollout * room + torch.arange(length - 1))
-            tokens.append(rollout * (room + 1) + torch.arange(length))
-        num_rows = num_prompt_tokens + num_rollouts * room
+            bodies.append(rollout * num_followed + torch.arange(length - 1))
+            tokens.append(rollout * (num_followed + 1) + torch.arange(length))
+        prompts = [sum(lengths[: one.study]) + torch.arange(lengths[one.study]) for one in traces]
+        ends, body = torch.tensor([one.study for one in traces]), torch.cat(bodies)
+        num_bodies = num_rollouts * num_followed
         return cls(
-            whole, _unless_all(torch.cat(rows), num_rows), _unless_all(torch.cat(tokens), num_rollouts * (room + 1))
+            trace=whole,
+            rows=_unless_all(torch.cat([*prompts, num_prompt_tokens + body]), num_prompt_tokens + num_bodies),
+            predicting_rows=_unless_all(torch.cat([ends, len(lengths) + body]), len(lengths) + num_bodies),
+            tokens=_unless_all(torch.cat(tokens), num_bodies + num_rollouts),
         )
 
     def layer(self, number: int) -> Mapping[str, Tensor]:
-        """What a decoder layer gave for the first n tokens of the packed row: [n, width] by name."""
+        """What a decoder layer gave for the first tokens of those that it goes on with: [n, width] by name."""
         kept = self.trace.layers[number]
-        return kept if self.rows is None else {name: values[self.rows] for name, values in kept.items()}
+        is_last = number == len(self.trace.layers) - 1
+        found = {}
+        for product, values in kept.items():
+            rows = self.predicting_rows if is_last and product != "query_key_value" else self.rows
+            found[product] = values if rows is None else values[rows]
+        return found
 
     def logits(self) -> Tensor | None:
         """[m, V] of the leading tokens, or None where they were not kept."""

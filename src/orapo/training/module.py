@@ -31,6 +31,7 @@ from orapo.training.backward_passes import BackwardPasses
 from orapo.training.drawing import Drawing, Drawn
 from orapo.training.dynamic_sampling import flat_groups
 from orapo.training.held_out_reports import Generated, HeldOutReports
+from orapo.training.memory import keep_freed_memory
 from orapo.training.micro_batches import MicroBatches
 from orapo.training.naming_studies import naming_studies
 from orapo.training.optimiser import make_optimiser, optimiser_step
@@ -113,6 +114,11 @@ class OrapoModule(LightningModule):
         self.generated: list[Generated] = []
 
     # ---- training
+
+    def on_train_start(self) -> None:
+        """On a CPU, memory that a step frees stays for the next one."""
+        if self.device.type == "cpu":
+            keep_freed_memory()
 
     def training_step(self, batch: StudyBatch, batch_index: int) -> None:
         """One pass of Algorithm 1's inner loop over B studies, of which this process holds its share.

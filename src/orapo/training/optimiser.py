@@ -31,6 +31,8 @@ def make_optimiser(
         lr=settings.learning_rate,
         betas=(settings.beta1, settings.beta2),
         weight_decay=settings.weight_decay,
+        # One pass over weights, gradients and moments instead of ten.
+        fused=True,
     )
     num_updates = num_steps * settings.inner_steps
     return optimizer, LambdaLR(optimizer, lambda step: settings.learning_rate_factor(step, num_updates))

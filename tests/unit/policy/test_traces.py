@@ -186,4 +186,7 @@ def test_a_trace_has_the_rows_it_says(random_policy: Policy, batch: StudyBatch) 
     whole: RolloutTrace = traces_of(sampled(random_policy, batch, RAGGED))[0].whole
     num_rows = sum(whole.prompt_lengths) + 3 * 3 * 23
     assert whole.prompt_lengths == tuple(len(ids) for ids in batch.prompt_ids)
-    assert {len(values) for layer in whole.layers for values in layer.values()} == {num_rows}
+    *others, last = whole.layers
+    assert {len(values) for layer in others for values in layer.values()} == {num_rows}
+    assert len(last["query_key_value"]) == num_rows
+    assert {len(last[name]) for name in ("after_attention", "gate", "up", "after_layer")} == {3 + 3 * 3 * 23}
