@@ -5,7 +5,7 @@ Weights and their names stay as they are. Layers are exchanged by class, not by 
 to the model's own layers.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -92,53 +92,69 @@ class FusedDecoderLayer(Qwen2_5_VLDecoderLayer):  # type: ignore[misc]
             if tree and self.is_last:
                 return tree.row.leave_predicting(result[0]).unsqueeze(0)
             return result
-        attention, mlp = self.self_attn, self.mlp
-        number = attention.layer_idx
+        number = self.self_attn.layer_idx
         known = tree.known.layer(number) if tree and tree.known else {}
         shape, hidden = tuple(hidden_states.shape[:2]), hidden_states.flatten(0, 1)
-        projected = normed_linear(
-            hidden,
-            norm_of(self.input_layernorm),
-            [weights_of(one) for one in (attention.q_proj, attention.k_proj, attention.v_proj)],
-            known.get("query_key_value"),
-        )
-        heads = turned_heads(
-            projected,
-            (position_embeddings[0].flatten(0, 1), position_embeddings[1].flatten(0, 1)),
-            attention.q_proj.out_features // attention.head_dim,
-            attention.k_proj.out_features // attention.head_dim,
-        )
-        query, key, value = (one.view(*shape, *one.shape[1:]).transpose(1, 2) for one in heads)
+        projected = self._query_key_value(hidden, known.get("query_key_value"))
+        query, key, value = self._heads(projected, shape, position_embeddings)
         if past_key_values is not None:
             key, value = past_key_values.update(key, value, number)
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(attention.config._attn_implementation, eager_attention_forward)
-        attended, _ = attend(
-            attention,
-            query,
-            key,
-            value,
-            attention_mask,
-            dropout=0.0,
-            scaling=attention.scaling,
-            sliding_window=attention.sliding_window,
-            position_ids=position_ids,
-            **kwargs,
-        )
-        rows = attended.reshape(len(hidden), -1)
+        rows = self._attended(query, key, value, attention_mask, position_ids, kwargs).reshape(len(hidden), -1)
         if tree and self.is_last:
             # Nothing attends to these states any more.
             rows, hidden = tree.row.leave_predicting(rows), tree.row.leave_predicting(hidden)
             shape = (1, len(hidden))
-        hidden = add_linear(hidden, rows, weights_of(attention.o_proj), known.get("after_attention"))
-        norm = norm_of(self.post_attention_layernorm)
-        gate, up, down = (weights_of(one) for one in (mlp.gate_proj, mlp.up_proj, mlp.down_proj))
+        hidden = add_linear(hidden, rows, weights_of(self.self_attn.o_proj), known.get("after_attention"))
         if tree is None or tree.tracer is None:
             known_mlp = KnownMlp(known["gate"], known["up"], known["after_layer"]) if known else None
-            return add_gated_mlp(hidden, norm, gate, up, down, known_mlp).view(*shape, -1)
-        parts = gated_mlp_parts(hidden, norm, gate, up, down)
+            return add_gated_mlp(hidden, *self._mlp(), known_mlp).view(*shape, -1)
+        parts = gated_mlp_parts(hidden, *self._mlp())
         tree.tracer.write_prompts(number, "query_key_value", projected)
         tree.tracer.write_prompts(number, "after_attention", hidden)
         tree.tracer.write_prompts(number, "gate", parts.gate)
         tree.tracer.write_prompts(number, "up", parts.up)
         tree.tracer.write_prompts(number, "after_layer", parts.output)
         return parts.output.view(*shape, -1)
+
+    def _query_key_value(self, hidden: Tensor, known: Tensor | None) -> Tensor:
+        """[N, (heads + 2 key heads) * d] from the states [N, H] before their norm."""
+        attention = self.self_attn
+        layers = [weights_of(one) for one in (attention.q_proj, attention.k_proj, attention.v_proj)]
+        return normed_linear(hidden, norm_of(self.input_layernorm), layers, known)
+
+    def _heads(self, projected: Tensor, shape: tuple[int, ...], rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+        """Queries [B, heads, L, d] and keys [B, key heads, L, d], turned, and values, where ``shape`` is (B, L)."""
+        attention = self.self_attn
+        cosine, sine = rotation
+        num_heads = attention.q_proj.out_features // attention.head_dim
+        num_key_heads = attention.k_proj.out_features // attention.head_dim
+        heads = turned_heads(projected, (cosine.flatten(0, 1), sine.flatten(0, 1)), num_heads, num_key_heads)
+        return tuple(one.view(*shape, *one.shape[1:]).transpose(1, 2) for one in heads)
+
+    def _attended(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: "Tensor | TreeAttention | None",
+        position_ids: Tensor | None,
+        others: Mapping[str, Any],
+    ) -> Tensor:
+        """[B, L, heads, d], by the attention that the model's config names."""
+        attention = self.self_attn
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(attention.config._attn_implementation, eager_attention_forward)
+        sizes = {"scaling": attention.scaling, "sliding_window": attention.sliding_window}
+        attended: Tensor = attend(
+            attention, query, key, value, mask, dropout=0.0, position_ids=position_ids, **sizes, **others
+        )[0]
+        return attended
+
+    def _mlp(self) -> tuple[Norm, Weights, Weights, Weights]:
+        """The norm before the MLP, gate, up and down."""
+        mlp = self.mlp
+        return (
+            norm_of(self.post_attention_layernorm),
+            weights_of(mlp.gate_proj),
+            weights_of(mlp.up_proj),
+            weights_of(mlp.down_proj),
+        )
