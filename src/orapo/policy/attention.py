@@ -49,7 +49,14 @@ class TreeAttention:
         known: KnownRows | None = None,
         tracer: RolloutTracer | None = None,
     ) -> "TreeAttention":
-        """The attention of ``row`` for a model with grouped keys."""
+        """The attention of ``row``.
+
+        Args:
+            row: the layout.
+            text_config: of the language model, whose key heads may serve several heads each.
+            known: what the layers need not compute of it, or None.
+            tracer: is told what they compute, if ``row`` is one of prompts; or None.
+        """
         if row.branches is None:
             return cls(row, None, known, tracer)
         length = row.branches.index.shape[1]
