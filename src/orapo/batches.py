@@ -79,7 +79,7 @@ class RolloutTrace:
     Attributes:
         prompt_lengths: B numbers of tokens.
         per_study: K.
-        layers: per decoder layer, [rows, width] float32 of each product, by name.
+        layers: per decoder layer, [rows, width] float32 of each part that is kept, by name.
         logits: [B * K, T + 1, V], float32, from which each token was drawn; None where they would be too many.
     """
 

@@ -78,7 +78,7 @@ def add_gated_mlp(
         result: Tensor = _AddGatedMlp.apply(hidden, *norm, *gate, *up, *down, known)  # type: ignore[no-untyped-call]
         return result
     # Nothing between is needed: activation, product and sum are left to oneDNN.
-    rows, _ = _scaled_to_one(hidden, norm.epsilon)
+    rows, _ = scaled_to_one(hidden, norm.epsilon)
     gated = product(rows, gate.weight * norm.weight, gate.bias, activation="swish")
     inner = product_with(rows, up.weight * norm.weight, gated, "mul", up.bias)
     return product_with(inner, down.weight, hidden, "add", down.bias)
@@ -86,7 +86,7 @@ def add_gated_mlp(
 
 def gated_mlp_parts(hidden: Tensor, norm: Norm, gate: Weights, up: Weights, down: Weights) -> KnownMlp:
     """As ``add_gated_mlp``, with what stands between and without gradient."""
-    rows, _ = _scaled_to_one(hidden, norm.epsilon)
+    rows, _ = scaled_to_one(hidden, norm.epsilon)
     gated = product(rows, gate.weight * norm.weight, gate.bias)
     raised = product(rows, up.weight * norm.weight, up.bias)
     inner = torch.nn.functional.silu(gated).mul_(raised)
@@ -115,7 +115,7 @@ def turned_heads(
     return q, k, v
 
 
-def _scaled_to_one(hidden: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+def scaled_to_one(hidden: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     """([N, H] with a root mean square of 1, the factors [N, 1])."""
     mean_square = torch.linalg.vecdot(hidden, hidden).unsqueeze_(-1).div_(hidden.shape[-1])
     factors = mean_square.add_(epsilon).rsqrt_()
@@ -123,7 +123,7 @@ def _scaled_to_one(hidden: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
 
 
 def _scaled_to_one_backward(gradient: Tensor, scaled: Tensor, factors: Tensor) -> Tensor:
-    """The gradient of ``_scaled_to_one`` for the states; overwrites ``gradient``."""
+    """The gradient of ``scaled_to_one`` for the states; overwrites ``gradient``."""
     along = torch.linalg.vecdot(gradient, scaled).unsqueeze_(-1).div_(-scaled.shape[-1])
     return gradient.addcmul_(scaled, along).mul_(factors)
 
@@ -141,7 +141,7 @@ class _NormedLinear(torch.autograd.Function):
         bias: Tensor | None,
         known: Tensor | None,
     ) -> Tensor:
-        scaled, factors = _scaled_to_one(hidden, epsilon)
+        scaled, factors = scaled_to_one(hidden, epsilon)
         ctx.save_for_backward(scaled, factors, norm_weight, weight)
         return completed(known, scaled, lambda rows: product(rows, weight * norm_weight, bias))
 
@@ -197,7 +197,7 @@ class _AddGatedMlp(torch.autograd.Function):
         down_bias: Tensor | None,
         known: KnownMlp | None,
     ) -> Tensor:
-        scaled, factors = _scaled_to_one(hidden, epsilon)
+        scaled, factors = scaled_to_one(hidden, epsilon)
         num_known = 0 if known is None else len(known.output)
         gate = completed(known and known.gate, scaled, lambda rows: product(rows, gate_weight * norm_weight, gate_bias))
         up = completed(known and known.up, scaled, lambda rows: product(rows, up_weight * norm_weight, up_bias))

@@ -71,7 +71,7 @@ class Decoder:
             first_positions: [B], int64: rotary position of each study's first new token.
             per_study: K, rollouts of each study.
             max_new_tokens: how far the rollouts can go.
-            write: is told what each product gives, where the weights are copied.
+            write: is told each part of what a layer gives, where the weights are copied.
         """
         text, is_prompt = model.config.get_text_config(), prompts.is_prompt
         device = is_prompt.device

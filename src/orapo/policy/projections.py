@@ -10,8 +10,9 @@ from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 from transformers import Qwen2_5_VLForConditionalGeneration
 
+from orapo.policy.block_functions import scaled_to_one
 from orapo.policy.products import has_onednn, packed_weight, product, product_with
-from orapo.policy.traces import Product
+from orapo.policy.traces import Part
 
 Projection = Callable[[Tensor], Tensor]
 """[R, in] to [R, out]."""
@@ -35,8 +36,8 @@ class LayerProjections:
     add_mlp: Projection
 
 
-Write = Callable[[int, Product, Tensor], None]
-"""Takes the number of a decoder layer, and what one of its products gave for the present rows."""
+Write = Callable[[int, Part, Tensor], None]
+"""Takes the number of a decoder layer, and a part of what it gave for the present rows."""
 
 
 def layer_projections(
@@ -51,7 +52,7 @@ def layer_projections(
     Args:
         model: in eval mode.
         num_rows: at most, in one call.
-        write: is told what each product of the copied weights gives.
+        write: is told each part of what the copied weights give.
     """
     layers = model.model.language_model.layers
     if not can_copy(model):
@@ -66,14 +67,13 @@ def layer_projections(
 
 def normed(hidden: Tensor, norm: Any) -> Tensor:
     """The model's root mean square norm, which in its own form takes twice as many passes over few numbers."""
-    result: Tensor = norm(hidden) if hidden.dtype != torch.float32 else _scaled_to_one(hidden, norm) * norm.weight
+    result: Tensor = norm(hidden) if hidden.dtype != torch.float32 else _scaled(hidden, norm) * norm.weight
     return result
 
 
-def _scaled_to_one(hidden: Tensor, norm: Any) -> Tensor:
-    mean_square = torch.linalg.vecdot(hidden, hidden).unsqueeze_(-1).div_(hidden.shape[-1])
-    inverse: Tensor = mean_square.add_(norm.variance_epsilon).rsqrt_()
-    return hidden * inverse
+def _scaled(hidden: Tensor, norm: Any) -> Tensor:
+    """The norm without its weight."""
+    return scaled_to_one(hidden, norm.variance_epsilon)[0]
 
 
 def can_copy(model: Qwen2_5_VLForConditionalGeneration) -> bool:
@@ -122,7 +122,7 @@ class _Copied:
         """With all that can stand in one pass in one pass."""
 
         def add_mlp(hidden: Tensor) -> Tensor:
-            rows = _scaled_to_one(hidden, self._after)
+            rows = _scaled(hidden, self._after)
             inner = product_with(rows, self._up, product(rows, self._gate, activation="swish"), "mul")
             return product_with(inner, self._down, hidden, "add")
 
@@ -132,7 +132,7 @@ class _Copied:
             add_mlp=add_mlp,
         )
 
-    def written(self, write: Callable[[Product, Tensor], None]) -> LayerProjections:
+    def written(self, write: Callable[[Part, Tensor], None]) -> LayerProjections:
         """With every product by itself, so that it can be written down."""
 
         def query_key_value(hidden: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ class _Copied:
             return added
 
         def add_mlp(hidden: Tensor) -> Tensor:
-            rows = _scaled_to_one(hidden, self._after)
+            rows = _scaled(hidden, self._after)
             gate, up = product(rows, self._gate), product(rows, self._up)
             write("gate", gate)
             write("up", up)
@@ -157,7 +157,7 @@ class _Copied:
         return LayerProjections(query_key_value, add_attention, add_mlp)
 
     def _query_key_value(self, hidden: Tensor) -> Tensor:
-        return product(_scaled_to_one(hidden, self._before), self._to_heads, self._bias)
+        return product(_scaled(hidden, self._before), self._to_heads, self._bias)
 
 
 def _base(module: nn.Module) -> Any:

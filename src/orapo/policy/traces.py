@@ -1,8 +1,8 @@
 """What the policy computed while it sampled, kept so that the update by the same weights need not compute it again.
 
-A rollout is a forward pass over its tokens, and the first update after it differentiates the same pass. Kept are the
-products of the language model's layers, for prompts and rollouts, in the order of the packed row; the update takes them
-instead of computing them, and its gradients are the same.
+A rollout is a forward pass over its tokens, and the first update after it differentiates the same pass. Kept are
+products and states of the language model's layers, for prompts and rollouts, in the order of the packed row; the update
+takes them instead of computing them, and its gradients are the same.
 """
 
 import math
@@ -18,7 +18,7 @@ from orapo.batches import RolloutTrace, StudyTrace
 from orapo.policy.packing import PackedRow
 from orapo.policy.token_logps import MAX_LOGITS_AT_ONCE
 
-Product = Literal["query_key_value", "after_attention", "gate", "up", "after_layer"]
+Part = Literal["query_key_value", "after_attention", "gate", "up", "after_layer"]
 """What is kept of a decoder layer: queries, keys and values before they are turned, the states behind the attention,
 both inputs of the MLP's product before the activation, and the states behind the layer."""
 
@@ -55,13 +55,13 @@ class RolloutTracer:
             room: dict[str, Tensor] = {}
             prompts: dict[str, Tensor] = {}
             rollouts: dict[str, Tensor] = {}
-            for product, width in _widths(layer).items():
+            for part, width in _widths(layer).items():
                 # Behind the attention of the last layer, the last token of a prompt is all that counts.
-                is_behind = layer is layers[-1] and product != "query_key_value"
+                is_behind = layer is layers[-1] and part != "query_key_value"
                 num_prompt_rows = len(prompt_lengths) if is_behind else sum(prompt_lengths)
                 rows = torch.empty(num_prompt_rows + self._num_rollouts * num_followed, width)
-                room[product], prompts[product] = rows, rows[:num_prompt_rows]
-                rollouts[product] = rows[num_prompt_rows:].view(self._num_rollouts, num_followed, width)
+                room[part], prompts[part] = rows, rows[:num_prompt_rows]
+                rollouts[part] = rows[num_prompt_rows:].view(self._num_rollouts, num_followed, width)
             rooms.append(room)
             self._prompts.append(prompts)
             self._rollouts.append(rollouts)
@@ -70,17 +70,17 @@ class RolloutTracer:
         self._logits = torch.empty(shape) if math.prod(shape) <= MAX_LOGITS_AT_ONCE else None
         self.trace = RolloutTrace(tuple(prompt_lengths), per_study, tuple(rooms), self._logits)
 
-    def write_prompts(self, layer: int, product: Product, values: Tensor) -> None:
+    def write_prompts(self, layer: int, part: Part, values: Tensor) -> None:
         """What a decoder layer gave for all prompts, [tokens that it goes on with, width]."""
-        self._prompts[layer][product].copy_(values)
+        self._prompts[layer][part].copy_(values)
 
     def at(self, rollouts: Tensor, step: int) -> None:
         """What is written next belongs to these rollouts (their numbers, ascending) and to this step."""
         self._places = (slice(None) if len(rollouts) == self._num_rollouts else rollouts, step)
 
-    def write(self, layer: int, product: Product, values: Tensor) -> None:
+    def write(self, layer: int, part: Part, values: Tensor) -> None:
         """What a decoder layer gave for the tokens of this step, [R, width]."""
-        self._rollouts[layer][product][self._places] = values
+        self._rollouts[layer][part][self._places] = values
 
     def write_logits(self, logits: Tensor) -> None:
         """The logits [R, V] from which the tokens of this step are drawn."""
@@ -94,7 +94,7 @@ def trace_bytes(model: Qwen2_5_VLForConditionalGeneration, num_tokens: int) -> i
     return 4 * num_tokens * sum(sum(layer.values()) for layer in widths)
 
 
-def _widths(layer: Any) -> dict[Product, int]:
+def _widths(layer: Any) -> dict[Part, int]:
     attention, mlp = layer.self_attn, layer.mlp
     inputs = (attention.q_proj, attention.k_proj, attention.v_proj)
     return {
@@ -159,9 +159,9 @@ class KnownRows:
         kept = self.trace.layers[number]
         is_last = number == len(self.trace.layers) - 1
         found = {}
-        for product, values in kept.items():
-            rows = self.predicting_rows if is_last and product != "query_key_value" else self.rows
-            found[product] = values if rows is None else values[rows]
+        for part, values in kept.items():
+            rows = self.predicting_rows if is_last and part != "query_key_value" else self.rows
+            found[part] = values if rows is None else values[rows]
         return found
 
     def logits(self) -> Tensor | None:
