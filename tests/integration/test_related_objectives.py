@@ -117,7 +117,7 @@ def test_two_processes_with_dynamic_sampling_train_as_one(
     monkeypatch.syspath_prepend(str(CONF.parent))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # A uniform number on the very boundary between two tokens goes either way by rounding, which differs between one
-    # process and two. With seed 1 one of some two thousand draws is of that kind; with this seed none is.
+    # process and two. With seed 1 one draw is of that kind; with this seed none is.
     overrides = [*DAPO, f"trainer={trainer}", "training.inner_steps=2", "seed=3"]
     one, two = (run(tmp_path / str(n), small_config(n, *overrides)) for n in (1, 2))
     assert_same_run(one, two)
