@@ -74,19 +74,27 @@ class RolloutTrace:
     """What the policy computed while it sampled K rollouts of each of B studies.
 
     Its rows are the tokens of all prompts, study by study, of which only the last counts behind the last layer's
-    attention; then, rollout by rollout, T tokens that others followed. Beyond a rollout's end nothing stands.
+    attention; then the tokens of the rollouts that others followed.
 
     Attributes:
         prompt_lengths: B numbers of tokens.
         per_study: K.
         layers: per decoder layer, [rows, width] float32 of each part that is kept, by name.
-        logits: [B * K, T + 1, V], float32, from which each token was drawn; None where they would be too many.
+        followed: [B * K, T], int64: where each token of a rollout stands among the rows behind the prompts; what stands
+            beyond a rollout's end has no meaning.
+        temperature: at which tokens were drawn.
+        probabilities: [tokens, V], float32: at the temperature over the whole vocabulary, from which each token was
+            drawn; None where they would be too many.
+        drawn: [B * K, T + 1], int64: likewise, where each token stands among the probabilities.
     """
 
     prompt_lengths: tuple[int, ...]
     per_study: int
     layers: tuple[Mapping[str, Tensor], ...]
-    logits: Tensor | None
+    followed: Tensor
+    temperature: float
+    probabilities: Tensor | None
+    drawn: Tensor
 
 
 @dataclass(frozen=True)

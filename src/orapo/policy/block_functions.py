@@ -44,24 +44,35 @@ class KnownMlp(NamedTuple):
     output: Tensor
 
 
-def normed_linear(hidden: Tensor, norm: Norm, layers: Sequence[Weights], known: Tensor | None = None) -> Tensor:
-    """The outputs of several linear layers of the normed states, behind each other.
+def normed_heads(
+    hidden: Tensor,
+    norm: Norm,
+    layers: Sequence[Weights],
+    rotation: tuple[Tensor, Tensor],
+    sizes: tuple[int, int],
+    known: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries and keys of the normed states, turned by their rotary positions, and values.
 
     Args:
         hidden: [N, H].
         norm: before the layers.
-        layers: all with a bias or all without.
-        known: [n, sum of out]: the result for the first n <= N rows.
+        layers: what gives queries, keys and values, by one layer or several; all with a bias or all without.
+        rotation: cosines and sines [N, d], as the model gives them.
+        sizes: number of heads of the queries, and of keys and values each.
+        known: [n, (heads + 2 key heads) * d]: all three behind each other for the first n <= N rows.
 
     Returns:
-        [N, sum of out].
+        [N, heads, d], and twice [N, key heads, d].
     """
     weights = [layer.weight for layer in layers]
     biases = [layer.bias for layer in layers if layer.bias is not None]
     weight = weights[0] if len(weights) == 1 else torch.cat(weights)
     bias = None if not biases else biases[0] if len(biases) == 1 else torch.cat(biases)
-    result: Tensor = _NormedLinear.apply(hidden, norm.weight, norm.epsilon, weight, bias, known)  # type: ignore[no-untyped-call]
-    return result
+    cosine, sine = rotation
+    turn = (cosine.unsqueeze(1), half_negative(sine).unsqueeze(1))
+    q, k, v = _NormedHeads.apply(hidden, norm.weight, norm.epsilon, weight, bias, *turn, sizes, known)  # type: ignore[no-untyped-call]
+    return q, k, v
 
 
 def add_linear(hidden: Tensor, rows: Tensor, layer: Weights, known: Tensor | None = None) -> Tensor:
@@ -93,32 +104,22 @@ def gated_mlp_parts(hidden: Tensor, norm: Norm, gate: Weights, up: Weights, down
     return KnownMlp(gated, raised, product_with(inner, down.weight, hidden, "add", down.bias))
 
 
-def turned_heads(
-    projected: Tensor, rotation: tuple[Tensor, Tensor], num_heads: int, num_key_heads: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries and keys turned by their rotary positions, and values.
-
-    Args:
-        projected: [N, (heads + 2 key heads) * d]: queries, keys and values behind each other.
-        rotation: cosines and sines [N, d], as the model gives them.
-        num_heads: of the queries.
-        num_key_heads: of keys and values.
-
-    Returns:
-        [N, heads, d], and twice [N, key heads, d].
-    """
-    cosine, sine = rotation
+def half_negative(sine: Tensor) -> Tensor:
+    """Sines [..., d] as ``turn_heads`` takes them: the turn swaps the halves and changes the sign of the first."""
     half = sine.shape[-1] // 2
-    # A half turn swaps the halves of a head and changes the sign of the first.
-    signed = torch.cat([-sine[..., :half], sine[..., half:]], dim=-1)
-    q, k, v = _TurnedHeads.apply(projected, cosine.unsqueeze(1), signed.unsqueeze(1), num_heads, num_key_heads)  # type: ignore[no-untyped-call]
-    return q, k, v
+    return torch.cat((-sine[..., :half], sine[..., half:]), dim=-1)
+
+
+def turn_heads(heads: Tensor, cosine: Tensor, sine: Tensor) -> None:
+    """Turns ``heads`` [N, heads, d] in place by cosines and, from ``half_negative``, sines [N, 1, d]."""
+    swapped = _swapped(heads)
+    heads.mul_(cosine).addcmul_(swapped, sine)
 
 
 def scaled_to_one(hidden: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     """([N, H] with a root mean square of 1, the factors [N, 1])."""
-    mean_square = torch.linalg.vecdot(hidden, hidden).unsqueeze_(-1).div_(hidden.shape[-1])
-    factors = mean_square.add_(epsilon).rsqrt_()
+    norms = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True)
+    factors = norms.square_().div_(hidden.shape[-1]).add_(epsilon).rsqrt_()
     return hidden * factors, factors
 
 
@@ -128,8 +129,8 @@ def _scaled_to_one_backward(gradient: Tensor, scaled: Tensor, factors: Tensor) -
     return gradient.addcmul_(scaled, along).mul_(factors)
 
 
-class _NormedLinear(torch.autograd.Function):
-    """``normed_linear`` of one joined layer."""
+class _NormedHeads(torch.autograd.Function):
+    """``normed_heads`` of one joined layer, with cosines and half negative sines [N, 1, d]."""
 
     @staticmethod
     def forward(
@@ -139,21 +140,47 @@ class _NormedLinear(torch.autograd.Function):
         epsilon: float,
         weight: Tensor,
         bias: Tensor | None,
+        cosine: Tensor,
+        sine: Tensor,
+        sizes: tuple[int, int],
         known: Tensor | None,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         scaled, factors = scaled_to_one(hidden, epsilon)
-        ctx.save_for_backward(scaled, factors, norm_weight, weight)
-        return completed(known, scaled, lambda rows: product(rows, weight * norm_weight, bias))
+        num_heads, num_key_heads = sizes
+        num_known = 0 if known is None else len(known)
+        ctx.save_for_backward(scaled, factors, norm_weight, weight, cosine, sine)
+
+        def compute(rows: Tensor) -> Tensor:
+            projected = product(rows, weight * norm_weight, bias)
+            turning = projected.view(len(rows), num_heads + 2 * num_key_heads, -1)[:, : num_heads + num_key_heads]
+            turn_heads(turning, cosine[num_known:], sine[num_known:])
+            return projected
+
+        by_head = completed(known, scaled, compute).view(len(hidden), num_heads + 2 * num_key_heads, -1)
+        return (
+            by_head[:, :num_heads],
+            by_head[:, num_heads : num_heads + num_key_heads],
+            by_head[:, num_heads + num_key_heads :],
+        )
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        scaled, factors, norm_weight, weight = ctx.saved_tensors
-        to_norm, to_weight = _through_norm(gradient.t() @ scaled, norm_weight, weight)
-        to_scaled = product(gradient, (weight * norm_weight).t())
+    def backward(ctx: Any, to_query: Tensor, to_key: Tensor, to_value: Tensor) -> tuple[Tensor | None, ...]:
+        scaled, factors, norm_weight, weight, cosine, sine = ctx.saved_tensors
+        num_heads, num_key_heads = to_query.shape[1], to_key.shape[1]
+        to_heads = to_query.new_empty(len(to_query), num_heads + 2 * num_key_heads, to_query.shape[-1])
+        for gradient, part in (
+            (to_query, to_heads[:, :num_heads]),
+            (to_key, to_heads[:, num_heads : num_heads + num_key_heads]),
+        ):
+            torch.addcmul(_swapped(gradient * sine), gradient, cosine, out=part)
+        to_heads[:, num_heads + num_key_heads :] = to_value
+        to_projected = to_heads.flatten(1)
+        to_norm, to_weight = _through_norm(to_projected.t() @ scaled, norm_weight, weight)
+        to_scaled = product(to_projected, (weight * norm_weight).t())
         to_hidden = _scaled_to_one_backward(to_scaled, scaled, factors)
-        to_bias = gradient.sum(dim=0) if ctx.needs_input_grad[4] else None
-        return to_hidden, to_norm, None, to_weight, to_bias, None
+        to_bias = to_projected.sum(dim=0) if ctx.needs_input_grad[4] else None
+        return to_hidden, to_norm, None, to_weight, to_bias, None, None, None, None
 
 
 def _through_norm(to_product: Tensor, norm_weight: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -237,34 +264,6 @@ class _AddGatedMlp(torch.autograd.Function):
             gradient.sum(dim=0) if down_has_bias else None,
             None,
         )
-
-
-class _TurnedHeads(torch.autograd.Function):
-    """``turned_heads`` with signed sines [N, 1, d]."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, projected: Tensor, cosine: Tensor, sine: Tensor, num_heads: int, num_key_heads: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.save_for_backward(cosine, sine)
-        by_head = projected.view(len(projected), num_heads + 2 * num_key_heads, -1)
-        turning = by_head[:, : num_heads + num_key_heads]
-        turned = torch.addcmul(turning * cosine, _swapped(turning), sine)
-        return turned[:, :num_heads], turned[:, num_heads:], by_head[:, num_heads + num_key_heads :]
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, to_query: Tensor, to_key: Tensor, to_value: Tensor) -> tuple[Tensor | None, ...]:
-        cosine, sine = ctx.saved_tensors
-        num_heads, num_key_heads = to_query.shape[1], to_key.shape[1]
-        result = to_query.new_empty(len(to_query), num_heads + 2 * num_key_heads, to_query.shape[-1])
-        for gradient, part in (
-            (to_query, result[:, :num_heads]),
-            (to_key, result[:, num_heads : num_heads + num_key_heads]),
-        ):
-            torch.addcmul(_swapped(gradient * sine), gradient, cosine, out=part)
-        result[:, num_heads + num_key_heads :] = to_value
-        return result.flatten(1), None, None, None, None
 
 
 def _swapped(heads: Tensor) -> Tensor:

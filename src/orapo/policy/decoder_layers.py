@@ -14,7 +14,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLDecoderLayer, eager_attention_forward
 
-from orapo.policy.attention import TreeAttention
+from orapo.policy.attention import ATTENDS, Attended, TreeAttention, attend_row
 from orapo.policy.block_functions import (
     KnownMlp,
     Norm,
@@ -22,10 +22,10 @@ from orapo.policy.block_functions import (
     add_gated_mlp,
     add_linear,
     gated_mlp_parts,
-    normed_linear,
-    turned_heads,
+    normed_heads,
 )
 from orapo.policy.products import OneDnnLinear, has_onednn
+from orapo.policy.traces import Part, RolloutTracer
 
 
 def use_fused_layers(model: Qwen2_5_VLForConditionalGeneration) -> None:
@@ -92,55 +92,75 @@ class FusedDecoderLayer(Qwen2_5_VLDecoderLayer):  # type: ignore[misc]
             if tree and self.is_last:
                 return tree.row.leave_predicting(result[0]).unsqueeze(0)
             return result
-        number = self.self_attn.layer_idx
-        known = tree.known.layer(number) if tree and tree.known else {}
+        known = tree.known.layer(self.self_attn.layer_idx) if tree and tree.known else {}
         shape, hidden = tuple(hidden_states.shape[:2]), hidden_states.flatten(0, 1)
-        projected = self._query_key_value(hidden, known.get("query_key_value"))
-        query, key, value = self._heads(projected, shape, position_embeddings)
+        heads = self._heads(hidden, position_embeddings, known.get("heads"))
+        query, key, value = (one.view(*shape, *one.shape[1:]).transpose(1, 2) for one in heads)
         if past_key_values is not None:
-            key, value = past_key_values.update(key, value, number)
-        rows = self._attended(query, key, value, attention_mask, position_ids, kwargs).reshape(len(hidden), -1)
-        if tree and self.is_last:
+            key, value = past_key_values.update(key, value, self.self_attn.layer_idx)
+        if not isinstance(attention_mask, TreeAttention):
+            rows = self._attended(query, key, value, attention_mask, position_ids, kwargs).reshape(len(hidden), -1)
+            hidden = add_linear(hidden, rows, weights_of(self.self_attn.o_proj))
+            return add_gated_mlp(hidden, *self._mlp()).view(*shape, -1)
+        tree = attention_mask
+        attended = self._attended_in_row(tree, query[0], key[0], value[0], known)
+        rows = attended.states.reshape(len(hidden), -1)
+        if tree.tracer:
+            found: dict[Part, Tensor] = {"heads": torch.cat(heads, dim=1).flatten(1)}
+            if attended.log_sums is not None:
+                found |= {"attended": rows, "log_sums": attended.log_sums}
+            self._write(tree.tracer, found)
+        if self.is_last:
             # Nothing attends to these states any more.
             rows, hidden = tree.row.leave_predicting(rows), tree.row.leave_predicting(hidden)
-            shape = (1, len(hidden))
         hidden = add_linear(hidden, rows, weights_of(self.self_attn.o_proj), known.get("after_attention"))
-        if tree is None or tree.tracer is None:
-            known_mlp = KnownMlp(known["gate"], known["up"], known["after_layer"]) if known else None
-            return add_gated_mlp(hidden, *self._mlp(), known_mlp).view(*shape, -1)
-        parts = gated_mlp_parts(hidden, *self._mlp())
-        tree.tracer.write_prompts(number, "query_key_value", projected)
-        tree.tracer.write_prompts(number, "after_attention", hidden)
-        tree.tracer.write_prompts(number, "gate", parts.gate)
-        tree.tracer.write_prompts(number, "up", parts.up)
-        tree.tracer.write_prompts(number, "after_layer", parts.output)
-        return parts.output.view(*shape, -1)
+        if tree.tracer:
+            mlp = gated_mlp_parts(hidden, *self._mlp())
+            behind: dict[Part, Tensor] = {"gate": mlp.gate, "up": mlp.up, "after_layer": mlp.output}
+            self._write(tree.tracer, {"after_attention": hidden, **behind})
+            return mlp.output.unsqueeze(0)
+        known_mlp = KnownMlp(known["gate"], known["up"], known["after_layer"]) if known else None
+        return add_gated_mlp(hidden, *self._mlp(), known_mlp).unsqueeze(0)
 
-    def _query_key_value(self, hidden: Tensor, known: Tensor | None) -> Tensor:
-        """[N, (heads + 2 key heads) * d] from the states [N, H] before their norm."""
+    def _write(self, tracer: RolloutTracer, found: Mapping[Part, Tensor]) -> None:
+        for part, values in found.items():
+            tracer.write_prompts(self.self_attn.layer_idx, part, values)
+
+    def _heads(
+        self, hidden: Tensor, rotation: tuple[Tensor, Tensor], known: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [N, heads, d] and keys [N, key heads, d], turned, and values, from the states [N, H]."""
         attention = self.self_attn
         layers = [weights_of(one) for one in (attention.q_proj, attention.k_proj, attention.v_proj)]
-        return normed_linear(hidden, norm_of(self.input_layernorm), layers, known)
+        turn = (rotation[0].flatten(0, 1), rotation[1].flatten(0, 1))
+        sizes = (
+            attention.q_proj.out_features // attention.head_dim,
+            attention.k_proj.out_features // attention.head_dim,
+        )
+        return normed_heads(hidden, norm_of(self.input_layernorm), layers, turn, sizes, known)
 
-    def _heads(self, projected: Tensor, shape: tuple[int, ...], rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-        """Queries [B, heads, L, d] and keys [B, key heads, L, d], turned, and values, where ``shape`` is (B, L)."""
+    def _attended_in_row(
+        self, tree: TreeAttention, query: Tensor, key: Tensor, value: Tensor, known: Mapping[str, Tensor]
+    ) -> Attended:
+        """Of a packed row, by the attention that the model's config names."""
         attention = self.self_attn
-        cosine, sine = rotation
-        num_heads = attention.q_proj.out_features // attention.head_dim
-        num_key_heads = attention.k_proj.out_features // attention.head_dim
-        heads = turned_heads(projected, (cosine.flatten(0, 1), sine.flatten(0, 1)), num_heads, num_key_heads)
-        return tuple(one.view(*shape, *one.shape[1:]).transpose(1, 2) for one in heads)
+        attend = ATTENDS[attention.config._attn_implementation]
+        found = None
+        if "attended" in known:
+            states = known["attended"]
+            found = Attended(states.view(len(states), len(query), -1), known["log_sums"])
+        return attend_row(tree, attend, query, key, value, attention.scaling, found)
 
     def _attended(
         self,
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        mask: "Tensor | TreeAttention | None",
+        mask: Tensor | None,
         position_ids: Tensor | None,
         others: Mapping[str, Any],
     ) -> Tensor:
-        """[B, L, heads, d], by the attention that the model's config names."""
+        """[B, L, heads, d], of an ordinary batch, by the attention that the model's config names."""
         attention = self.self_attn
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(attention.config._attn_implementation, eager_attention_forward)
         sizes = {"scaling": attention.scaling, "sliding_window": attention.sliding_window}

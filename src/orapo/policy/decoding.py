@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, Qwen2_5_VLForConditionalGeneration
 
+from orapo.policy.block_functions import half_negative, turn_heads
 from orapo.policy.packing import PackedRow
 from orapo.policy.projections import Write, layer_projections, normed
 
@@ -21,14 +22,12 @@ class _LayerCache:
     Attributes:
         prompt_keys: [key heads, B, d, P]; transposed as the product with the queries wants them.
         prompt_values: [key heads, B, P, d].
-        keys: [key heads, R, d, T].
-        values: [key heads, R, T, d].
+        own: [2 * key heads, R, T, d]: the rows' own keys, then their values.
     """
 
     prompt_keys: Tensor
     prompt_values: Tensor
-    keys: Tensor
-    values: Tensor
+    own: Tensor
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,7 @@ class Decoder:
         self._model = model.model.language_model
         num_rows = len(is_prompt) * per_study
         self._layers, self._to_vocabulary = layer_projections(model, num_rows, write)
+        self._write = write
         self._num_heads, self._num_key_heads = text.num_attention_heads, text.num_key_value_heads
         self._step = 0
         # R rows in rectangles of B studies and equally many rollouts; None: the rows are the rectangle.
@@ -98,7 +98,7 @@ class Decoder:
         self._studies = self._studies[rows]
         for layer in self._caches:
             # What has not been written yet need not be moved, but a product wants one stride for all rows.
-            layer.keys, layer.values = layer.keys[:, rows], layer.values[:, rows]
+            layer.own = layer.own[:, rows]
         present, counts = torch.unique_consecutive(self._studies, return_counts=True)
         if len(present) < self._cosines.shape[0]:
             self._leave_studies(present)
@@ -112,61 +112,72 @@ class Decoder:
         hidden: Tensor = model.embed_tokens(tokens)
         cosine = self._cosines[self._studies, self._step].unsqueeze(1)
         sine = self._sines[self._studies, self._step].unsqueeze(1)
-        for projections, cache in zip(self._layers, self._caches, strict=True):
-            query, key, value = self._heads(projections.query_key_value(hidden), cosine, sine)
-            cache.keys[..., self._step] = key
-            cache.values[:, :, self._step] = value
-            hidden = projections.add_attention(hidden, self._attend(query, cache).to(hidden.dtype))
+        num_turning = self._num_heads + self._num_key_heads
+        for number, (projections, cache) in enumerate(zip(self._layers, self._caches, strict=True)):
+            projected = projections.query_key_value(hidden).float()
+            by_head = projected.view(len(projected), num_turning + self._num_key_heads, -1)
+            turn_heads(by_head[:, :num_turning], cosine, sine)
+            cache.own[:, :, self._step] = by_head[:, self._num_heads :].transpose(0, 1)
+            attended, log_sums = self._attend(by_head[:, : self._num_heads], cache)
+            if self._write and log_sums is not None:
+                self._write(number, "heads", projected)
+                self._write(number, "attended", attended)
+                self._write(number, "log_sums", log_sums)
+            hidden = projections.add_attention(hidden, attended.to(hidden.dtype))
             hidden = projections.add_mlp(hidden)
         self._step += 1
         return normed(hidden, model.norm)
 
-    def _heads(self, projected: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries [key heads, R, G, d], turned and scaled; keys, turned, and values [key heads, R, d]."""
-        num_rows, heads, key_heads = len(projected), self._num_heads, self._num_key_heads
-        by_head = projected.float().view(num_rows, heads + 2 * key_heads, -1)
-        turning = by_head[:, : heads + key_heads]
-        half = turning.shape[-1] // 2
-        swapped = torch.cat((turning[..., half:], turning[..., :half]), dim=-1)
-        turned = torch.addcmul(turning * cosine, swapped, sine)
-        query = turned[:, :heads] * turning.shape[-1] ** -0.5
-        grouped = query.reshape(num_rows, key_heads, heads // key_heads, -1).transpose(0, 1)
-        return grouped.contiguous(), turned[:, heads:].transpose(0, 1), by_head[:, heads + key_heads :].transpose(0, 1)
+    def _attend(self, heads: Tensor, cache: _LayerCache) -> tuple[Tensor, Tensor | None]:
+        """One softmax over the prompt's and the row's own keys.
 
-    def _attend(self, query: Tensor, cache: _LayerCache) -> Tensor:
-        """[R, heads * d] from queries [key heads, R, G, d]: one softmax over the prompt's and the row's own keys."""
-        key_heads, num_rows, groups, width = query.shape
+        Args:
+            heads: [R, heads, d], the queries.
+            cache: of the layer.
+
+        Returns:
+            [R, heads * d]; and the log sums of the scores, [R, heads], where a trace is written.
+        """
+        num_rows, width = len(heads), heads.shape[-1]
+        grouped = heads.view(num_rows, self._num_key_heads, -1, width).transpose(0, 1)
+        key_heads, _, groups, _ = grouped.shape
+        # Scaled into [key heads, R, G, d] at once.
+        query = torch.mul(grouped, width**-0.5, out=heads.new_empty(grouped.shape))
         end = self._step + 1
-        own_keys, own_values = cache.keys[..., :end].flatten(0, 1), cache.values[:, :, :end].flatten(0, 1)
+        own_keys, own_values = (own.flatten(0, 1) for own in cache.own[:, :, :end].chunk(2))
         to_prompt = self._prompt_product(query, cache.prompt_keys)
         if self._hidden_prompt is not None:
             hidden = self._hidden_prompt[:, self._studies]
             to_prompt = to_prompt.masked_fill(hidden, -torch.inf)
-        to_own = torch.bmm(query.flatten(0, 1), own_keys).view(key_heads, num_rows, groups, end)
-        weights = torch.softmax(torch.cat([to_prompt, to_own], dim=-1), dim=-1)
+        to_own = torch.bmm(query.flatten(0, 1), own_keys.transpose(1, 2)).view(key_heads, num_rows, groups, end)
+        scores = torch.cat([to_prompt, to_own], dim=-1)
+        weights = torch.softmax(scores, dim=-1)
         prompt_length = to_prompt.shape[-1]
-        from_prompt = self._prompt_product(weights[..., :prompt_length], cache.prompt_values)
-        from_own = torch.bmm(weights[..., prompt_length:].flatten(0, 1), own_values)
-        mixed = from_prompt + from_own.view(key_heads, num_rows, groups, width)
-        return mixed.transpose(0, 1).reshape(num_rows, -1)
+        from_prompt = self._prompt_product(weights[..., :prompt_length], cache.prompt_values).flatten(0, 1)
+        mixed = torch.baddbmm(from_prompt, weights[..., prompt_length:].flatten(0, 1), own_values)
+        attended = mixed.view(key_heads, num_rows, groups, width).transpose(0, 1).reshape(num_rows, -1)
+        if self._write is None:
+            return attended, None
+        # The largest weight is that of the largest score, and never rounds to 0.
+        log_sums = scores.amax(dim=-1) - weights.amax(dim=-1).log()
+        return attended, log_sums.transpose(0, 1).reshape(num_rows, -1)
 
     def _prompt_product(self, rows: Tensor, prompts: Tensor) -> Tensor:
         """[key heads, R, G, m] by [key heads, B, m, n], each row by its study's: [key heads, R, G, n]."""
         key_heads, _, groups, _ = rows.shape
         by_study = rows if self._rectangle is None else rows[:, self._rectangle]
         num_studies = prompts.shape[1]
-        product = torch.matmul(by_study.reshape(key_heads, num_studies, self._per_study * groups, -1), prompts)
+        folded = by_study.reshape(key_heads * num_studies, self._per_study * groups, -1)
+        product = torch.bmm(folded, prompts.flatten(0, 1))
         flat = product.view(key_heads, num_studies * self._per_study, groups, -1)
         return flat if self._slots is None else flat[:, self._slots]
 
     def _take_over(self, keys: Tensor, values: Tensor, num_rows: int, max_new_tokens: int) -> _LayerCache:
         keys, values = keys.float(), values.float()
-        shape = (keys.shape[0], num_rows, max_new_tokens, keys.shape[-1])
         return _LayerCache(
             prompt_keys=keys.transpose(2, 3).contiguous(),
             prompt_values=values.contiguous(),
-            keys=keys.new_zeros(shape).transpose(2, 3).contiguous(),
-            values=keys.new_zeros(shape),
+            own=keys.new_zeros(2 * keys.shape[0], num_rows, max_new_tokens, keys.shape[-1]),
         )
 
     def _rotations(self, first_positions: Tensor, max_new_tokens: int) -> tuple[Tensor, Tensor]:
@@ -175,8 +186,7 @@ class Decoder:
         positions = (first_positions.unsqueeze(1) + steps).expand(3, -1, -1)
         template = torch.zeros(1, device=first_positions.device)
         cosines, sines = self._model.rotary_emb(template, positions)
-        half = sines.shape[-1] // 2
-        return cosines, torch.cat((-sines[..., :half], sines[..., half:]), dim=-1)
+        return cosines, half_negative(sines)
 
     def _leave_studies(self, present: Tensor) -> None:
         self._cosines, self._sines = self._cosines[present], self._sines[present]

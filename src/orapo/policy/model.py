@@ -118,7 +118,8 @@ class Policy(nn.Module):
             groups.append(RolloutGroup(group_texts, token_ids, logps, finished))
         if tracer is None:
             return tuple(groups)
-        return tuple(replace(group, trace=StudyTrace(tracer.trace, study)) for study, group in enumerate(groups))
+        trace = tracer.trace()
+        return tuple(replace(group, trace=StudyTrace(trace, study)) for study, group in enumerate(groups))
 
     def _tracer(self, batch: StudyBatch, settings: SamplingSettings) -> RolloutTracer | None:
         """Where the forward pass of these rollouts can be kept for the update."""
@@ -132,7 +133,7 @@ class Policy(nn.Module):
             and can_copy(self.model)
             and trace_bytes(self.model, num_tokens) <= MAX_TRACE_BYTES
         )
-        return RolloutTracer(self.model, lengths, settings.per_study, settings.max_new_tokens) if is_possible else None
+        return RolloutTracer(self.model, lengths, settings) if is_possible else None
 
     def with_images_encoded(self, batch: StudyBatch, keeps_graph: bool = False) -> StudyBatch:
         """The batch with its image features, for all passes of a step by the policy of this moment.

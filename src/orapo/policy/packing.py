@@ -36,6 +36,13 @@ class Rectangle:
         """Whether all sequences are equally long."""
         return len(self.slots) == self.index.numel()
 
+    def leading(self, num_tokens: int) -> "Rectangle":
+        """Of the first sequences alone, which have so many tokens together."""
+        if num_tokens == len(self.slots):
+            return self
+        num_sequences = int(self.slots[num_tokens - 1]) // self.index.shape[1] + 1
+        return Rectangle(self.index[:num_sequences], self.is_token[:num_sequences], self.slots[:num_tokens])
+
 
 @dataclass(frozen=True)
 class PackedRow:

@@ -46,24 +46,23 @@ def completed(known: Tensor | None, rows: Tensor, compute: Callable[[Tensor], Te
 
 
 class _Linear(torch.autograd.Function):
-    """x W^T + b with its gradients, each a product; ``known`` is the result for the first rows."""
+    """x W^T + b with its gradients, each a product."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, known: Tensor | None) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(rows, weight)
-        return completed(known, rows, lambda unknown: product(unknown, weight, bias))
+        return product(rows, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight = ctx.saved_tensors
-        to_rows, to_weight, to_bias, _ = ctx.needs_input_grad
+        to_rows, to_weight, to_bias = ctx.needs_input_grad
         return (
             product(gradient, weight.t()) if to_rows else None,
             # The one product of the three at which torch's own library is as fast.
             gradient.t() @ rows if to_weight else None,
             gradient.sum(dim=0) if to_bias else None,
-            None,
         )
 
 
@@ -75,13 +74,8 @@ class OneDnnLinear(nn.Linear):
         if input.dtype != torch.float32 or not has_onednn(self.weight):
             return super().forward(input)
         rows = input.reshape(-1, self.in_features)
-        result: Tensor = _Linear.apply(rows, self.weight, self.bias, None)  # type: ignore[no-untyped-call]
+        result: Tensor = _Linear.apply(rows, self.weight, self.bias)  # type: ignore[no-untyped-call]
         return result.view(*input.shape[:-1], self.out_features)
-
-    def completing(self, known: Tensor, rows: Tensor) -> Tensor:
-        """[N, out] for ``rows`` [N, in], of which ``known`` [n, out] is the result for the first; float32 on a CPU."""
-        result: Tensor = _Linear.apply(rows, self.weight, self.bias, known)  # type: ignore[no-untyped-call]
-        return result
 
 
 def use_onednn(model: nn.Module) -> None:

@@ -58,11 +58,9 @@ def layer_projections(
     if not can_copy(model):
         return [_called(layer) for layer in layers], model.get_output_embeddings()
     to_vocabulary = packed_weight(_effective_weight(model.get_output_embeddings()), num_rows)
-    copied = [_Copied(layer, num_rows) for layer in layers]
-    if write is None:
-        return [one.projections() for one in copied], lambda x: product(x, to_vocabulary)
-    written = [one.written(partial(write, number)) for number, one in enumerate(copied)]
-    return written, lambda x: product(x, to_vocabulary)
+    layers = [_Copied(layer, num_rows) for layer in layers]
+    copied = [one.projections(write and partial(write, number)) for number, one in enumerate(layers)]
+    return copied, lambda x: product(x, to_vocabulary)
 
 
 def normed(hidden: Tensor, norm: Any) -> Tensor:
@@ -115,46 +113,28 @@ class _Copied:
         biases = [_base(module).bias for module in inputs]
         self._bias = None if any(one is None for one in biases) else torch.cat(biases)
         self._to_heads, self._from_heads = packed(inputs, self._before), packed([attention.o_proj])
-        self._gate, self._up = packed([mlp.gate_proj], self._after), packed([mlp.up_proj], self._after)
+        self._gate_and_up = packed([mlp.gate_proj, mlp.up_proj], self._after)
         self._down = packed([mlp.down_proj])
 
-    def projections(self) -> LayerProjections:
-        """With all that can stand in one pass in one pass."""
-
-        def add_mlp(hidden: Tensor) -> Tensor:
-            rows = _scaled(hidden, self._after)
-            inner = product_with(rows, self._up, product(rows, self._gate, activation="swish"), "mul")
-            return product_with(inner, self._down, hidden, "add")
-
-        return LayerProjections(
-            query_key_value=self._query_key_value,
-            add_attention=lambda hidden, attended: product_with(attended, self._from_heads, hidden, "add"),
-            add_mlp=add_mlp,
-        )
-
-    def written(self, write: Callable[[Part, Tensor], None]) -> LayerProjections:
-        """With every product by itself, so that it can be written down."""
-
-        def query_key_value(hidden: Tensor) -> Tensor:
-            projected = self._query_key_value(hidden)
-            write("query_key_value", projected)
-            return projected
+    def projections(self, write: Callable[[Part, Tensor], None] | None) -> LayerProjections:
+        """In few products; ``write`` is told what they give."""
 
         def add_attention(hidden: Tensor, attended: Tensor) -> Tensor:
             added = product_with(attended, self._from_heads, hidden, "add")
-            write("after_attention", added)
+            if write:
+                write("after_attention", added)
             return added
 
         def add_mlp(hidden: Tensor) -> Tensor:
-            rows = _scaled(hidden, self._after)
-            gate, up = product(rows, self._gate), product(rows, self._up)
-            write("gate", gate)
-            write("up", up)
+            gate, up = product(_scaled(hidden, self._after), self._gate_and_up).chunk(2, dim=-1)
             added = product_with(nn.functional.silu(gate).mul_(up), self._down, hidden, "add")
-            write("after_layer", added)
+            if write:
+                write("gate", gate)
+                write("up", up)
+                write("after_layer", added)
             return added
 
-        return LayerProjections(query_key_value, add_attention, add_mlp)
+        return LayerProjections(self._query_key_value, add_attention, add_mlp)
 
     def _query_key_value(self, hidden: Tensor) -> Tensor:
         return product(_scaled(hidden, self._before), self._to_heads, self._bias)

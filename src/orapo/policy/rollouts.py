@@ -71,11 +71,9 @@ def draw_completions(
     drawn: list[tuple[Tensor, Tensor, Tensor]] = []
     for step in range(num_steps):
         banned = banned_at_first if step < settings.min_new_tokens else rules.banned
-        logits = decoder.logits(hidden)
+        tokens, logps, probabilities = draw_tokens(decoder.logits(hidden), banned, uniform[step, rows], settings)
         if tracer:
-            tracer.at(rows, step)
-            tracer.write_logits(logits)
-        tokens, logps = draw_tokens(logits, banned, uniform[step, rows], settings)
+            tracer.draw(rows, probabilities)
         drawn.append((rows[goes_on], tokens[goes_on], logps[goes_on]))
         stops = is_stop[tokens] & goes_on
         finished[rows[stops]] = True
@@ -87,8 +85,8 @@ def draw_completions(
             stays = goes_on.nonzero().squeeze(1)
             decoder.keep(stays)
             rows, tokens, goes_on = rows[stays], tokens[stays], goes_on[stays]
-            if tracer:
-                tracer.at(rows, step)
+        if tracer:
+            tracer.follow(rows)
         hidden = decoder.step(tokens)
     return _collect(drawn, finished)
 

@@ -7,8 +7,13 @@ from torch import Tensor
 
 from orapo.policy.settings import SamplingSettings
 
+_BLOCK = 64
+"""Tokens whose probabilities are summed before one of them is looked for."""
 
-def draw_tokens(logits: Tensor, banned: Tensor, uniform: Tensor, settings: SamplingSettings) -> tuple[Tensor, Tensor]:
+
+def draw_tokens(
+    logits: Tensor, banned: Tensor, uniform: Tensor, settings: SamplingSettings
+) -> tuple[Tensor, Tensor, Tensor]:
     """Draws one token per row.
 
     A row needs one uniform number and an inverse cumulative distribution, not a random number per vocabulary entry.
@@ -20,16 +25,17 @@ def draw_tokens(logits: Tensor, banned: Tensor, uniform: Tensor, settings: Sampl
         settings: temperature, top-p, greedy.
 
     Returns:
-        tokens [N], int64, and their log-probabilities [N], float32: at the temperature, over the whole vocabulary.
+        tokens [N], int64; their log-probabilities [N] and all probabilities [N, V], float32: at the temperature, over
+        the whole vocabulary.
     """
     scaled = logits if settings.temperature == 1 else logits / settings.temperature
     probabilities = torch.softmax(scaled, dim=-1)
     if settings.greedy:
         tokens = scaled.masked_fill(banned, -torch.inf).argmax(dim=-1)
     else:
-        allowed = probabilities.masked_fill(banned, 0.0)
+        allowed = probabilities * ~banned
         tokens = _invert(allowed if settings.top_p == 1 else _nucleus(allowed, settings.top_p), uniform)
-    return tokens, probabilities.gather(1, tokens.unsqueeze(1)).squeeze(1).log()
+    return tokens, probabilities.gather(1, tokens.unsqueeze(1)).squeeze(1).log(), probabilities
 
 
 def uniform_numbers(
@@ -53,12 +59,22 @@ def uniform_numbers(
 
 
 def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
-    cumulative = weights.cumsum(dim=-1)
-    # Scaled by the row's own total, so that rounding can neither run past the last token nor land on a banned one.
-    drawn = torch.searchsorted(cumulative, uniform.unsqueeze(1) * cumulative[:, -1:], right=True)
-    drawn = drawn.clamp_max_(weights.shape[-1] - 1)
+    """First the block of tokens, then the token within it: sums over all tokens, one after another, take longer."""
+    num_rows, vocabulary_size = weights.shape
+    num_blocks = -(-vocabulary_size // _BLOCK)
+    padded = torch.nn.functional.pad(weights, (0, num_blocks * _BLOCK - vocabulary_size))
+    blocks = padded.view(num_rows, num_blocks, _BLOCK)
+    block_ends = blocks.sum(dim=-1).cumsum(dim=-1)
+    # Scaled by the row's own total, so that rounding can not run past the last token.
+    level = uniform.unsqueeze(1) * block_ends[:, -1:]
+    block = torch.searchsorted(block_ends, level, right=True).clamp_max_(num_blocks - 1)
+    ends = blocks.gather(1, block.unsqueeze(2).expand(-1, -1, _BLOCK)).squeeze(1).cumsum(dim=-1)
+    before = block_ends.gather(1, block) - ends[:, -1:]
+    within = torch.searchsorted(ends, level - before, right=True).clamp_max_(_BLOCK - 1)
+    drawn = (block * _BLOCK + within).clamp_max_(vocabulary_size - 1)
     is_possible = weights.gather(1, drawn) > 0
     if not bool(is_possible.all()):
+        # Rounding between two sums has landed on a token that must not be drawn.
         drawn = torch.where(is_possible, drawn, weights.argmax(dim=-1, keepdim=True))
     return drawn.squeeze(1)
 

@@ -50,8 +50,9 @@ def score_shared(
         attention_mask={"full_attention": TreeAttention.of(row, model.config.get_text_config(), known)},
         use_cache=False,
     ).last_hidden_state
-    logits = known.logits() if known else None
-    logps = token_logps(hidden[0, row.predictors], row.targets, model.get_output_embeddings(), temperature, logits)
+    probabilities = known.probabilities(temperature) if known else None
+    predicting, to_vocabulary = hidden[0, row.predictors], model.get_output_embeddings()
+    logps = token_logps(predicting, row.targets, to_vocabulary, temperature, probabilities)
     return row.by_study(logps)
 
 

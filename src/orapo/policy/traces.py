@@ -5,7 +5,6 @@ products and states of the language model's layers, for prompts and rollouts, in
 takes them instead of computing them, and its gradients are the same.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,76 +15,115 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from orapo.batches import RolloutTrace, StudyTrace
 from orapo.policy.packing import PackedRow
+from orapo.policy.settings import SamplingSettings
 from orapo.policy.token_logps import MAX_LOGITS_AT_ONCE
 
-Part = Literal["query_key_value", "after_attention", "gate", "up", "after_layer"]
-"""What is kept of a decoder layer: queries, keys and values before they are turned, the states behind the attention,
-both inputs of the MLP's product before the activation, and the states behind the layer."""
+Part = Literal["heads", "attended", "log_sums", "after_attention", "gate", "up", "after_layer"]
+"""What is kept of a decoder layer: queries and keys, turned, and values; what the heads attended to, and the log sums
+of their scores; the states behind the attention; both inputs of the MLP's product before the activation; and the states
+behind the layer."""
+
+OF_ALL_TOKENS: frozenset[Part] = frozenset({"heads", "attended", "log_sums"})
+"""The parts that the last layer has for all tokens of a prompt, and not for its last token alone."""
 
 MAX_TRACE_BYTES = 2**31
 """Above 2 GB nothing is kept: memory goes before time."""
 
 
 class RolloutTracer:
-    """Writes a trace during one call of ``draw_completions``."""
+    """Collects what one call of ``draw_completions`` computes: tensors that do not change any more."""
 
     def __init__(
         self,
         model: Qwen2_5_VLForConditionalGeneration,
         prompt_lengths: Sequence[int],
-        per_study: int,
-        max_new_tokens: int,
+        settings: SamplingSettings,
     ) -> None:
-        """Makes room; memory is taken when tokens are written.
+        """Begins.
 
         Args:
             model: what samples.
             prompt_lengths: of B studies, in tokens.
-            per_study: K.
-            max_new_tokens: how far the rollouts can go.
+            settings: how tokens are drawn, and how many at most.
         """
-        self._num_rollouts = len(prompt_lengths) * per_study
-        self._places: tuple[Tensor | slice, int] = (slice(None), 0)
-        num_followed = max_new_tokens - 1
-        self._prompts: list[dict[str, Tensor]] = []
-        self._rollouts: list[dict[str, Tensor]] = []
-        rooms: list[dict[str, Tensor]] = []
-        layers = model.model.language_model.layers
-        for layer in layers:
-            room: dict[str, Tensor] = {}
-            prompts: dict[str, Tensor] = {}
-            rollouts: dict[str, Tensor] = {}
-            for part, width in _widths(layer).items():
-                # Behind the attention of the last layer, the last token of a prompt is all that counts.
-                is_behind = layer is layers[-1] and part != "query_key_value"
-                num_prompt_rows = len(prompt_lengths) if is_behind else sum(prompt_lengths)
-                rows = torch.empty(num_prompt_rows + self._num_rollouts * num_followed, width)
-                room[part], prompts[part] = rows, rows[:num_prompt_rows]
-                rollouts[part] = rows[num_prompt_rows:].view(self._num_rollouts, num_followed, width)
-            rooms.append(room)
-            self._prompts.append(prompts)
-            self._rollouts.append(rollouts)
+        self._prompt_lengths, self._settings = tuple(prompt_lengths), settings
+        self._num_rollouts = len(prompt_lengths) * settings.per_study
+        num_layers = len(model.model.language_model.layers)
+        self._prompts: list[dict[Part, Tensor]] = [{} for _ in range(num_layers)]
+        self._rollouts: list[dict[Part, list[Tensor]]] = [{} for _ in range(num_layers)]
+        # The rollouts of each step, by their numbers, that were drawn for and that went on.
+        self._drawing: list[Tensor] = []
+        self._following: list[Tensor] = []
         vocabulary_size = model.get_output_embeddings().weight.shape[0]
-        shape = (self._num_rollouts, max_new_tokens, vocabulary_size)
-        self._logits = torch.empty(shape) if math.prod(shape) <= MAX_LOGITS_AT_ONCE else None
-        self.trace = RolloutTrace(tuple(prompt_lengths), per_study, tuple(rooms), self._logits)
+        num_drawn = self._num_rollouts * settings.max_new_tokens
+        self._probabilities: list[Tensor] | None = [] if num_drawn * vocabulary_size <= MAX_LOGITS_AT_ONCE else None
 
     def write_prompts(self, layer: int, part: Part, values: Tensor) -> None:
         """What a decoder layer gave for all prompts, [tokens that it goes on with, width]."""
-        self._prompts[layer][part].copy_(values)
+        self._prompts[layer][part] = values
 
-    def at(self, rollouts: Tensor, step: int) -> None:
-        """What is written next belongs to these rollouts (their numbers, ascending) and to this step."""
-        self._places = (slice(None) if len(rollouts) == self._num_rollouts else rollouts, step)
+    def draw(self, rollouts: Tensor, probabilities: Tensor) -> None:
+        """From what, [R, V], the next tokens of these rollouts (their numbers, ascending) are drawn."""
+        self._drawing.append(rollouts)
+        if self._probabilities is not None:
+            self._probabilities.append(probabilities)
+
+    def follow(self, rollouts: Tensor) -> None:
+        """What is written next are the tokens of these rollouts, which others will follow."""
+        self._following.append(rollouts)
 
     def write(self, layer: int, part: Part, values: Tensor) -> None:
-        """What a decoder layer gave for the tokens of this step, [R, width]."""
-        self._rollouts[layer][part][self._places] = values
+        """What a decoder layer gave for these tokens, [R, width]."""
+        self._rollouts[layer].setdefault(part, []).append(values)
 
-    def write_logits(self, logits: Tensor) -> None:
-        """The logits [R, V] from which the tokens of this step are drawn."""
-        if self._logits is not None:
-            self._logits[self._places] = logits
+    def trace(self) -> RolloutTrace:
+        """All of it, rollout by rollout where all went on to the end, and step by step otherwise."""
+        followed, drawn = self._places(self._following), self._places(self._drawing)
+        layers: list[Mapping[str, Tensor]] = []
+        for prompts, rollouts in zip(self._prompts, self._rollouts, strict=True):
+            layer: dict[str, Tensor] = {}
+            # Attention that keeps no sums leaves parts out.
+            for part, values in prompts.items():
+                layer[part] = self._joined(values, rollouts.get(part, []))
+            rollouts.clear()
+            layers.append(layer)
+        probabilities = None if self._probabilities is None else self._joined(None, self._probabilities)
+        return RolloutTrace(
+            prompt_lengths=self._prompt_lengths,
+            per_study=self._settings.per_study,
+            layers=tuple(layers),
+            followed=followed,
+            temperature=self._settings.temperature,
+            probabilities=probabilities,
+            drawn=drawn,
+        )
+
+    def _places(self, steps: Sequence[Tensor]) -> Tensor:
+        """[rollouts, steps]: where each token stands in ``_joined``; -1 where there is none."""
+        if self._are_all(steps):
+            return torch.arange(self._num_rollouts * len(steps)).view(self._num_rollouts, -1)
+        places = torch.full((self._num_rollouts, len(steps)), -1)
+        start = 0
+        for step, rollouts in enumerate(steps):
+            places[rollouts, step] = torch.arange(start, start + len(rollouts))
+            start += len(rollouts)
+        return places
+
+    def _joined(self, prompts: Tensor | None, steps: list[Tensor]) -> Tensor:
+        """Rows of prompts, then those of the steps."""
+        num_prompts = 0 if prompts is None else len(prompts)
+        some = steps[0] if prompts is None else prompts
+        rows = some.new_empty(num_prompts + sum(len(step) for step in steps), some.shape[1])
+        if prompts is not None:
+            rows[:num_prompts] = prompts
+        if steps and self._are_all(steps):
+            torch.stack(steps, dim=1, out=rows[num_prompts:].view(self._num_rollouts, len(steps), -1))
+        elif steps:
+            torch.cat(steps, out=rows[num_prompts:])
+        return rows
+
+    def _are_all(self, steps: Sequence[Tensor]) -> bool:
+        return all(len(step) == self._num_rollouts for step in steps)
 
 
 def trace_bytes(model: Qwen2_5_VLForConditionalGeneration, num_tokens: int) -> int:
@@ -98,7 +136,9 @@ def _widths(layer: Any) -> dict[Part, int]:
     attention, mlp = layer.self_attn, layer.mlp
     inputs = (attention.q_proj, attention.k_proj, attention.v_proj)
     return {
-        "query_key_value": sum(projection.out_features for projection in inputs),
+        "heads": sum(projection.out_features for projection in inputs),
+        "attended": attention.o_proj.in_features,
+        "log_sums": attention.q_proj.out_features // attention.head_dim,
         "after_attention": attention.o_proj.out_features,
         "gate": mlp.gate_proj.out_features,
         "up": mlp.up_proj.out_features,
@@ -114,7 +154,7 @@ class KnownRows:
         trace: of the rollouts.
         rows: [n], int64: the trace's rows in the order of the packed row; None: as they are.
         predicting_rows: likewise, of the tokens that predict, which are all behind the last layer's attention.
-        tokens: [m], int64: where the logits of each leading token stand; None: as they are.
+        tokens: [m], int64: where the probabilities of each leading token stand; None: as they are.
     """
 
     trace: RolloutTrace
@@ -136,22 +176,22 @@ class KnownRows:
         whole = traces[0].whole
         if any(one.whole is not whole for one in traces):
             return None
-        lengths, num_rollouts = whole.prompt_lengths, len(whole.prompt_lengths) * whole.per_study
+        lengths = whole.prompt_lengths
         num_prompt_tokens = sum(lengths)
-        num_followed = (len(whole.layers[-1]["query_key_value"]) - num_prompt_tokens) // num_rollouts
         bodies, tokens = [], []
         for number, (study, length) in enumerate(row.completions[: len(traces) * whole.per_study]):
             rollout = traces[study].study * whole.per_study + number % whole.per_study
-            bodies.append(rollout * num_followed + torch.arange(length - 1))
-            tokens.append(rollout * (num_followed + 1) + torch.arange(length))
+            bodies.append(whole.followed[rollout, : length - 1])
+            tokens.append(whole.drawn[rollout, :length])
         prompts = [sum(lengths[: one.study]) + torch.arange(lengths[one.study]) for one in traces]
         ends, body = torch.tensor([one.study for one in traces]), torch.cat(bodies)
-        num_bodies = num_rollouts * num_followed
+        num_bodies = len(whole.layers[-1]["heads"]) - num_prompt_tokens
+        num_drawn = 0 if whole.probabilities is None else len(whole.probabilities)
         return cls(
             trace=whole,
             rows=_unless_all(torch.cat([*prompts, num_prompt_tokens + body]), num_prompt_tokens + num_bodies),
             predicting_rows=_unless_all(torch.cat([ends, len(lengths) + body]), len(lengths) + num_bodies),
-            tokens=_unless_all(torch.cat(tokens), num_bodies + num_rollouts),
+            tokens=_unless_all(torch.cat(tokens), num_drawn),
         )
 
     def layer(self, number: int) -> Mapping[str, Tensor]:
@@ -160,16 +200,16 @@ class KnownRows:
         is_last = number == len(self.trace.layers) - 1
         found = {}
         for part, values in kept.items():
-            rows = self.predicting_rows if is_last and part != "query_key_value" else self.rows
+            rows = self.predicting_rows if is_last and part not in OF_ALL_TOKENS else self.rows
             found[part] = values if rows is None else values[rows]
         return found
 
-    def logits(self) -> Tensor | None:
-        """[m, V] of the leading tokens, or None where they were not kept."""
-        if self.trace.logits is None:
+    def probabilities(self, temperature: float) -> Tensor | None:
+        """[m, V] of the leading tokens, or None where they were not kept, or at another temperature."""
+        kept = self.trace.probabilities
+        if kept is None or temperature != self.trace.temperature:
             return None
-        flat = self.trace.logits.flatten(0, 1)
-        return flat if self.tokens is None else flat[self.tokens]
+        return kept if self.tokens is None else kept[self.tokens]
 
 
 def _unless_all(index: Tensor, count: int) -> Tensor | None:

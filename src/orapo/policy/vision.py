@@ -21,7 +21,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
     eager_attention_forward,
 )
 
-from orapo.policy.block_functions import add_gated_mlp, add_linear, normed_linear, turned_heads
+from orapo.policy.block_functions import add_gated_mlp, add_linear, normed_heads
 from orapo.policy.decoder_layers import are_plain, norm_of, weights_of
 
 
@@ -103,8 +103,9 @@ class FusedVisionBlock(Qwen2_5_VLVisionBlock):  # type: ignore[misc]
             )
             return result
         assert position_embeddings is not None
-        projected = normed_linear(hidden_states, norm_of(self.norm1), [weights_of(attention.qkv)])
-        heads = turned_heads(projected, position_embeddings, attention.num_heads, attention.num_heads)
+        sizes = (attention.num_heads, attention.num_heads)
+        layers = [weights_of(attention.qkv)]
+        heads = normed_heads(hidden_states, norm_of(self.norm1), layers, position_embeddings, sizes)
         attended = attention.attend(*heads, cu_seqlens)
         hidden = add_linear(hidden_states, attended, weights_of(attention.proj))
         gate, up, down = (weights_of(linear) for linear in (mlp.gate_proj, mlp.up_proj, mlp.down_proj))

@@ -13,8 +13,7 @@ from orapo.policy.block_functions import (
     add_gated_mlp,
     add_linear,
     gated_mlp_parts,
-    normed_linear,
-    turned_heads,
+    normed_heads,
 )
 
 ROWS, WIDTH, INNER = 7, 6, 10
@@ -48,12 +47,33 @@ def plain_norm(hidden: Tensor, weight: Tensor) -> Tensor:
     return weight * hidden * torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + EPSILON)
 
 
-def plain_normed_linear(inputs: Sequence[Tensor]) -> Tensor:
-    hidden, norm, first, first_bias, second, second_bias = inputs
+HEADS, KEY_HEADS, HEAD_WIDTH = 4, 2, 6
+ANGLES = torch.randn(ROWS, HEAD_WIDTH // 2, generator=torch.Generator().manual_seed(3)).repeat(1, 2)
+ROTATION = (ANGLES.cos(), ANGLES.sin())
+
+
+def turned(heads: Tensor) -> Tensor:
+    first, second = heads.chunk(2, dim=-1)
+    return heads * ROTATION[0].unsqueeze(1) + torch.cat([-second, first], dim=-1) * ROTATION[1].unsqueeze(1)
+
+
+def plain_heads(inputs: Sequence[Tensor]) -> Tensor:
+    """[ROWS, (heads + 2 key heads) * d]."""
+    hidden, norm, *layers = inputs
     rows = plain_norm(hidden, norm)
-    return torch.cat(
-        [nn.functional.linear(rows, first, first_bias), nn.functional.linear(rows, second, second_bias)], 1
+    query, key, value = (
+        nn.functional.linear(rows, weight, bias).view(ROWS, -1, HEAD_WIDTH)
+        for weight, bias in zip(layers[::2], layers[1::2], strict=True)
     )
+    return torch.cat([turned(query), turned(key), value], dim=1).flatten(1)
+
+
+def heads_of(inputs: Sequence[Tensor], known: Tensor | None = None) -> Tensor:
+    hidden, norm, *layers = inputs
+    weights = [Weights(weight, bias) for weight, bias in zip(layers[::2], layers[1::2], strict=True)]
+    heads = normed_heads(hidden, Norm(norm, EPSILON), weights, ROTATION, (HEADS, KEY_HEADS), known)
+    assert [one.shape[1] for one in heads] == [HEADS, KEY_HEADS, KEY_HEADS]
+    return torch.cat(heads, dim=1).flatten(1)
 
 
 def plain_mlp(inputs: Sequence[Tensor]) -> Tensor:
@@ -63,21 +83,26 @@ def plain_mlp(inputs: Sequence[Tensor]) -> Tensor:
     return hidden + nn.functional.linear(inner * nn.functional.linear(rows, up, up_bias), down, down_bias)
 
 
-NORMED_LINEAR = leaves((ROWS, WIDTH), (WIDTH,), (4, WIDTH), (4,), (3, WIDTH), (3,))
+QUERY, KEY = HEADS * HEAD_WIDTH, KEY_HEADS * HEAD_WIDTH
+HEADS_OF = leaves((ROWS, WIDTH), (WIDTH,), (QUERY, WIDTH), (QUERY,), (KEY, WIDTH), (KEY,), (KEY, WIDTH), (KEY,))
 MLP = leaves((ROWS, WIDTH), (WIDTH,), (INNER, WIDTH), (INNER,), (INNER, WIDTH), (INNER,), (WIDTH, INNER), (WIDTH,))
 HOW_MANY_KNOWN = pytest.mark.parametrize("num_known", [None, 0, 3, ROWS])
 
 
 @HOW_MANY_KNOWN
-def test_normed_linear(num_known: int | None) -> None:
-    known = None if num_known is None else plain_normed_linear(NORMED_LINEAR)[:num_known].detach()
+def test_normed_heads(num_known: int | None) -> None:
+    known = None if num_known is None else plain_heads(HEADS_OF)[:num_known].detach()
+    assert_same(lambda inputs: heads_of(inputs, known), plain_heads, HEADS_OF)
 
-    def ours(inputs: Numbers) -> Tensor:
-        hidden, norm, first, first_bias, second, second_bias = inputs
-        layers = [Weights(first, first_bias), Weights(second, second_bias)]
-        return normed_linear(hidden, Norm(norm, EPSILON), layers, known)
 
-    assert_same(ours, plain_normed_linear, NORMED_LINEAR)
+def test_one_joined_layer_gives_the_same_heads() -> None:
+    def joined(inputs: Sequence[Tensor]) -> Tensor:
+        hidden, norm, *layers = inputs
+        layer = Weights(torch.cat(layers[::2]), torch.cat(layers[1::2]))
+        heads = normed_heads(hidden, Norm(norm, EPSILON), [layer], ROTATION, (HEADS, KEY_HEADS))
+        return torch.cat(heads, dim=1).flatten(1)
+
+    assert_same(joined, plain_heads, HEADS_OF)
 
 
 @HOW_MANY_KNOWN
@@ -119,7 +144,9 @@ def test_layers_without_bias() -> None:
 
     def ours(numbers: Numbers) -> Tensor:
         hidden, norm, *weights = numbers
-        rows = normed_linear(hidden, Norm(norm, EPSILON), [Weights(weights[0], None)])
+        one = [Weights(weights[0], None)]
+        still = (torch.ones(ROWS, 2), torch.zeros(ROWS, 2))
+        rows = torch.cat(normed_heads(hidden, Norm(norm, EPSILON), one, still, (3, 1)), dim=1).flatten(1)
         added = add_linear(hidden, rows, Weights(weights[2], None))
         return add_gated_mlp(added, Norm(norm, EPSILON), *(Weights(weight, None) for weight in weights))
 
@@ -133,12 +160,10 @@ def test_layers_without_bias() -> None:
 
 
 def test_what_is_known_is_taken_and_not_computed() -> None:
-    wrong = torch.full((3, 7), 5.0)
-    hidden, norm, first, first_bias, second, second_bias = NORMED_LINEAR
-    layers = [Weights(first, first_bias), Weights(second, second_bias)]
-    result = normed_linear(hidden, Norm(norm, EPSILON), layers, wrong)
+    wrong = torch.full((3, QUERY + 2 * KEY), 5.0)
+    result = heads_of(HEADS_OF, wrong)
     torch.testing.assert_close(result[:3], wrong, atol=0, rtol=0)
-    torch.testing.assert_close(result[3:], plain_normed_linear(NORMED_LINEAR)[3:], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(result[3:], plain_heads(HEADS_OF)[3:], atol=1e-5, rtol=1e-5)
     known = KnownMlp(torch.zeros(3, INNER), torch.zeros(3, INNER), torch.full((3, WIDTH), 5.0))
     torch.testing.assert_close(mlp_of(MLP, known)[:3], known.output, atol=0, rtol=0)
 
@@ -148,20 +173,3 @@ def test_a_wrong_gate_gives_other_gradients() -> None:
     known = KnownMlp(torch.zeros(3, INNER), torch.zeros(3, INNER), plain_mlp(MLP)[:3].detach())
     _, wrong = values_and_gradients(lambda inputs: mlp_of(inputs, known), MLP)
     assert not torch.allclose(right[2], wrong[2], atol=1e-2)
-
-
-def test_turned_heads() -> None:
-    heads, key_heads, width = 4, 2, 6
-    angles = torch.randn(ROWS, width // 2).repeat(1, 2)
-    rotation = (angles.cos(), angles.sin())
-
-    def turned(rows: Tensor) -> Tensor:
-        first, second = rows.chunk(2, dim=-1)
-        return rows * rotation[0].unsqueeze(1) + torch.cat([-second, first], dim=-1) * rotation[1].unsqueeze(1)
-
-    def plain(inputs: Numbers) -> Tensor:
-        query, key, value = inputs[0].view(ROWS, -1, width).split([heads, key_heads, key_heads], dim=1)
-        return torch.cat([turned(query), turned(key), value], dim=1)
-
-    inputs = leaves((ROWS, (heads + 2 * key_heads) * width))
-    assert_same(lambda numbers: torch.cat(turned_heads(numbers[0], rotation, heads, key_heads), dim=1), plain, inputs)

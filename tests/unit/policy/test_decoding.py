@@ -126,8 +126,9 @@ def draws(settings: SamplingSettings, banned: Tensor) -> Tensor:
     """Relative frequency of each of four tokens among many draws."""
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().expand(40_000, -1)
     uniform = torch.rand(len(logits), generator=torch.Generator().manual_seed(0))
-    tokens, logps = draw_tokens(logits, banned, uniform, settings)
+    tokens, logps, probabilities = draw_tokens(logits, banned, uniform, settings)
     expected = torch.log_softmax(logits / settings.temperature, dim=-1)
+    torch.testing.assert_close(probabilities, expected.exp())
     torch.testing.assert_close(logps, expected.gather(1, tokens.unsqueeze(1)).squeeze(1))
     return torch.bincount(tokens, minlength=4) / len(tokens)
 
@@ -155,5 +156,5 @@ def test_the_largest_uniform_number_lands_on_no_banned_token() -> None:
     logits = torch.tensor([[1.0, 2.0, 30.0, -5.0]])
     banned = torch.tensor([False, False, False, True])
     almost_one = torch.tensor([1 - 2**-24])
-    tokens, _ = draw_tokens(logits, banned, almost_one, SamplingSettings())
+    tokens, _, _ = draw_tokens(logits, banned, almost_one, SamplingSettings())
     assert int(tokens) == 2

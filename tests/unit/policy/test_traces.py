@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from orapo.policy.loading import load_policy
 from orapo.policy.model import Policy
 from orapo.policy.packing import pack_row
 from orapo.policy.settings import LoraSettings, ModelSettings, SamplingSettings
-from orapo.policy.traces import KnownRows
+from orapo.policy.traces import OF_ALL_TOKENS, KnownRows, Part
 
 TEMPERATURE = 1.5
 RAGGED = SamplingSettings(per_study=3, temperature=TEMPERATURE, max_new_tokens=24)
@@ -115,21 +116,21 @@ def test_logits_are_left_out_where_they_are_too_many(
     monkeypatch.setattr(traces_module, "MAX_LOGITS_AT_ONCE", 1000)
     groups = sampled(random_policy, batch, RAGGED)
     traces = traces_of(groups)
-    assert traces[0].whole.logits is None
+    assert traces[0].whole.probabilities is None
     assert_same(random_policy, batch, [group.token_ids for group in groups], traces)
 
 
-@pytest.mark.parametrize("product", ["query_key_value", "after_attention", "gate", "up", "after_layer", "logits"])
-def test_every_part_of_a_trace_is_read(product: str, random_policy: Policy, batch: StudyBatch) -> None:
+@pytest.mark.parametrize("part", [*get_args(Part), "probabilities"])
+def test_every_part_of_a_trace_is_read(part: str, random_policy: Policy, batch: StudyBatch) -> None:
     groups = sampled(random_policy, batch, RAGGED)
     traces, completions = traces_of(groups), [group.token_ids for group in groups]
     _, right = scored(random_policy, batch, completions, traces)
     whole = traces[0].whole
-    if product == "logits":
-        assert whole.logits is not None
-        whole.logits[:, 0] += torch.randn_like(whole.logits[:, 0])
+    if part == "probabilities":
+        assert whole.probabilities is not None
+        whole.probabilities[:3] *= 0.5
     else:
-        whole.layers[0][product][5] += 3.0
+        whole.layers[0][part][5] += 3.0
     _, wrong = scored(random_policy, batch, completions, traces)
     assert any(not torch.allclose(right[name], wrong[name], atol=1e-2) for name in right)
 
@@ -153,9 +154,8 @@ def test_full_rollouts_are_not_copied(random_policy: Policy, batch: StudyBatch) 
     known = KnownRows.of(pack_row(batch.prompt_ids, positions, [g.token_ids for g in groups]), traces_of(groups))
     assert known is not None
     assert known.layer(0)["gate"] is known.trace.layers[0]["gate"]
-    logits = known.logits()
-    assert logits is not None
-    assert logits.data_ptr() == known.trace.logits.data_ptr()  # type: ignore[union-attr]
+    assert known.probabilities(TEMPERATURE) is known.trace.probabilities
+    assert known.probabilities(1.0) is None
 
 
 def no_trace(policy: Policy, batch: StudyBatch) -> bool:
@@ -183,10 +183,17 @@ def test_nothing_is_kept_where_the_update_could_not_take_it(
 
 
 def test_a_trace_has_the_rows_it_says(random_policy: Policy, batch: StudyBatch) -> None:
-    whole: RolloutTrace = traces_of(sampled(random_policy, batch, RAGGED))[0].whole
-    num_rows = sum(whole.prompt_lengths) + 3 * 3 * 23
-    assert whole.prompt_lengths == tuple(len(ids) for ids in batch.prompt_ids)
-    *others, last = whole.layers
-    assert {len(values) for layer in others for values in layer.values()} == {num_rows}
-    assert len(last["query_key_value"]) == num_rows
-    assert {len(last[name]) for name in ("after_attention", "gate", "up", "after_layer")} == {3 + 3 * 3 * 23}
+    for settings in (RAGGED, FULL):
+        groups = sampled(random_policy, batch, settings)
+        whole: RolloutTrace = traces_of(groups)[0].whole
+        assert whole.prompt_lengths == tuple(len(ids) for ids in batch.prompt_ids)
+        num_followed = int((whole.followed >= 0).sum())
+        num_prompt_tokens, num_tokens = sum(whole.prompt_lengths), sum(len(ids) for g in groups for ids in g.token_ids)
+        assert num_followed >= num_tokens - 9
+        assert (num_followed == 9 * 5) == (settings is FULL)
+        assert whole.probabilities is not None
+        assert len(whole.probabilities) == int((whole.drawn >= 0).sum()) >= num_tokens
+        *others, last = whole.layers
+        assert {len(values) for layer in others for values in layer.values()} == {num_prompt_tokens + num_followed}
+        for part, values in last.items():
+            assert len(values) == (num_prompt_tokens if part in OF_ALL_TOKENS else 3) + num_followed
