@@ -20,6 +20,7 @@ from orapo.batches import StudyBatch
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates
 from orapo.data.source import LeftOut
 from orapo.experiment.run import train
+from orapo.policy.reference import FrozenCopyReference
 from orapo.records import RewardBreakdown, Split, Study
 from orapo.training.module import OrapoModule
 
@@ -124,7 +125,14 @@ class TextReward:
         return self._rewards
 
 
-def hold_between_steps(pace: Pace, image_token: str) -> None:
+def forget_images(module: OrapoModule) -> None:
+    """As if no study had come up before."""
+    module.policy.frozen_features.forget()
+    if isinstance(reference := module.reference, FrozenCopyReference):
+        reference.copy.frozen_features.forget()
+
+
+def hold_between_steps(pace: Pace, image_token: str, is_first_pass: bool) -> None:
     """Puts the pace behind the module's own hooks, which Lightning calls after those of all callbacks."""
     start, end = OrapoModule.on_train_start, OrapoModule.on_train_batch_end
 
@@ -144,6 +152,8 @@ def hold_between_steps(pace: Pace, image_token: str) -> None:
             image_token_id=module.policy.tokenizer.convert_tokens_to_ids(image_token),
         )
         phases = {phase: step.metrics[f"seconds_{phase}"] for phase in PHASES}
+        if is_first_pass:
+            forget_images(module)
         module.trainer.should_stop = not pace.done(phases, done)
 
     OrapoModule.on_train_start = on_train_start
@@ -153,9 +163,9 @@ def hold_between_steps(pace: Pace, image_token: str) -> None:
 def main() -> None:
     """Trains until nobody asks for another step."""
     pace = Pace()
-    work, objective = Work.from_json(sys.argv[1]), sys.argv[2]
+    work, objective, which_pass = Work.from_json(sys.argv[1]), sys.argv[2], sys.argv[3]
     torch.set_num_threads(work.threads)
-    hold_between_steps(pace, "<|image_pad|>")
+    hold_between_steps(pace, "<|image_pad|>", which_pass == "first")
     with tempfile.TemporaryDirectory() as folder:
         train(read_config(work, objective), Path(folder))
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-SIDES = ("trl", "ours", "ours_with_oracle")
+SIDES = ("trl", "ours", "ours_with_oracle", "ours_later_pass")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGenera
 
 from orapo.batches import RolloutGroup, StudyBatch, StudyTrace
 from orapo.policy.decoder_layers import FusedDecoderLayer
+from orapo.policy.frozen_features import FrozenFeatures
 from orapo.policy.projections import can_copy
 from orapo.policy.prompts import encode_images, vision_trains
 from orapo.policy.rollouts import StopRules, draw_completions
@@ -28,6 +29,7 @@ class Policy(nn.Module):
         tokenizer: of the same folder.
         image_processor: of the same folder.
         instruction: what the policy is asked, beside the images.
+        frozen_features: of the studies so far, where the vision tower is frozen.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Policy(nn.Module):
         self.image_processor = image_processor
         self.instruction = instruction
         self._score = SCORING_PATHS[scoring]
+        self.frozen_features = FrozenFeatures()
 
     @property
     def adapter(self) -> Any:
@@ -136,7 +139,9 @@ class Policy(nn.Module):
         return RolloutTracer(self.model, lengths, settings) if is_possible else None
 
     def with_images_encoded(self, batch: StudyBatch, keeps_graph: bool = False) -> StudyBatch:
-        """The batch with its image features, for all passes of a step by the policy of this moment.
+        """The batch with its image features: for all passes of a step by the policy of this moment.
+
+        Features of a frozen tower are kept over the steps as well.
 
         Args:
             batch: B studies, on the policy's device.
@@ -146,7 +151,7 @@ class Policy(nn.Module):
         if vision_trains(self.model):
             return replace(batch, image_features=encode_images(self.model, batch)) if keeps_graph else batch
         with self._eval_mode(), torch.no_grad():
-            return replace(batch, image_features=encode_images(self.model, batch))
+            return replace(batch, image_features=self.frozen_features.of(self.model, batch))
 
     @property
     def _padding_id(self) -> int:

@@ -1,7 +1,6 @@
 """The frozen reference policy: the policy without its adapter, or a copy taken before training."""
 
 import copy
-from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -46,9 +45,10 @@ class FrozenCopyReference:
     def score(self, batch: StudyBatch, completions: Completions, temperature: float) -> CompletionLogps:
         """Log-probabilities under the copy, which follows the batch's device."""
         self.copy.to(batch.pixel_values.device)
-        # Features of a tower that trains are not those of the copy's.
-        own = batch if self._shares_vision else replace(batch, image_features=None)
-        return score_frozen(self.copy, own, completions, temperature)
+        if not self._shares_vision:
+            # Features of a tower that trains are not those of the copy's, which stay as they are.
+            batch = self.copy.with_images_encoded(batch)
+        return score_frozen(self.copy, batch, completions, temperature)
 
 
 def score_frozen(policy: Policy, batch: StudyBatch, completions: Completions, temperature: float) -> CompletionLogps:

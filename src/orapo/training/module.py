@@ -113,6 +113,11 @@ class OrapoModule(LightningModule):
         self.last_step: StepResult | None = None
         self.generated: list[Generated] = []
 
+    @property
+    def reference(self) -> Reference | None:
+        """The frozen reference, or None when the objective needs none."""
+        return self._reference[0]
+
     # ---- training
 
     def on_train_start(self) -> None:
@@ -223,8 +228,8 @@ class OrapoModule(LightningModule):
         strategy = self.trainer.strategy
         if isinstance(strategy, Sharded):
             shard(self.policy, strategy.shard_mesh)
-            if isinstance(reference := self._reference[0], FrozenCopyReference):
-                shard(reference.copy, strategy.shard_mesh)
+            if isinstance(self.reference, FrozenCopyReference):
+                shard(self.reference.copy, strategy.shard_mesh)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW over the weights that train, with linear warm-up and decay per optimiser step."""

@@ -1,0 +1,67 @@
+"""Image features of a vision tower that does not train: computed when a study first comes up, and kept."""
+
+from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
+from transformers import Qwen2_5_VLForConditionalGeneration
+
+from orapo.batches import StudyBatch
+from orapo.policy.prompts import encode_images
+
+MAX_FEATURE_BYTES = 2**30
+"""1 GB of the computer's memory, in which a 448-pixel image of the 3B model takes 1 to 2 MB.
+
+Studies that no longer fit are encoded each time.
+"""
+
+_Key = tuple[str, tuple[int, ...], float]
+
+
+class FrozenFeatures:
+    """The features of the studies that have come up so far, over all passes over the data.
+
+    A study is known by its name, the sizes of its images and the sum of their pixels: other pixels are encoded afresh.
+    """
+
+    def __init__(self) -> None:
+        """Knows no study."""
+        self._kept: dict[_Key, tuple[Tensor, ...]] = {}
+        self._num_bytes = 0
+
+    def of(self, model: Qwen2_5_VLForConditionalGeneration, batch: StudyBatch) -> tuple[Tensor, ...]:
+        """Per image of the batch [image tokens, H], on its device.
+
+        Args:
+            model: in eval mode, whose tower is frozen; always the same; call under ``torch.no_grad``.
+            batch: B studies.
+        """
+        if _is_shared_out(model):
+            # The processes encode together, whatever each of them knows.
+            return encode_images(model, batch)
+        features: list[Tensor] = []
+        for place in range(len(batch)):
+            # Study by study, so that its features do not depend on what it came up with: a resumed run has the same.
+            study = batch.select([place])
+            sizes = tuple(study.image_grid_thw.flatten().tolist())
+            key = (study.studies[0].study_id, sizes, float(study.pixel_values.sum()))
+            found = self._kept.get(key)
+            if found is None:
+                found = encode_images(model, study)
+                self._keep(key, found)
+            features += (one.to(batch.pixel_values.device) for one in found)
+        return tuple(features)
+
+    def forget(self) -> None:
+        """All studies."""
+        self._kept.clear()
+        self._num_bytes = 0
+
+    def _keep(self, key: _Key, features: tuple[Tensor, ...]) -> None:
+        num_bytes = self._num_bytes + sum(one.nbytes for one in features)
+        if num_bytes <= MAX_FEATURE_BYTES:
+            self._kept[key] = tuple(one.cpu() for one in features)
+            self._num_bytes = num_bytes
+
+
+def _is_shared_out(model: Qwen2_5_VLForConditionalGeneration) -> bool:
+    """Whether each process holds a share of the tower: by its modules, since weights are whole at times."""
+    return any(isinstance(module, FSDPModule) for module in model.model.visual.modules())

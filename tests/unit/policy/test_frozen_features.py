@@ -1,0 +1,105 @@
+"""A frozen vision tower encodes a study once, and gives the features that it would give again."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.conftest import make_study, noise_image
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+
+from orapo.batches import StudyBatch
+from orapo.data.collate import Collate
+from orapo.policy import frozen_features
+from orapo.policy.frozen_features import FrozenFeatures
+from orapo.policy.model import Policy
+from orapo.policy.prompts import encode_images
+from orapo.policy.reference import make_reference
+
+
+@pytest.fixture
+def batch(collate: Collate) -> StudyBatch:
+    """Two studies, of which the second has two views."""
+    rows = [
+        (make_study("a", "Normal."), (noise_image(0, (84, 84)),)),
+        (make_study("b", "Normal.", views=2), (noise_image(1, (56, 56)), noise_image(2, (84, 112)))),
+    ]
+    return collate(rows)
+
+
+@pytest.fixture
+def encoded(random_policy: Policy, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """How many images each call of the tower got."""
+    calls: list[int] = []
+
+    def counted(model: object, batch: StudyBatch) -> tuple[torch.Tensor, ...]:
+        calls.append(len(batch.image_grid_thw))
+        return encode_images(random_policy.model, batch)
+
+    monkeypatch.setattr(frozen_features, "encode_images", counted)
+    with torch.no_grad():
+        yield calls
+
+
+def test_a_study_is_encoded_once(random_policy: Policy, batch: StudyBatch, encoded: list[int]) -> None:
+    features = FrozenFeatures()
+    wanted = encode_images(random_policy.model, batch)
+    for _ in range(2):
+        found = features.of(random_policy.model, batch)
+        assert [one.shape for one in found] == [one.shape for one in wanted]
+        for one, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    again = features.of(random_policy.model, batch.select([1, 0]))
+    assert all(torch.equal(one, found[i]) for one, i in zip(again, (1, 2, 0), strict=True))
+    assert encoded == [1, 2]
+    features.forget()
+    features.of(random_policy.model, batch)
+    assert encoded == [1, 2, 1, 2]
+
+
+def test_other_pixels_under_a_known_name_are_encoded(
+    random_policy: Policy, batch: StudyBatch, encoded: list[int]
+) -> None:
+    features = FrozenFeatures()
+    features.of(random_policy.model, batch)
+    brighter = replace(batch, pixel_values=batch.pixel_values + 0.5)
+    found = features.of(random_policy.model, brighter)
+    assert encoded == [1, 2, 1, 2]
+    torch.testing.assert_close(found[0], encode_images(random_policy.model, brighter)[0], atol=1e-5, rtol=1e-5)
+
+
+def test_memory_ends(
+    random_policy: Policy, batch: StudyBatch, encoded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = FrozenFeatures()
+    monkeypatch.setattr(frozen_features, "MAX_FEATURE_BYTES", encode_images(random_policy.model, batch)[0].nbytes)
+    for _ in range(2):
+        features.of(random_policy.model, batch)
+    assert encoded == [1, 2, 2]
+
+
+def test_the_reference_keeps_its_own_features(random_policy: Policy, batch: StudyBatch) -> None:
+    reference = make_reference(random_policy)
+    completions = [(ids,) for ids in batch.oracle_ids]
+    before = reference.score(batch, completions, 1.0)
+    for parameter in random_policy.parameters():
+        torch.nn.init.normal_(parameter)
+    # What the policy of this moment made of the images is nothing to the reference.
+    moved = random_policy.with_images_encoded(batch, keeps_graph=True)
+    for one, other in zip(before, reference.score(moved, completions, 1.0), strict=True):
+        assert torch.equal(one[0], other[0])
+
+
+def test_processes_that_share_out_the_weights_encode_together(
+    random_policy: Policy, batch: StudyBatch, encoded: list[int]
+) -> None:
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        fully_shard(random_policy.model.model.visual, mesh=init_device_mesh("cpu", (1,)))
+        features = FrozenFeatures()
+        for _ in range(2):
+            features.of(random_policy.model, batch)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert encoded == [3, 3]
