@@ -25,8 +25,6 @@ class Operations:
         prompt: of one prompt in the language model.
         completion: of one completion behind its prompt.
         logits: of all tokens of one completion.
-        prompt_attention: what of the prompt is attention.
-        completion_attention: likewise of the completion.
         prompt_end: what of the prompt comes behind the last layer's attention.
     """
 
@@ -34,8 +32,6 @@ class Operations:
     prompt: float
     completion: float
     logits: float
-    prompt_attention: float
-    completion_attention: float
     prompt_end: float
 
 
@@ -62,8 +58,6 @@ def count(size: PolicySize, image: int, prompt_tokens: int, tokens: int) -> Oper
         prompt=prompt_tokens * per_token + prompt_pairs * per_pair,
         completion=tokens * per_token + pairs * per_pair,
         logits=2 * tokens * width * size.vocabulary,
-        prompt_attention=prompt_pairs * per_pair,
-        completion_attention=pairs * per_pair,
         prompt_end=2 * (prompt_tokens - 1) * (width * width + mlp_weights),
     )
 
@@ -85,14 +79,12 @@ def step_operations(size: PolicySize, work: Work, done: Done) -> dict[str, float
 
     TRL repeats prompt and image for each rollout in rollouts, reference and update. Ours computes them once in each,
     and leaves out what of a prompt predicts nothing. Where all studies are scored at once, the update differentiates
-    the rollouts' own forward pass, of which it computes the language model's attention alone again.
+    the rollouts' own forward pass and computes none.
     """
     one = count(size, work.image, done.prompt_tokens, work.tokens)
     completions = work.k * (one.completion + one.logits)
     # Forward passes over everything: rollouts, reference, update; and the backward pass, twice one.
     repeated = 5 * (work.k * (one.vision + one.prompt) + completions)
     once = one.vision + one.prompt - one.prompt_end + completions
-    shared = 5 * once
-    if work.micro >= work.prompts:
-        shared = 4 * once + one.prompt_attention + work.k * one.completion_attention
+    shared = (4 if work.micro >= work.prompts else 5) * once
     return {"trl": work.prompts * repeated, "ours": work.prompts * shared}

@@ -152,6 +152,23 @@ def test_tokens_are_drawn_as_often_as_they_are_likely(
     assert not (frequencies[torch.tensor(expected) == 0] > 0).any()
 
 
+@pytest.mark.parametrize("vocabulary_size", [63, 64, 200, 256])
+def test_blocks_of_tokens_change_no_draw(vocabulary_size: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(2000, vocabulary_size, generator=generator)
+    banned = torch.rand(vocabulary_size, generator=generator) < 0.2
+    uniform = torch.rand(len(logits), generator=generator)
+    tokens, _, _ = draw_tokens(logits, banned, uniform, SamplingSettings())
+    ends = torch.softmax(logits.double(), dim=-1).masked_fill(banned, 0).cumsum(dim=-1)
+    level = uniform.double().unsqueeze(1) * ends[:, -1:]
+    assert not banned[tokens].any()
+    assert len(tokens.unique()) > 0.7 * vocabulary_size
+    end = ends.gather(1, tokens.unsqueeze(1))
+    start = torch.where(tokens.unsqueeze(1) > 0, ends.gather(1, (tokens.unsqueeze(1) - 1).clamp_min(0)), 0)
+    assert bool((level > start - 1e-5).all())
+    assert bool((level < end + 1e-5).all())
+
+
 def test_the_largest_uniform_number_lands_on_no_banned_token() -> None:
     logits = torch.tensor([[1.0, 2.0, 30.0, -5.0]])
     banned = torch.tensor([False, False, False, True])
