@@ -2,7 +2,8 @@
 
 Both sides train the same random policy on the same images and prompts with the same reward, K and number of tokens,
 each in a process of its own. They take turns; a turn is two steps, of which the second counts: while a side waits,
-caches and memory go to the others. A ratio is the median over the rounds of TRL's seconds / ours. On a machine with
+caches and memory go to the others. The first turn has one step more, since a new process must first ask the system for
+all of its memory. A ratio is the median over the rounds of TRL's seconds / ours. On a machine with
 other work trust ratio_cpu: CPU seconds of one thread depend far less on the neighbours than wall seconds do.
 
 TRL does no oracle reports, so "ours" is GRPO alone; "ours_with_oracle" adds the oracle report and the DPO pairs of the
@@ -35,6 +36,8 @@ from step_tables import grid_table, phase_table, title
 from step_work import Done, Work, check_work
 
 DEFAULT_PROMPTS = {"tiny": 4, "mid": 2}
+UNCOUNTED = 1
+"""Steps at the beginning of a turn, and one more in the first."""
 GRID_IMAGES, GRID_K = (224, 448), (4, 8, 16)
 VERSIONS = ("torch", "transformers", "trl", "accelerate", "peft", "lightning")
 
@@ -45,7 +48,7 @@ def measure(size: str, work: Work, steps: int, trl_micro: int) -> dict[str, Any]
     Args:
         size: of the policy.
         work: one step of ours.
-        steps: measured of each side, each after one that is not.
+        steps: measured of each side, each after some that are not.
         trl_micro: studies that TRL scores at a time.
 
     Raises:
@@ -67,8 +70,8 @@ def measure(size: str, work: Work, steps: int, trl_micro: int) -> dict[str, Any]
             order = sides if index % 2 else sides[::-1]
             taken = {}
             for side in order:
-                uncounted = side.step()
-                loaded.setdefault(side.name, uncounted["memory_before_bytes"])
+                uncounted = [side.step() for _ in range(UNCOUNTED if rounds else UNCOUNTED + 1)]
+                loaded.setdefault(side.name, uncounted[0]["memory_before_bytes"])
                 taken[side.name] = side.step()
             prompt = Done(**taken["trl"]["work"])
             for name, step in taken.items():
@@ -147,7 +150,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--k", type=int, default=8, help="rollouts per study, at least 2")
     parser.add_argument("--tokens", type=int, default=96, help="of every completion, at least 2")
     parser.add_argument("--prompts", type=int, help="studies per step; 4 for tiny, 2 for mid")
-    parser.add_argument("--steps", type=int, default=3, help="measured of each side, each after one that is not")
+    parser.add_argument("--steps", type=int, default=3, help="measured of each side, each after some that are not")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--lora", action="store_true", help="train an adapter on the language model instead of all")
     parser.add_argument("--micro", type=int, help="studies that ours scores at a time (default: all)")

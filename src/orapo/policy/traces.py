@@ -1,8 +1,8 @@
 """What the policy computed while it sampled, kept so that the update by the same weights need not compute it again.
 
-A rollout is a forward pass over its tokens, and the first update after it differentiates the same pass. Kept is what the
-language model's layers gave for prompts and rollouts, as far as its gradient asks for it, and the probabilities; the
-update takes them instead of computing them, and its gradients are the same.
+A rollout is a forward pass over its tokens, and the first update after it differentiates the same pass. Kept is what
+the language model's layers gave for prompts and rollouts, as far as its gradient asks for it, and the probabilities;
+the update takes them instead of computing them, and its gradients are the same.
 """
 
 from collections.abc import Mapping, Sequence
