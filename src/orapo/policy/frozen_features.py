@@ -34,9 +34,6 @@ class FrozenFeatures:
             model: in eval mode, whose tower is frozen; always the same; call under ``torch.no_grad``.
             batch: B studies.
         """
-        if _is_shared_out(model):
-            # The processes encode together, whatever each of them knows.
-            return encode_images(model, batch)
         features: list[Tensor] = []
         for place in range(len(batch)):
             # Study by study, so that its features do not depend on what it came up with: a resumed run has the same.
@@ -62,6 +59,9 @@ class FrozenFeatures:
             self._num_bytes = num_bytes
 
 
-def _is_shared_out(model: Qwen2_5_VLForConditionalGeneration) -> bool:
-    """Whether each process holds a share of the tower: by its modules, since weights are whole at times."""
+def is_shared_out(model: Qwen2_5_VLForConditionalGeneration) -> bool:
+    """Whether each process holds a share of the tower: by its modules, since weights are whole at times.
+
+    Then the processes encode together, in the same passes, whatever each of them knows.
+    """
     return any(isinstance(module, FSDPModule) for module in model.model.visual.modules())

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGenera
 
 from orapo.batches import RolloutGroup, StudyBatch, StudyTrace
 from orapo.policy.decoder_layers import FusedDecoderLayer
-from orapo.policy.frozen_features import FrozenFeatures
+from orapo.policy.frozen_features import FrozenFeatures, is_shared_out
 from orapo.policy.projections import can_copy
 from orapo.policy.prompts import encode_images, vision_trains
 from orapo.policy.rollouts import StopRules, draw_completions
@@ -141,13 +141,16 @@ class Policy(nn.Module):
     def with_images_encoded(self, batch: StudyBatch, keeps_graph: bool = False) -> StudyBatch:
         """The batch with its image features: for all passes of a step by the policy of this moment.
 
-        Features of a frozen tower are kept over the steps as well.
+        Features of a frozen tower are kept over the steps as well. Where the processes share the tower out, the batch
+        stays as it is, and every pass encodes.
 
         Args:
             batch: B studies, on the policy's device.
             keeps_graph: where the vision tower trains, encode with the graph for one backward pass over the whole
                 batch; otherwise the batch stays as it is.
         """
+        if is_shared_out(self.model):
+            return batch
         if vision_trains(self.model):
             return replace(batch, image_features=encode_images(self.model, batch)) if keeps_graph else batch
         with self._eval_mode(), torch.no_grad():

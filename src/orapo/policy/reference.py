@@ -1,6 +1,7 @@
 """The frozen reference policy: the policy without its adapter, or a copy taken before training."""
 
 import copy
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -47,7 +48,7 @@ class FrozenCopyReference:
         self.copy.to(batch.pixel_values.device)
         if not self._shares_vision:
             # Features of a tower that trains are not those of the copy's, which stay as they are.
-            batch = self.copy.with_images_encoded(batch)
+            batch = self.copy.with_images_encoded(replace(batch, image_features=None))
         return score_frozen(self.copy, batch, completions, temperature)
 
 
