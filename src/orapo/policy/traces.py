@@ -127,7 +127,7 @@ class RolloutTracer:
 
 
 def trace_bytes(model: Qwen2_5_VLForConditionalGeneration, num_tokens: int) -> int:
-    """What a trace of so many tokens takes, but for its logits."""
+    """What a trace of so many tokens takes, but for its probabilities."""
     widths = [_widths(layer) for layer in model.model.language_model.layers]
     return 4 * num_tokens * sum(sum(layer.values()) for layer in widths)
 

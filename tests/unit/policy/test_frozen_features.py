@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -89,6 +91,19 @@ def test_the_reference_keeps_its_own_features(random_policy: Policy, batch: Stud
     moved = random_policy.with_images_encoded(batch, keeps_graph=True)
     for one, other in zip(before, reference.score(moved, completions, 1.0), strict=True):
         assert torch.equal(one[0], other[0])
+
+
+def test_the_benchmarks_first_pass_meets_every_study_again(
+    random_policy: Policy, batch: StudyBatch, encoded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
+    import step_ours
+
+    module = SimpleNamespace(policy=random_policy, reference=make_reference(random_policy))
+    for _ in range(2):
+        module.reference.score(batch, [(ids,) for ids in batch.oracle_ids], 1.0)
+        step_ours.forget_images(module)
+    assert encoded == [1, 2, 1, 2]
 
 
 def test_processes_that_share_out_the_tower_keep_nothing(

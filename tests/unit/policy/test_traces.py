@@ -148,6 +148,14 @@ def test_studies_that_were_sampled_apart_are_computed(random_policy: Policy, bat
     assert_same(random_policy, batch, completions, traces_of(groups))
 
 
+def test_plain_attention_is_computed_and_the_rest_taken(random_model_folder: Path, batch: StudyBatch) -> None:
+    policy = load_policy(ModelSettings(str(random_model_folder), "Write.", attention="eager"))
+    groups = sampled(policy, batch, RAGGED)
+    kept = set(traces_of(groups)[0].whole.layers[0])
+    assert kept == {*get_args(Part)} - {"attended", "log_sums"}
+    assert_same(policy, batch, [group.token_ids for group in groups], traces_of(groups))
+
+
 def test_full_rollouts_are_not_copied(random_policy: Policy, batch: StudyBatch) -> None:
     groups = sampled(random_policy, batch, FULL)
     positions = [torch.zeros(3, len(ids), dtype=torch.int64) for ids in batch.prompt_ids]
