@@ -24,6 +24,7 @@ from orapo.policy.block_functions import (
     gated_mlp_parts,
     normed_heads,
 )
+from orapo.policy.compiling import is_compiled
 from orapo.policy.products import OneDnnLinear, has_onednn
 from orapo.policy.traces import Part, RolloutTracer
 
@@ -58,7 +59,7 @@ class FusedDecoderLayer(Qwen2_5_VLDecoderLayer):  # type: ignore[misc]
         attention, mlp = self.self_attn, self.mlp
         inputs = (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj)
         is_other = attention.config.hidden_act != "silu" or (self.training and attention.attention_dropout)
-        return not is_other and are_plain((*inputs, mlp.gate_proj, mlp.up_proj, mlp.down_proj))
+        return not is_other and not is_compiled(mlp) and are_plain((*inputs, mlp.gate_proj, mlp.up_proj, mlp.down_proj))
 
     @property
     def is_last(self) -> bool:

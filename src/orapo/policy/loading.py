@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen
 
 from orapo.errors import CheckpointError
 from orapo.policy.attention import NAMES
+from orapo.policy.compiling import compile_layers
 from orapo.policy.decoder_layers import use_fused_layers
 from orapo.policy.model import Policy
 from orapo.policy.products import use_onednn
@@ -44,6 +45,8 @@ def load_policy(settings: ModelSettings) -> Policy:
         adapter = get_peft_model(model, _peft_config(settings.lora))
     elif not settings.train_vision:
         model.model.visual.requires_grad_(False)
+    if settings.compile:
+        compile_layers(model)
     if settings.gradient_checkpointing:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     policy = Policy(model, tokenizer, image_processor, settings.instruction, adapter, settings.scoring)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
 
 from orapo.batches import RolloutGroup, StudyBatch, StudyTrace
+from orapo.policy.compiling import uncompiled
 from orapo.policy.decoder_layers import FusedDecoderLayer
 from orapo.policy.frozen_features import FrozenFeatures, is_shared_out
 from orapo.policy.projections import can_copy
@@ -108,7 +109,7 @@ class Policy(nn.Module):
             keeps_trace: whether an update by the same weights follows, over all B studies at once.
         """
         tracer = self._tracer(batch, settings) if keeps_trace else None
-        with self._eval_mode():
+        with self._eval_mode(), uncompiled(self.model):
             drawn = draw_completions(self.model, batch, settings, self.stop_rules, seeds, tracer)
         # Autocast keeps low-precision copies of weights that were cast without a graph; a later pass with gradient
         # would take them and lose its gradient.

@@ -71,7 +71,8 @@ class OneDnnLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """[..., in] to [..., out]."""
-        if input.dtype != torch.float32 or not has_onednn(self.weight):
+        # The compiler has its own ways with a product, and cannot follow into oneDNN's.
+        if torch.compiler.is_compiling() or input.dtype != torch.float32 or not has_onednn(self.weight):
             return super().forward(input)
         rows = input.reshape(-1, self.in_features)
         result: Tensor = _Linear.apply(rows, self.weight, self.bias)  # type: ignore[no-untyped-call]

@@ -22,6 +22,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
 )
 
 from orapo.policy.block_functions import add_gated_mlp, add_linear, normed_heads
+from orapo.policy.compiling import is_compiled
 from orapo.policy.decoder_layers import are_plain, norm_of, weights_of
 
 
@@ -97,7 +98,7 @@ class FusedVisionBlock(Qwen2_5_VLVisionBlock):  # type: ignore[misc]
         """[patches, vision width], both ways."""
         attention, mlp = self.attn, self.mlp
         linears = (attention.qkv, attention.proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
-        if hidden_states.dtype != torch.float32 or not are_plain(linears):
+        if hidden_states.dtype != torch.float32 or is_compiled(mlp) or not are_plain(linears):
             result: Tensor = super().forward(
                 hidden_states, cu_seqlens, position_embeddings=position_embeddings, **kwargs
             )
