@@ -147,7 +147,7 @@ def _model(config: DictConfig, training_config: DictConfig, kind: str) -> tuple[
     elif config.checkpoint is not None:
         path = _tiny_folder() if config.checkpoint == TINY else str(config.checkpoint)
         settings = replace(settings, path=path)
-    return replace(settings, lora=None, gradient_checkpointing=False, compile=False), base
+    return settings.for_sampling(), base
 
 
 def _tiny_folder() -> str:

@@ -155,7 +155,7 @@ def read_generation(config: DictConfig, overrides: Sequence[str]) -> Generation:
     return Generation(
         settings=settings,
         images=find_own_images(settings.image, settings.report_per),
-        model=replace(model, lora=None, gradient_checkpointing=False, compile=False),
+        model=model.for_sampling(),
         base=base,
         name="the embedded policy" if is_embedded and run is None else name,
         is_embedded=is_embedded,

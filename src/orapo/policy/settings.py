@@ -1,6 +1,6 @@
 """Which weights the policy starts from and how it samples; no heavy imports, so that a bad value is refused at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orapo.bounds import require_boolean, require_number, require_whole
 from orapo.errors import SettingError
@@ -116,3 +116,7 @@ class ModelSettings:
             raise SettingError(
                 "model.train_vision is true; it must be false with model.lora, which adapts the language model"
             )
+
+    def for_sampling(self) -> "ModelSettings":
+        """The same for a policy that only samples: no new adapter, and nothing else that training alone uses."""
+        return replace(self, lora=None, gradient_checkpointing=False, compile=False)
