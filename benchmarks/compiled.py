@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -59,15 +60,10 @@ def seconds(run: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def measure(settings: Mapping[str, object], work: Work, device: str, rounds: int) -> dict[str, dict[str, float]]:
+def measure(settings: ModelSettings, work: Work, device: str, rounds: int) -> dict[str, dict[str, float]]:
     """Per pass: seconds of both sides, those of the first time, and the median of the ratios in turns."""
     torch.set_num_threads(work.threads)
-    policies = {
-        side: load_policy(ModelSettings(path=work.folder, instruction=INSTRUCTION, compile=compiles, **settings)).to(  # type: ignore[arg-type]
-            device
-        )
-        for side, compiles in SIDES.items()
-    }
+    policies = {side: load_policy(replace(settings, compile=compiles)).to(device) for side, compiles in SIDES.items()}
     results: dict[str, dict[str, float]] = {}
     for name in PASSES:
         runs = {side: one_pass(policy, work, name == "update") for side, policy in policies.items()}
@@ -109,7 +105,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     arguments = parser.parse_args()
     lora = LoraSettings(LORA_RANK, LORA_ALPHA) if arguments.lora else None
-    settings = {"dtype": arguments.dtype, "lora": lora, "train_vision": lora is None}
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder
         if folder is None:
@@ -125,6 +120,7 @@ def main() -> None:
             lora=arguments.lora,
             micro=arguments.prompts,
         )
+        settings = ModelSettings(folder, INSTRUCTION, arguments.dtype, lora, train_vision=lora is None)
         results = measure(settings, work, arguments.device, arguments.rounds)
     show(results)
     if arguments.json:

@@ -1,13 +1,14 @@
 """``model.compile``: scoring passes compiled, values and gradients as before, sampling left as it is."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tests.conftest import make_study, noise_image
-from torch import Tensor
+from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 from orapo.batches import StudyBatch
@@ -81,6 +82,28 @@ def test_values_and_gradients_are_those_of_the_uncompiled(
     assert compiled[1].keys() == plain[1].keys()
     for name, gradient in compiled[1].items():
         torch.testing.assert_close(gradient, plain[1][name], atol=2e-4, rtol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize("tower", ["language_model.layers", "visual.blocks"])
+def test_functions_of_our_own_do_not_take_the_place_of_what_is_compiled(
+    tower: str, random_model_folder: Path, batch: StudyBatch
+) -> None:
+    called: list[bool] = []
+    for compile in (False, True):
+        policy = load(random_model_folder, compile=compile)
+        calls: list[nn.Module] = []
+        # Instead of the compiled call: whether it is asked for is all that counts here.
+        for layer in policy.model.model.get_submodule(tower):
+            layer.mlp._compiled_call_impl = layer.mlp._compiled_call_impl and partial(ask, calls, layer.mlp)
+        values_and_gradients(policy, batch)
+        called.append(len(calls) == len(policy.model.model.get_submodule(tower)))
+    assert called == [False, True]
+
+
+def ask(calls: list[nn.Module], module: nn.Module, *inputs: Tensor) -> Tensor:
+    calls.append(module)
+    result: Tensor = module.forward(*inputs)
+    return result
 
 
 @pytest.mark.slow
