@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from tests.conftest import make_study, noise_image
+from tests.unit.policy.conftest import flat
 from torch import Tensor
 
 from orapo.batches import StudyBatch
@@ -18,30 +19,6 @@ from orapo.policy.scoring import score_repeated, score_shared
 from orapo.policy.settings import LoraSettings, ModelSettings, SamplingSettings
 from orapo.policy.tiny import base_folder
 from orapo.prompt import DEFAULT_INSTRUCTION
-
-
-@pytest.fixture
-def batch(collate: Collate) -> StudyBatch:
-    """Three studies with prompts of three lengths: images of two sizes, and one study with two views."""
-    rows = [
-        (make_study("a", "Small left pleural effusion."), (noise_image(0, (112, 84)),)),
-        (make_study("b", "No pneumothorax.", views=2), (noise_image(1, (56, 56)), noise_image(2, (84, 112)))),
-        (make_study("c", "Write the report of this chest radiograph."), (noise_image(3, (56, 84)),)),
-    ]
-    return collate(rows)
-
-
-@pytest.fixture
-def completions(batch: StudyBatch) -> list[list[Tensor]]:
-    """Completions of unequal number and length, a single token among them."""
-    generator = torch.Generator().manual_seed(1)
-    lengths = [[5, 1, 9], [3, 12], [7, 2, 4, 6]]
-    drawn = [[torch.randint(8, 300, (n,), generator=generator) for n in study] for study in lengths]
-    return [[*study, oracle] for study, oracle in zip(drawn, batch.oracle_ids, strict=True)]
-
-
-def flat(logps: tuple[tuple[Tensor, ...], ...]) -> Tensor:
-    return torch.cat([completion for study in logps for completion in study])
 
 
 def score_both(policy: Policy, batch: StudyBatch, completions: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
@@ -266,47 +243,6 @@ def test_control_tokens_are_never_drawn_and_stops_wait_for_the_minimum(
             assert int(ids.max()) < len(random_policy.tokenizer)
 
 
-def test_lora_reference_is_the_base(
-    random_model_folder: Path, random_policy: Policy, batch: StudyBatch, completions: list[list[Tensor]]
-) -> None:
-    from orapo.policy.reference import AdapterOffReference, FrozenCopyReference, make_reference
-
-    lora = LoraSettings(rank=2, alpha=4)
-    adapted = load_policy(
-        ModelSettings(path=str(random_model_folder), instruction="Write.", lora=lora, train_vision=False)
-    )
-    trained = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
-    assert trained
-    assert all("lora_" in name and "language_model" in name for name in trained)
-    with torch.no_grad():
-        for name, parameter in adapted.named_parameters():
-            if name in trained:
-                parameter.add_(0.1 * torch.randn_like(parameter))
-    reference = make_reference(adapted)
-    assert isinstance(reference, AdapterOffReference)
-    off = flat(reference.score(batch, completions, 1.0))
-    copied = make_reference(random_policy)
-    assert isinstance(copied, FrozenCopyReference)
-    base = flat(copied.score(batch, completions, 1.0))
-    # Layers with adapters are the model's own, those without are computed in fewer passes.
-    torch.testing.assert_close(off, base, atol=1e-5, rtol=0)
-    assert (flat(adapted(batch, completions)) - base).abs().max() > 1e-2
-    assert adapted.model.training, "scoring the reference must restore the mode"
-
-
-def test_frozen_copy_does_not_follow_the_policy(
-    random_policy: Policy, batch: StudyBatch, completions: list[list[Tensor]]
-) -> None:
-    from orapo.policy.reference import make_reference
-
-    reference = make_reference(random_policy)
-    before = flat(reference.score(batch, completions, 1.0))
-    with torch.no_grad():
-        for parameter in random_policy.parameters():
-            parameter.mul_(1.5)
-    torch.testing.assert_close(flat(reference.score(batch, completions, 1.0)), before, atol=0, rtol=0)
-
-
 def test_autocast_keeps_gradients_after_a_rollout(random_policy: Policy, batch: StudyBatch) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         groups = random_policy.roll_out(batch, SamplingSettings(per_study=2, max_new_tokens=4))
@@ -314,19 +250,3 @@ def test_autocast_keeps_gradients_after_a_rollout(random_policy: Policy, batch: 
     logps.sum().backward()
     silent = [n for n, p in random_policy.named_parameters() if p.grad is None or not p.grad.any()]
     assert not silent
-
-
-def test_patches_embedded_by_matrix_are_those_of_the_convolution(random_policy: Policy, batch: StudyBatch) -> None:
-    embedding = random_policy.model.model.visual.patch_embed
-    stock = super(type(embedding), embedding).forward(batch.pixel_values)
-    torch.testing.assert_close(embedding(batch.pixel_values), stock, atol=2e-4, rtol=1e-4)
-
-
-def test_a_frozen_copy_has_a_patch_embedding_of_its_own(random_policy: Policy, batch: StudyBatch) -> None:
-    from orapo.policy.reference import FrozenCopyReference
-
-    copied = FrozenCopyReference(random_policy).copy.model.model.visual.patch_embed
-    before = copied(batch.pixel_values)
-    with torch.no_grad():
-        random_policy.model.model.visual.patch_embed.proj.weight.mul_(2)
-    torch.testing.assert_close(copied(batch.pixel_values), before, atol=0, rtol=0)

@@ -100,3 +100,9 @@ def test_products_do_not_escape_autocast_and_low_precision() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert layer(torch.randn(3, 24)).dtype == torch.bfloat16
     assert layer.bfloat16()(torch.randn(3, 24, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+def test_patches_embedded_by_matrix_are_those_of_the_convolution(random_policy: Policy, batch: StudyBatch) -> None:
+    embedding = random_policy.model.model.visual.patch_embed
+    stock = super(type(embedding), embedding).forward(batch.pixel_values)
+    torch.testing.assert_close(embedding(batch.pixel_values), stock, atol=2e-4, rtol=1e-4)

@@ -7,11 +7,9 @@ from typing import get_args
 
 import pytest
 import torch
-from tests.conftest import make_study, noise_image
 from torch import Tensor
 
 from orapo.batches import RolloutGroup, RolloutTrace, StudyBatch, StudyTrace
-from orapo.data.collate import Collate
 from orapo.policy import model as policy_model
 from orapo.policy import traces as traces_module
 from orapo.policy.loading import load_policy
@@ -23,17 +21,6 @@ from orapo.policy.traces import OF_ALL_TOKENS, KnownRows, Part
 TEMPERATURE = 1.5
 RAGGED = SamplingSettings(per_study=3, temperature=TEMPERATURE, max_new_tokens=24)
 FULL = replace(RAGGED, max_new_tokens=6, min_new_tokens=6)
-
-
-@pytest.fixture
-def batch(collate: Collate) -> StudyBatch:
-    """Prompts of three lengths, one study with two views."""
-    rows = [
-        (make_study("a", "Small left pleural effusion."), (noise_image(0, (112, 84)),)),
-        (make_study("b", "No pneumothorax.", views=2), (noise_image(1, (56, 56)), noise_image(2, (84, 112)))),
-        (make_study("c", "Normal."), (noise_image(3, (56, 84)),)),
-    ]
-    return collate(rows)
 
 
 def sampled(policy: Policy, batch: StudyBatch, settings: SamplingSettings) -> tuple[RolloutGroup, ...]:
