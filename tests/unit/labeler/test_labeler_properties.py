@@ -5,7 +5,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from orapo.chexpert import OBSERVATIONS, LabelState, Observation
@@ -77,6 +77,8 @@ def test_order_of_sentences_does_not_matter(sentences: list[str], shuffler: rand
 @UNTIMED
 def test_two_reports_joined_are_their_mentions_aggregated(first: str, second: str) -> None:
     """No exception in either mode: also where negative and uncertain hide positive, they do so over all mentions."""
+    # The stop of "vs." is part of the word, so that such a report ends within a sentence.
+    assume(not first.endswith("vs. "))
     for labeler in LABELERS:
         both = labeler.mentions(first) + labeler.mentions(second)
         assert labeler.label(f"{first} {second}").states == labeler.aggregate(both)
