@@ -7,9 +7,9 @@ import re
 from typing import NamedTuple
 
 from orapo.chexpert import LabelState, Observation
-from orapo.labeler.heart import neutral_state
+from orapo.labeler.cardiac_size import neutral_state
 from orapo.labeler.lexicon import Effect, Lexicon, PhraseKind
-from orapo.labeler.reach import alternatives, reached_hits
+from orapo.labeler.negation_scope import alternatives, reached_hits
 from orapo.labeler.segments import NO_CUE, Cue, Segment, find_cues, find_hits, split_segments
 
 _NORMAL_WORD = re.compile(r"normal|remarkable|wnl")

@@ -11,6 +11,7 @@ from orapo.labeler.sentences import split_sentences
 from orapo.labeler.types import LabeledReport, Mention
 
 _MOST_REMEMBERED_SENTENCES = 50_000
+_NOWHERE = (-1, -1)
 _DIGITS_MASKED = str.maketrans("123456789", "000000000")
 
 
@@ -47,9 +48,21 @@ class Labeler:
         """
         mentions = []
         for sentence_index, sentence in enumerate(split_sentences(text)):
-            for observation, state, start, end, cue_start, cue in self._assertions(sentence):
-                words = cue if cue_start < 0 else sentence[cue_start : cue_start + len(cue)]
-                mentions.append(Mention(observation, state, sentence_index, sentence, start, end, words))
+            words, span = sentence.text, sentence.span
+            for observation, state, start, end, cue_start, cue in self._assertions(words):
+                cue_end = cue_start + len(cue)
+                mentions.append(
+                    Mention(
+                        observation,
+                        state,
+                        *span(start, end),
+                        cue if cue_start < 0 else words[cue_start:cue_end],
+                        *(_NOWHERE if cue_start < 0 else span(cue_start, cue_end)),
+                        words[start:end],
+                        words,
+                        sentence_index,
+                    )
+                )
         return tuple(mentions)
 
     def aggregate(self, mentions: Iterable[Mention]) -> LabelStates:

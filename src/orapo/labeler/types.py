@@ -12,25 +12,26 @@ class Mention(NamedTuple):
     Attributes:
         observation: what is spoken of.
         state: POSITIVE, NEGATIVE or UNCERTAIN, never UNMENTIONED.
-        sentence_index: which sentence of the report, counted from 0.
-        sentence: that sentence, as cleaned for matching.
-        start: first character of the matched words in ``sentence``.
+        start: first character of the matched words in the report.
         end: one past their last character.
-        cue: the words that decided the state, "" when nothing negates or hedges the mention.
+        cue: the words that decided the state, as cleaned for matching; "" when nothing negates or hedges the mention.
+        cue_start: first character of those words in the report, -1 where ``cue`` names the phrase or there is none.
+        cue_end: one past their last character, or -1.
+        matched_text: the words that were recognised, as cleaned for matching.
+        sentence: their sentence, as cleaned for matching.
+        sentence_index: which sentence of the report, counted from 0.
     """
 
     observation: Observation
     state: LabelState
-    sentence_index: int
-    sentence: str
     start: int
     end: int
     cue: str
-
-    @property
-    def matched_text(self) -> str:
-        """The words that were recognised."""
-        return self.sentence[self.start : self.end]
+    cue_start: int
+    cue_end: int
+    matched_text: str
+    sentence: str
+    sentence_index: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from orapo.chexpert import OBSERVATIONS, LabelState, Observation
 from orapo.errors import SettingError
 from orapo.labeler import Labeler, Quirks
-from orapo.labeler.sentences import split_sentences
+from orapo.labeler.sentences import clean, split_sentences
 
 LABELERS = (Labeler(), Labeler("original"))
 UNTIMED = settings(deadline=None)  # a word is learned when it is first met
@@ -27,6 +27,17 @@ SENTENCES = st.lists(WORDS, min_size=1, max_size=14).map(" ".join)
 REPORTS = st.lists(SENTENCES, max_size=6).map(lambda sentences: ". ".join([*sentences, ""]))
 
 
+def read_in(labeler: Labeler, report: str) -> list[tuple[object, ...]]:
+    """The mentions without their places in the report."""
+    return [
+        (m.observation, m.state, m.matched_text, m.cue, m.sentence, m.sentence_index) for m in labeler.mentions(report)
+    ]
+
+
+def texts_of(report: str) -> tuple[str, ...]:
+    return tuple(sentence.text for sentence in split_sentences(report))
+
+
 @given(st.text())
 @UNTIMED
 def test_any_text_gets_fourteen_states_and_mentions_that_quote_it(text: str) -> None:
@@ -36,8 +47,9 @@ def test_any_text_gets_fourteen_states_and_mentions_that_quote_it(text: str) -> 
         sentences = split_sentences(text)
         for mention in report.mentions:
             assert mention.state in STATED
-            assert sentences[mention.sentence_index] == mention.sentence
+            assert sentences[mention.sentence_index].text == mention.sentence
             assert mention.matched_text.strip()
+            assert text[mention.start : mention.end].strip()
 
 
 @given(REPORTS)
@@ -60,7 +72,7 @@ def test_case_does_not_matter(text: str) -> None:
 @UNTIMED
 def test_white_space_does_not_matter(text: str, space: str) -> None:
     for labeler in LABELERS:
-        assert labeler.mentions(text.replace(" ", space)) == labeler.mentions(text)
+        assert read_in(labeler, text.replace(" ", space)) == read_in(labeler, text)
 
 
 @given(st.lists(SENTENCES, max_size=6), st.randoms(use_true_random=False))
@@ -93,7 +105,7 @@ def test_remembered_sentences_change_nothing(text: str) -> None:
 @given(SENTENCES)
 @UNTIMED
 def test_a_sentence_is_clean_already(text: str) -> None:
-    for sentence in split_sentences(text):
+    for sentence in texts_of(text):
         assert sentence == sentence.lower().strip()
         assert re.search(r"\s\s|[^\x20-\x7e]", sentence) is None
 
@@ -109,7 +121,23 @@ def test_digits_change_the_quotes_only(text: str, data: st.DataObject) -> None:
             assert kept[:3] == other[:3]
             assert (kept.start, kept.end) == (other.start, other.end)
             assert len(kept.cue) == len(other.cue)
-            assert other.sentence in split_sentences(changed)
+            assert other.sentence in texts_of(changed)
+
+
+@given(
+    SENTENCES,
+    st.sampled_from(
+        ["{}", "FINDINGS:\n1. {}\n2. {}", "<p>{}</p><p>{}</p>", "* {}\n* {}", "\u201c{}\u201d\u200b.\r\n{}"]
+    ),
+)
+@UNTIMED
+def test_a_mention_stands_where_it_says(sentence: str, layout: str) -> None:
+    """Whatever stands around a sentence, the report's characters there are the matched words."""
+    for report in (layout.replace("{}", sentence), layout.replace("{}", sentence.upper())):
+        for mention in LABELERS[0].mentions(report):
+            assert clean(report[mention.start : mention.end]).text.strip() == mention.matched_text
+            if mention.cue_start >= 0:
+                assert clean(report[mention.cue_start : mention.cue_end]).text.strip() == mention.cue.strip()
 
 
 def test_a_cue_with_a_number_is_quoted_as_written() -> None:
@@ -143,7 +171,7 @@ def test_the_time_of_a_degenerate_report_is_in_proportion_to_its_length(word: st
 
 def test_a_report_without_a_full_stop_is_cut_between_words() -> None:
     words = ("effusion", "heart", "clear")
-    sentences = split_sentences(" ".join(words[index % 3] for index in range(2_000)))
+    sentences = texts_of(" ".join(words[index % 3] for index in range(2_000)))
     assert max(len(sentence) for sentence in sentences) <= 1_500
     assert " ".join(sentences).split() == [words[index % 3] for index in range(2_000)]
 
@@ -232,4 +260,4 @@ def test_unknown_quirks_are_refused() -> None:
     ],
 )
 def test_sentences(text: str, sentences: tuple[str, ...]) -> None:
-    assert split_sentences(text) == sentences
+    assert texts_of(text) == sentences

@@ -30,7 +30,7 @@ def test_each_phrase_is_found_in_its_own_example(mode: str, phrase: Phrase) -> N
     if not phrase.observations:
         return  # a look-alike leaves no hit; its state is tested above
     lexicon = load_lexicon(mode)
-    hits = [hit for sentence in split_sentences(phrase.example) for hit in find_hits(sentence, lexicon)]
+    hits = [hit for sentence in split_sentences(phrase.example) for hit in find_hits(sentence.text, lexicon)]
     assert phrase in [hit.phrase for hit in hits]
 
 
@@ -44,8 +44,8 @@ def test_each_cue_gives_its_mention_the_state_it_names(mode: str, family: CueFam
 def test_each_cue_is_found_in_its_own_example(mode: str, family: CueFamily) -> None:
     lexicon = load_lexicon(mode)
     for sentence in split_sentences(family.example):
-        assert family in [lexicon.cues[index] for _, _, index in lexicon.cue_scanner.scan(sentence)]
-        assert all(cue.start < cue.end for cue in find_cues(sentence, lexicon))
+        assert family in [lexicon.cues[index] for _, _, index in lexicon.cue_scanner.scan(sentence.text)]
+        assert all(cue.start < cue.end for cue in find_cues(sentence.text, lexicon))
 
 
 def test_every_observation_has_phrases() -> None:
