@@ -4,18 +4,24 @@ The order is: words that rule a finding open before any negation ("cannot exclud
 """
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from orapo.chexpert import LabelState, Observation
+from orapo.labeler.asides import split_aside
 from orapo.labeler.cardiac_size import neutral_state
-from orapo.labeler.lexicon import Effect, Lexicon, PhraseKind
+from orapo.labeler.ellipsis import add_elliptical_hits, echoed_predicate, is_superseded
+from orapo.labeler.lexicon import Effect, Lexicon, PhraseKind, Reach
 from orapo.labeler.negation_scope import alternatives, reached_hits
-from orapo.labeler.segments import NO_CUE, Cue, Segment, find_cues, find_hits, split_segments
+from orapo.labeler.presupposition import is_denied_change
+from orapo.labeler.segments import NO_CUE, Cue, Segment, answers_to_labels, find_cues, find_hits, split_segments
 
-_NORMAL_WORD = re.compile(r"normal|remarkable|wnl")
+_NORMAL_WORD = re.compile(r"(?<!ab)normal(?!i)|remarkable|wnl")
 _BORDERLINE_WORD = re.compile(r"border")
-_LINKED = re.compile(r" ?(?:is|are|appears?|remains?|:|,)?(?: \w+ly)? ?(?:within |in )?")
+_LINKED = re.compile(r" ?(?:is|are|appears?|remains?|:|,|-)?(?: \w+ly)? ?(?:within |in )?")
 _MARGINAL = re.compile(r" (?:\w+ )?")
+_NO_CHANGE = re.compile(r"(?:no|without|not|little|minimal|never|any|zero|lack of|absence of)\b")
+_PRESUPPOSED_RANK = 4
 
 
 class Assertion(NamedTuple):
@@ -43,53 +49,88 @@ _OR = NO_CUE._replace(text="or")
 
 def assert_sentence(sentence: str, lexicon: Lexicon, *, bare_heart_is_positive: bool) -> tuple[Assertion, ...]:
     """Every mention of a cleaned sentence, in reading order."""
+    if (parts := split_aside(sentence)) is not None:
+        found = [
+            part.place(assertion)
+            for part in parts
+            for assertion in assert_sentence(part.text, lexicon, bare_heart_is_positive=bare_heart_is_positive)
+        ]
+        return tuple(sorted(found, key=lambda assertion: assertion.start))
     phrase_places, cue_places = lexicon.places.of(sentence)
     hits = find_hits(sentence, lexicon, phrase_places)
     if not hits:
         return ()
-    has_alternatives = " or " in sentence
+    cues = answers_to_labels(sentence, hits, find_cues(sentence, lexicon, cue_places))
+    hits = add_elliptical_hits(sentence, hits, cues)
+    segments = split_segments(sentence, hits, cues)
     assertions: list[Assertion] = []
-    for segment in split_segments(sentence, hits, find_cues(sentence, lexicon, cue_places)):
+    previous: list[Cue | None] = []
+    for number, segment in enumerate(segments):
         strongest = _strongest_cues(segment)
-        offered = alternatives(segment) if has_alternatives else ()
-        for index, hit in enumerate(segment.hits):
-            phrase = hit.phrase
-            reached = strongest[index]
-            if phrase.kind is PhraseKind.NEUTRAL:
-                state, cue = neutral_state(segment, index, reached=reached)
-                if state is None:
-                    if not (phrase.bare_positive and bare_heart_is_positive):
-                        continue
-                    state = LabelState.POSITIVE
-                told = phrase.told(state)
-            elif reached is not None:
-                cue, told = (
-                    reached,
-                    phrase.when_negative if reached.effect is Effect.NEGATION else phrase.when_uncertain,
-                )
-            elif index in offered:
-                cue, told = _OR, phrase.when_uncertain
-            else:
-                cue, told = NO_CUE, phrase.when_unqualified
-            for observation, said, own_cue in told:
-                place = (-1, own_cue) if own_cue else (cue.start, cue.text)
-                assertions.append(Assertion(observation, said, hit.start, hit.end, *place))
+        if number and (echo := echoed_predicate(segment, segments[number - 1], previous)) is not None:
+            strongest[-1] = echo
+        previous = strongest
+        if len(segments) > 1 and is_superseded(segment, segments[number + 1 :]):
+            continue
+        assertions += _assertions(segment, strongest, bare_heart_is_positive=bare_heart_is_positive)
     return tuple(assertions)
+
+
+def _assertions(segment: Segment, strongest: Sequence[Cue | None], *, bare_heart_is_positive: bool) -> list[Assertion]:
+    """What a segment asserts of each of its hits, ``strongest`` being the cue that reaches it."""
+    offered = alternatives(segment) if " or " in segment.sentence else ()
+    assertions = []
+    for index, hit in enumerate(segment.hits):
+        phrase = hit.phrase
+        reached = strongest[index]
+        if phrase.kind is PhraseKind.NEUTRAL:
+            state, cue = neutral_state(segment, index, reached=reached)
+            if state is None:
+                if not (phrase.bare_positive and bare_heart_is_positive):
+                    continue
+                state = LabelState.POSITIVE
+            told = phrase.told(state)
+        elif reached is not None:
+            cue = reached
+            if reached.effect is Effect.PRESUPPOSED:
+                told = phrase.when_unqualified
+            else:
+                told = phrase.when_negative if reached.effect is Effect.NEGATION else phrase.when_uncertain
+        elif index in offered:
+            cue, told = _OR, phrase.when_uncertain
+        else:
+            cue, told = NO_CUE, phrase.when_unqualified
+        for observation, said, own_cue in told:
+            place = (-1, own_cue) if own_cue else (cue.start, cue.text)
+            assertions.append(Assertion(observation, said, hit.start, hit.end, *place))
+    return assertions
 
 
 def _strongest_cues(segment: Segment) -> list[Cue | None]:
     """For each hit the cue of highest rank that reaches it; of equals, the last one read."""
     strongest: list[Cue | None] = [None] * len(segment.hits)
     for cue in segment.cues:
+        if cue.effect is Effect.STABLE and _NO_CHANGE.match(cue.text):
+            _presuppose(strongest, reached_hits(segment, cue._replace(effect=Effect.NEGATION)), cue)
         if not cue.rank:
             if cue.effect is Effect.NORMAL or cue.effect is Effect.BORDERLINE:
                 _apply_to_adjacent(segment, cue, strongest)
             continue
-        for index in reached_hits(segment, cue):
+        reached = list(reached_hits(segment, cue))
+        if cue.effect is Effect.NEGATION and cue.reach is Reach.AFTER and is_denied_change(segment, cue, reached):
+            _presuppose(strongest, reached, cue)
+            continue
+        for index in reached:
             holder = strongest[index]
             if holder is None or holder.rank <= cue.rank:
                 strongest[index] = cue
     return strongest
+
+
+def _presuppose(strongest: list[Cue | None], indices: Sequence[int], cue: Cue) -> None:
+    """Says of these hits that they are there, whatever else is denied of them."""
+    for index in indices:
+        strongest[index] = cue._replace(effect=Effect.PRESUPPOSED, rank=_PRESUPPOSED_RANK)
 
 
 def _apply_to_adjacent(segment: Segment, cue: Cue, strongest: list[Cue | None]) -> None:

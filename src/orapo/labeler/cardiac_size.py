@@ -22,6 +22,10 @@ _COPULA = re.compile(
 _PREDICATIVE = re.compile(r"(?:\b(?:is|are|was|were|remains?|appears?|seems?)\b(?: \w+){0,2}|,) ?$")
 _ATTRIBUTIVE = re.compile(rf"(?: (?:{scope_words('between_attribute_and_heart')})|,)* ?")
 _JOINED_IN_FRONT = re.compile(r" ?(?:,|and\b|or\b)")
+_NEITHER = re.compile(r"neither|nor|none")
+_LIST_GAP = re.compile(r",? ?(?:(?:and|or) )?(?:the )?")
+_DIMENSIONS = re.compile(r" (?:and|or) (?:\w+ )?(?:size|shape|configuration|contours?|width|position|appearance|dimensions?) of\b")
+_TELEGRAPHIC_SUBJECT = re.compile(rf"\b(?:{scope_words('other_subjects')})(?: \w+ly)? $")
 _OTHER_SUBJECT = re.compile(rf"\b(?:{scope_words('other_subjects')})\b")
 _CONNECTED = re.compile(r"(?:,|\band\b|\bor\b)(.*)$")
 _NOUN_BEHIND = re.compile(r" (?!in\b|for\b|and\b|size\b|limits?\b)(?:[\w-]+ )?" + _OTHER_SUBJECT.pattern)
@@ -42,11 +46,28 @@ def neutral_state(segment: Segment, index: int, *, reached: Cue | None) -> tuple
     decisive = _around(segment, hit) or _in_front(segment, hit) or _behind(segment, hit)
     if decisive is not None and decisive.effect is Effect.ENLARGED and reached is not None and reached.end <= hit.start:
         return _STATES[reached.effect], reached  # "possible enlarged heart", "no definite widening of ..."
+    if decisive is not None and decisive.effect is Effect.NORMAL and reached is not None and _NEITHER.match(reached.text):
+        return LabelState.POSITIVE, reached  # "neither heart size nor mediastinal width is normal"
     if decisive is not None:
         return _STATES[decisive.effect], decisive
     if reached is not None:
-        return _STATES[reached.effect], reached
-    return None, NO_CUE
+        return (LabelState.POSITIVE if reached.effect is Effect.PRESUPPOSED else _STATES[reached.effect]), reached
+    shared = _shared_attribute(segment, index)
+    return (None, NO_CUE) if shared is None else (_STATES[shared.effect], shared)
+
+
+def _shared_attribute(segment: Segment, index: int) -> Cue | None:
+    """The attribute of a list that the name stands in: "normal heart size, mediastinum and vessels"."""
+    while index:
+        before, hit = segment.hits[index - 1], segment.hits[index]
+        if before.phrase.kind is not PhraseKind.NEUTRAL:
+            return None
+        if _LIST_GAP.fullmatch(segment.sentence, before.end, hit.start) is None:
+            return None
+        index -= 1
+        if (cue := _in_front(segment, before)) is not None:
+            return cue
+    return None
 
 
 def _is_predicate(cue: Cue) -> bool:
@@ -71,8 +92,12 @@ def _in_front(segment: Segment, hit: Hit) -> Cue | None:
         if cue.end > edge or cue.effect not in _PREDICATES:
             continue
         between = segment.sentence[cue.end : edge]
-        if _ATTRIBUTIVE.fullmatch(between) is None or _JOINED_IN_FRONT.match(between):
+        if _ATTRIBUTIVE.fullmatch(between) is None:
             break
+        if _JOINED_IN_FRONT.match(between) and _DIMENSIONS.match(between) is None:
+            break
+        if _TELEGRAPHIC_SUBJECT.search(segment.sentence, segment.start, cue.start) and _behind(segment, hit) is not None:
+            break  # "lungs clear heart enlarged"
         if _PREDICATIVE.search(segment.sentence, segment.start, cue.start) and not _is_list(between):
             return best if cue.effect is not Effect.STABLE or _is_subject_in_front(segment, cue) else (best or cue)
         if best is None or cue.effect is Effect.ENLARGED:

@@ -28,6 +28,8 @@ class Effect(Enum):
     NEGATION = "negation"
     UNCERTAIN = "uncertain"
     BREAK = "break"
+    EXCEPTION = "exception"
+    PRESUPPOSED = "presupposed"
     NONE = "none"
     NORMAL = "normal"
     ENLARGED = "enlarged"
@@ -43,7 +45,8 @@ class Told(NamedTuple):
     cue: str
 
 
-_RANKS = {Effect.RULED_OPEN: 3, Effect.NEGATION: 2, Effect.UNCERTAIN: 1}
+_WORDS = re.compile(r"<(\w+)>")
+_RANKS = {Effect.PRESUPPOSED: 4, Effect.RULED_OPEN: 3, Effect.NEGATION: 2, Effect.UNCERTAIN: 1}
 
 
 class Reach(Enum):
@@ -158,8 +161,15 @@ def _phrase(entry: Mapping[str, Any], default_observations: Sequence[str]) -> Ph
     )
 
 
+def _expanded(form: str, words: Mapping[str, str]) -> str:
+    """A form with the entries of [words] that it names, and those that they name."""
+    while (expanded := _WORDS.sub(lambda found: words[found[1]], form)) != form:
+        form = expanded
+    return form
+
+
 def _cue(entry: Mapping[str, Any], words: Mapping[str, str]) -> CueFamily:
-    forms = tuple(re.sub(r"<(\w+)>", lambda found: words[found.group(1)], form) for form in entry["forms"])
+    forms = tuple(_expanded(form, words) for form in entry["forms"])
     return CueFamily(
         name=entry["name"],
         effect=(effect := Effect(entry["effect"])),

@@ -1,9 +1,10 @@
 """How far a cue reaches over a list: "no A, B or C" negates three, "no A, small B" negates one."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from orapo.labeler.lexicon import Effect, Reach, scope_words
+from orapo.labeler.lexicon import Effect, PhraseKind, Reach, scope_words
+from orapo.labeler.presupposition import is_about_something_else, presupposes, subjects_head
 from orapo.labeler.segments import Cue, Hit, Segment
 
 _VERB = re.compile(rf"\b(?:{scope_words('verbs')})\b")
@@ -25,12 +26,24 @@ _ASSERTED = re.compile(
     r"|definite\w*|clear\w* (?:seen|evident))))"
 )
 _OF_DEVICE = re.compile(r" ?(?:(?:\w+ ){0,2}(?:evidence|signs?) )?(?:of|for)(?: an?| the)? ?(?:\w+ ){0,3}")
+_ANSWER = re.compile(r"(?:: ?)?(?:none|nil|no|absent|negative|neither|resolved)$")
+_ANSWERED = re.compile(r"\b(?:none|nil|no|absent|present|negative|positive|small|moderate|large|trace|mild)\b|[:=]")
 _REMOVAL = re.compile(r"remov|extubat|discontinu|extract|explant|taken out|withdraw")
 
 _ANOTHER_SUBJECT = re.compile(
     r" (?!(?:which|that|and|has|have|previously|prior|now|also|likely|seen|noted|as|on|in|both|all|if)\b)[a-z]"
 )
 
+# Behind a comma these name examples of what is denied.
+_INCLUDING = re.compile(r" (?:including|such as|in particular|specifically|namely|whether|either)\b")
+# The noun of a denial is said, and a new item follows without a mark: "no acute disease mild cardiomegaly".
+_CLOSED_NOUN = re.compile(
+    rf"\b(?:disease|process|abnormalit(?:y|ies)|findings?|pathology|change)\b (?:{scope_words('item_starts')})\b"
+)
+_IN = re.compile(r" (?:in|on|at|within) ")
+_ANOTHER_SIDE = re.compile(
+    r" (?:left|right)(?:[ -]sided)?,? (?:and|but) (?:an? )?(?:\w+ )?(?:left|right)(?:[ -]sided)? (?:\w+ )?$"
+)
 _FORWARD_STOPS = (Effect.NEGATION, Effect.RULED_OPEN)
 
 
@@ -54,29 +67,54 @@ def negation_carries(segment: Segment, index: int, gap: str, *, is_first: bool) 
     """Whether a negation in front still holds for hit ``index``, ``gap`` being the words since the cue or last hit."""
     hit = segment.hits[index]
     before, connector, behind = _last_connector(gap)
+    if hit.is_elliptical:
+        return is_first and not connector
     if not connector:
-        if hit.phrase.is_device and _PLACE.search(gap) is not None:
-            return is_first and _OF_DEVICE.fullmatch(gap) is not None
-        return is_first or _NEW_ITEM.match(gap) is None
-    if _VERB.search(before):
+        return _denial_reaches(hit, gap, is_first=is_first)
+    if _INCLUDING.match(behind):
+        return True
+    if _VERB.search(before) or presupposes(behind, after_finding=_IN.match(behind) is not None) or (is_first and _ANOTHER_SIDE.match(gap)):
         return False
     if "or" in connector:
         return True
-    if _NEW_STATEMENT.match(behind):
+    if _NEW_STATEMENT.match(behind) or hit.phrase.kind is PhraseKind.NEUTRAL:
         return False
     if "and" in connector or connector in ("as well as", "plus"):
         return _NEW_ITEM.match(behind) is None and not _asserted_after(segment, index)
+    if _is_repeated(segment, index):
+        return False
     if _closes(segment, index):
         return not (_SIZE_ONLY.match(behind) and is_first)
     return _LIST_WORDS.match(behind) is not None and not _asserted_after(segment, index)
 
 
+def _denial_reaches(hit: Hit, gap: str, *, is_first: bool) -> bool:
+    """Whether a negation holds over words without a comma or conjunction."""
+    if hit.phrase.is_device and _PLACE.search(gap) is not None:
+        return is_first and _OF_DEVICE.fullmatch(gap) is not None
+    if presupposes(gap, after_finding=not is_first) or is_about_something_else(gap):
+        return False
+    if is_first:
+        return _CLOSED_NOUN.search(gap) is None
+    return hit.phrase.kind is not PhraseKind.NEUTRAL and _NEW_ITEM.match(gap) is None
+
+
+def _is_repeated(segment: Segment, index: int) -> bool:
+    """Whether a list says again what it said before: "no effusion on the right, large effusion on the left"."""
+    words = [segment.sentence[hit.start : hit.end].removesuffix("s") for hit in segment.hits[index - 1 : index + 1]]
+    return len(words) == 2 and words[0] == words[1]
+
+
 def hedge_carries(segment: Segment, index: int, gap: str, *, is_first: bool) -> bool:
     """Whether a hedge in front ("possible", "may represent") still holds for hit ``index``; it stops sooner."""
     before, connector, behind = _last_connector(gap)
+    if segment.hits[index].is_elliptical:
+        return is_first and not connector
     if not connector:
-        return is_first or (_PLACE.search(gap) is None and _VERB.search(gap) is None and _NEW_ITEM.match(gap) is None)
-    if not is_first and _VERB.search(before):
+        if is_first:
+            return not presupposes(gap)
+        return _PLACE.search(gap) is None and _VERB.search(gap) is None and _NEW_ITEM.match(gap) is None
+    if (not is_first and _VERB.search(before)) or presupposes(behind, after_finding=_IN.match(behind) is not None):
         return False
     if "or" in connector:
         return True
@@ -112,29 +150,33 @@ def _hits_after(segment: Segment, cue: Cue, carries: Callable[..., bool]) -> Ite
 
 
 def _hits_before(segment: Segment, cue: Cue) -> Iterator[int]:
-    """The nearest hit in front of the cue, then leftwards over a list closed by "and" or "or"."""
+    """The subject of the cue: the nearest hit in front of it, then leftwards over a list closed by "and" or "or"."""
     following: Hit | None = None
-    saw_conjunction = False
-    for index in range(len(segment.hits) - 1, -1, -1):
+    saw_conjunction = answers = _ANSWER.match(cue.text) is not None
+    index = sum(hit.end <= cue.start for hit in segment.hits)
+    while index > 0:
+        index -= 1
         hit = segment.hits[index]
-        if hit.end > cue.start:
-            continue
         gap = segment.sentence[hit.end : following.start if following else cue.start]
         before, connector, behind = _last_connector(gap)
         if connector and _VERB.search(before):
             return
-        if following is None and hit.phrase.is_device and _PART_OF_DEVICE.match(gap):
-            return  # "the tube's tip isn't seen" leaves the tube where it is
-        if following is None and connector == "," and _ANOTHER_SUBJECT.match(behind):
-            return  # "tube in place, tip not seen": it's the tip that isn't seen
-        if following is not None:
+        if following is None:
+            if hit.phrase.is_device and _PART_OF_DEVICE.match(gap):
+                return  # "the tube's tip isn't seen" leaves the tube where it is
+            if connector == "," and _ANOTHER_SUBJECT.match(behind):
+                return  # "tube in place, tip not seen": it's the tip that isn't seen
+            index = subjects_head(segment.sentence, segment.hits, index)
+        else:
             if not connector and _VERB.search(gap):
+                return
+            if answers and _ANSWERED.search(gap):
                 return
             saw_conjunction |= "or" in connector or "and" in connector
             if connector == "," and not saw_conjunction:
                 return
         yield index
-        following = hit
+        following = segment.hits[index]
 
 
 def _nearest_on_both_sides(segment: Segment, cue: Cue) -> Iterator[int]:
@@ -144,7 +186,7 @@ def _nearest_on_both_sides(segment: Segment, cue: Cue) -> Iterator[int]:
     yield from after[:1]
 
 
-def reached_hits(segment: Segment, cue: Cue) -> Iterable[int]:
+def reached_hits(segment: Segment, cue: Cue) -> Sequence[int]:
     """Indices of the hits of the segment that the cue speaks of.
 
     Devices are removed, findings resolve: "removed" doesn't make an effusion go, nor "resolved" a tube.
@@ -156,7 +198,7 @@ def reached_hits(segment: Segment, cue: Cue) -> Iterable[int]:
     else:
         indices = _hits_after(segment, cue, hedge_carries if cue.effect is Effect.UNCERTAIN else negation_carries)
     if cue.effect is not Effect.NEGATION or not (is_removal := _REMOVAL.search(cue.text) is not None):
-        return indices
+        return [*indices]
     hits = segment.hits
     return [index for index in indices if hits[index].phrase.is_device == is_removal]
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from orapo.labeler.aligned import AlignedText
+from orapo.labeler.spelling import correct
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
@@ -14,6 +15,7 @@ _TYPOGRAPHIC = {
     **dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff", ""),
 }
 _SPACES = re.compile(r" {2,}")
+_SIGN = re.compile(r"\( ?[+-] ?\)|(?<=[:=]) ?[+-](?=\s*(?:$|[/,;.]|[a-z]+ ?[:=]))")
 _MARK = re.compile(r"[;:?]")
 
 # What begins on a line of its own: a paragraph with a capital, an item behind a dash.
@@ -25,7 +27,7 @@ _INLINE_TAGS = frozenset(
 _AMPERSAND = re.compile(r"(?<!\S)&(?:amp;)?(?=\s)")
 _BULLET = re.compile(r"(?<!\S)[*#>]+(?!\S)")
 _ASKED = re.compile(r"(?<=[A-Za-z]\?)\s+(?=[A-Z][a-z])")
-_LIST_LETTER = re.compile(r"(?<!\S)\(?[a-h]\)(?= )")
+_LIST_LETTER = re.compile(r"(?<!\S)\(?(?:[a-h]|i{1,3}|iv|vi{0,3})\)(?= )")
 
 # Words that stand for others, rewritten before anything is matched. Few texts have any, so each is looked for first.
 _SHORTHAND = {
@@ -33,6 +35,7 @@ _SHORTHAND = {
     "+/-": "with possible",
     "s/p": "status post",
     "c/w": "consistent with",
+    "w/out": "without",
     "w/o": "without",
     "w/": "with ",
     "r/o": "rule out",
@@ -96,7 +99,8 @@ class Sentence(NamedTuple):
 
 
 def clean(report: str) -> AlignedText:
-    """Lower-cases, removes what can't be matched (control characters, redaction marks, markup), spells out shorthand.
+    """Lower-cases, removes what can't be matched (control characters, redaction marks, markup), spells out shorthand,
+    puts slips right.
 
     List items and paragraphs that begin with a capital are set off by " . ".
     """
@@ -127,9 +131,12 @@ def clean(report: str) -> AlignedText:
     if ")" in text:
         aligned = aligned.replace(_LIST_LETTER, " . ")
     text = aligned.text
+    if "-" in text or "+" in text:
+        aligned = aligned.replace(_SIGN, lambda found: " present ; " if "+" in found.group() else " absent ; ")
+    text = aligned.text
     if ";" in text or ":" in text or "?" in text:
         aligned = aligned.replace(_MARK, lambda found: f" {found.group()} ")
-    aligned = aligned.replace(_SPACES, " ")
+    aligned = correct(aligned.replace(_SPACES, " "))
     return aligned.replace(_COMMA, ", ")
 
 
