@@ -11,9 +11,9 @@ from orapo.chexpert import LabelState, Observation
 from orapo.labeler.asides import split_aside
 from orapo.labeler.cardiac_size import neutral_state
 from orapo.labeler.ellipsis import add_elliptical_hits, echoed_predicate, is_superseded
-from orapo.labeler.lexicon import Effect, Lexicon, PhraseKind, Reach
+from orapo.labeler.lexicon import RANKS, Effect, Lexicon, PhraseKind, Reach
 from orapo.labeler.negation_scope import alternatives, reached_hits
-from orapo.labeler.presupposition import is_denied_change
+from orapo.labeler.presupposition import denied_predicate
 from orapo.labeler.segments import NO_CUE, Cue, Segment, answers_to_labels, find_cues, find_hits, split_segments
 
 _NORMAL_WORD = re.compile(r"(?<!ab)normal(?!i)|remarkable|wnl")
@@ -21,7 +21,6 @@ _BORDERLINE_WORD = re.compile(r"border")
 _LINKED = re.compile(r" ?(?:is|are|appears?|remains?|:|,|-)?(?: \w+ly)? ?(?:within |in )?")
 _MARGINAL = re.compile(r" (?:\w+ )?")
 _NO_CHANGE = re.compile(r"(?:no|without|not|little|minimal|never|any|zero|lack of|absence of)\b")
-_PRESUPPOSED_RANK = 4
 
 
 class Assertion(NamedTuple):
@@ -60,8 +59,9 @@ def assert_sentence(sentence: str, lexicon: Lexicon, *, bare_heart_is_positive: 
     hits = find_hits(sentence, lexicon, phrase_places)
     if not hits:
         return ()
-    cues = answers_to_labels(sentence, hits, find_cues(sentence, lexicon, cue_places))
+    cues = find_cues(sentence, lexicon, cue_places)
     hits = add_elliptical_hits(sentence, hits, cues)
+    cues = answers_to_labels(sentence, hits, cues)
     segments = split_segments(sentence, hits, cues)
     assertions: list[Assertion] = []
     previous: list[Cue | None] = []
@@ -117,9 +117,9 @@ def _strongest_cues(segment: Segment) -> list[Cue | None]:
                 _apply_to_adjacent(segment, cue, strongest)
             continue
         reached = list(reached_hits(segment, cue))
-        if cue.effect is Effect.NEGATION and cue.reach is Reach.AFTER and is_denied_change(segment, cue, reached):
-            _presuppose(strongest, reached, cue)
-            continue
+        if cue.effect is Effect.NEGATION and cue.reach is Reach.AFTER:
+            effect = denied_predicate(segment, cue, reached)
+            cue = cue._replace(effect=effect, rank=RANKS[effect])
         for index in reached:
             holder = strongest[index]
             if holder is None or holder.rank <= cue.rank:
@@ -130,7 +130,7 @@ def _strongest_cues(segment: Segment) -> list[Cue | None]:
 def _presuppose(strongest: list[Cue | None], indices: Sequence[int], cue: Cue) -> None:
     """Says of these hits that they are there, whatever else is denied of them."""
     for index in indices:
-        strongest[index] = cue._replace(effect=Effect.PRESUPPOSED, rank=_PRESUPPOSED_RANK)
+        strongest[index] = cue._replace(effect=Effect.PRESUPPOSED, rank=RANKS[Effect.PRESUPPOSED])
 
 
 def _apply_to_adjacent(segment: Segment, cue: Cue, strongest: list[Cue | None]) -> None:

@@ -6,7 +6,7 @@ Each becomes a hit of its own with the phrase that it stands for, so that scope 
 import re
 from collections.abc import Sequence
 
-from orapo.labeler.lexicon import Effect, PhraseKind, Reach
+from orapo.labeler.lexicon import RANKS, Effect, PhraseKind, Reach
 from orapo.labeler.segments import NO_CUE, Cue, Hit, Segment
 
 _SIDE = r"(?:left|right)(?:[ -]sided)?"
@@ -16,13 +16,14 @@ _BE = (
     r"|continues?|does|did|shows?|looks?)\b"
 )
 _TRIGGER = re.compile(
-    rf"\b(?:ones?|trace|none|amounts?|components?|it|they|there (?:is|are)|the (?:left|right)|except\w*|apart|aside"
+    rf"\b(?:ones?|trace|bands?|strands?|streaks?|patch|that|those|none|amounts?|components?|it|they|there (?:is|are)|the (?:left|right)|except\w*|apart|aside"
     rf"|than|save|{_AMOUNT} (?:on|in|at)|{_SIDE},? (?:and|but|yet|though|with) no)\b"
 )
 _ELLIPTICAL = re.compile(
     rf"(?P<one>(?:\b(?:the|an?|another|some|known|old|{_AMOUNT}|{_SIDE}|healed|\w+ed) ){{0,4}}\bones?(?= ?$|,| ?;| (?:{_BE}|in|on|at|of the (?:left|right)|along|seen|noted|present|as|that|which)))"
     rf"|(?P<side>\bthe {_SIDE}(?: side)?(?= {_BE}))"
-    rf"|(?P<amount>\b(?:an? |some |only )?(?:{_AMOUNT} |{_SIDE} |apical |basal |basilar )*\b(?:trace|sliver|remnant|residuum|amounts?|components?|patch|patches|rim|pocket|collection|foc(?:us|i)|portion|quantity)\b(?! of))"
+    rf"|(?P<amount>\b(?:an? |some |only )?(?:{_AMOUNT} |{_SIDE} |apical |basal |basilar )*\b(?:trace|sliver|remnant|residuum|amounts?|components?|patch|patches|rim|thin bands?|bands?|strands?|streaks?|pocket|collection|foc(?:us|i)|portion|quantity)\b(?! of))"
+    rf"|(?P<that>\b(?:that|those)(?= (?:at|in|on|of|along|near) ))"
     rf"|(?P<placed>(?<=[,;] ){_AMOUNT}(?= (?:on|in|at) the)|(?<=(?:but|and) ){_AMOUNT}(?= (?:on|in|at) the))"
     rf"|(?P<there>\b(?:now )?there (?:is|are)(?: now)?(?: some)?(?= ?$))"
     rf"|(?P<none>\bthere (?:is|are)(?= (?:now )?none\b))"
@@ -40,6 +41,8 @@ def add_elliptical_hits(sentence: str, hits: Sequence[Hit], cues: Sequence[Cue])
     added: list[Hit] = []
     for match in _ELLIPTICAL.finditer(sentence):
         antecedent = _antecedent(hits, match.start())
+        if antecedent is None and any(cue.effect is Effect.EXCEPTION and cue.end <= match.start() for cue in cues):
+            antecedent = next((hit for hit in hits if hit.start >= match.end()), None)  # "except for a trace, there is no"
         if antecedent is None or _has_noun(sentence, hits, match):
             continue
         if match.lastgroup == "side" and not _other_side_before(sentence, match):
@@ -115,18 +118,20 @@ def echoed_predicate(segment: Segment, before: Segment, previous: Sequence[Cue |
         text[: segment.start].endswith("but") and _CONTRAST.fullmatch(text, segment.start, hit.start)
     )
     said = previous[-1] if previous else None
+    if is_echo and hit.phrase.kind is PhraseKind.NEUTRAL and any(cue.effect is Effect.NORMAL for cue in before.cues):
+        return NO_CUE._replace(effect=Effect.PRESUPPOSED, text="not", rank=RANKS[Effect.PRESUPPOSED])
     if not is_echo or said is not None and said.reach is not Reach.BEFORE:
         return None
     if said is None:
-        return NO_CUE._replace(effect=Effect.NEGATION, text="not", rank=2)
+        return NO_CUE._replace(effect=Effect.NEGATION, text="not", rank=RANKS[Effect.NEGATION])
     if said.effect is Effect.NEGATION and "exclude" in said.text:
-        return said._replace(effect=Effect.RULED_OPEN, rank=3)
-    return said._replace(effect=Effect.PRESUPPOSED, rank=4)
+        return said._replace(effect=Effect.RULED_OPEN, rank=RANKS[Effect.RULED_OPEN])
+    return said._replace(effect=Effect.PRESUPPOSED, rank=RANKS[Effect.PRESUPPOSED])
 
 
 def is_superseded(segment: Segment, later: Sequence[Segment]) -> bool:
     """Whether a segment tells what was, and a later one speaks of the same now: "was seen before; there is none now"."""
-    if _PAST.search(segment.sentence, segment.start, segment.end) is None:
+    if _PAST.search(segment.sentence, max(0, segment.start - len("there was ")), segment.end) is None:
         return False
     phrases = {hit.phrase.observations for hit in segment.hits}
     return any(hit.phrase.observations in phrases for other in later for hit in other.hits)

@@ -46,7 +46,8 @@ class Told(NamedTuple):
 
 
 _WORDS = re.compile(r"<(\w+)>")
-_RANKS = {Effect.PRESUPPOSED: 4, Effect.RULED_OPEN: 3, Effect.NEGATION: 2, Effect.UNCERTAIN: 1}
+RANKS = {Effect.PRESUPPOSED: 4, Effect.RULED_OPEN: 3, Effect.NEGATION: 2, Effect.UNCERTAIN: 1}
+"""Which effect on a mention decides, the highest."""
 
 
 class Reach(Enum):
@@ -179,7 +180,7 @@ def _cue(entry: Mapping[str, Any], words: Mapping[str, str]) -> CueFamily:
         state=LabelState(entry["state"]),
         reach=Reach(entry.get("reach", "after")),
         only_quirks=entry.get("only_quirks"),
-        rank=_RANKS.get(effect, 0),
+        rank=RANKS.get(effect, 0),
     )
 
 

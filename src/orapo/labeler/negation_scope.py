@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 
 from orapo.labeler.lexicon import Effect, PhraseKind, Reach, scope_words
 from orapo.labeler.presupposition import is_about_something_else, presupposes, subjects_head
@@ -9,6 +10,7 @@ from orapo.labeler.segments import Cue, Hit, Segment
 
 _VERB = re.compile(rf"\b(?:{scope_words('verbs')})\b")
 _CONNECTOR = re.compile(r",(?: and\b| or\b| nor\b)?|\b(?:and|or|nor|as well as|plus)\b")
+_JOINING = ("as well as", "plus")
 _CLOSING = re.compile(r"\b(?:or|nor)\b")
 _CLOSING_HEDGED = re.compile(r"\b(?:or|nor|and|versus)\b")
 _PART_OF_DEVICE = re.compile(r" (?:\w+ )?(?:tip|tips|end|ends|course|portion|side ?-?(?:port|hole)s?)\b")
@@ -40,6 +42,9 @@ _INCLUDING = re.compile(r" (?:including|such as|in particular|specifically|namel
 _CLOSED_NOUN = re.compile(
     rf"\b(?:disease|process|abnormalit(?:y|ies)|findings?|pathology|change)\b (?:{scope_words('item_starts')})\b"
 )
+_ARTICLE = re.compile(r"\s*(the|an?)\b")
+_OWN_ARTICLE = re.compile(r"\b(the|an?) (?:[\w-]+ ){0,3}$")
+_INVERTED = re.compile(r" (?:is|are|was|were|has|have|does|do|did) (?:there|it|this)\b")
 _IN = re.compile(r" (?:in|on|at|within) ")
 _ANOTHER_SIDE = re.compile(
     r" (?:left|right)(?:[ -]sided)?,? (?:and|but) (?:an? )?(?:\w+ )?(?:left|right)(?:[ -]sided)? (?:\w+ )?$"
@@ -77,9 +82,14 @@ def negation_carries(segment: Segment, index: int, gap: str, *, is_first: bool) 
         return False
     if "or" in connector:
         return True
-    if _NEW_STATEMENT.match(behind) or hit.phrase.kind is PhraseKind.NEUTRAL:
+    if hit.phrase.kind is PhraseKind.NEUTRAL:
         return False
-    if "and" in connector or connector in ("as well as", "plus"):
+    if (article := _ARTICLE.match(behind)) is not None:
+        parallel = _closes(segment, index) or _has_article(segment, index - 1, article[1])
+        return parallel and not _asserted_after(segment, index)
+    if _NEW_STATEMENT.match(behind):
+        return False
+    if "and" in connector or connector in _JOINING:
         return _NEW_ITEM.match(behind) is None and not _asserted_after(segment, index)
     if _is_repeated(segment, index):
         return False
@@ -92,11 +102,19 @@ def _denial_reaches(hit: Hit, gap: str, *, is_first: bool) -> bool:
     """Whether a negation holds over words without a comma or conjunction."""
     if hit.phrase.is_device and _PLACE.search(gap) is not None:
         return is_first and _OF_DEVICE.fullmatch(gap) is not None
-    if presupposes(gap, after_finding=not is_first) or is_about_something_else(gap):
+    if presupposes(gap, after_finding=not is_first):
+        return False
+    if is_about_something_else(gap) and _INVERTED.match(gap) is None:
         return False
     if is_first:
         return _CLOSED_NOUN.search(gap) is None
     return hit.phrase.kind is not PhraseKind.NEUTRAL and _NEW_ITEM.match(gap) is None
+
+
+def _has_article(segment: Segment, index: int, article: str) -> bool:
+    """Whether the hit before in a list has the same article, so that the list goes on with it."""
+    found = _OWN_ARTICLE.search(segment.sentence, segment.start, segment.hits[index].start) if index >= 0 else None
+    return found is not None and found[1][0] == article[0]
 
 
 def _is_repeated(segment: Segment, index: int) -> bool:
@@ -120,20 +138,30 @@ def hedge_carries(segment: Segment, index: int, gap: str, *, is_first: bool) -> 
         return True
     if (_NEW_ITEM if connector.startswith(",") else _NEW_STATEMENT).match(behind):
         return False
-    return "and" in connector or _closes(segment, index, _CLOSING_HEDGED)
+    return "and" in connector or connector in _JOINING or _closes(segment, index, _CLOSING_HEDGED)
 
 
 def _asserted_after(segment: Segment, index: int) -> bool:
     return _ASSERTED.match(segment.sentence, segment.hits[index].end, segment.end) is not None
 
 
+@cache
+def _repeated_preposition(word: str) -> re.Pattern[str] | None:
+    """Where a list says the preposition of its cue again."""
+    return re.compile(rf"((?:,|\band|\bor|\bnor) ){word} ") if word in ("of", "in", "for", "from", "to") else None
+
+
 def _hits_after(segment: Segment, cue: Cue, carries: Callable[..., bool]) -> Iterator[int]:
     previous, is_first = cue.end, True
+    own_preposition = _repeated_preposition(cue.text.rpartition(" ")[2])
     own_stop = next(
         (
             other.start
             for other in segment.cues
-            if other.start >= cue.end and other.effect in _FORWARD_STOPS and other.reach is Reach.AFTER
+            if other.start >= cue.end
+            and other.effect in _FORWARD_STOPS
+            and other.reach is Reach.AFTER
+            and not (cue.text == "neither" and other.text == "nor")
         ),
         segment.end,
     )
@@ -143,6 +171,8 @@ def _hits_after(segment: Segment, cue: Cue, carries: Callable[..., bool]) -> Ite
         if hit.start >= own_stop:
             return
         gap = segment.sentence[previous : hit.start]
+        if own_preposition is not None:
+            gap = own_preposition.sub(r"\1", gap)  # "no change in the edema or in the effusion"
         if not carries(segment, index, gap, is_first=is_first):
             return
         yield index

@@ -4,7 +4,7 @@
 import re
 from collections.abc import Sequence
 
-from orapo.labeler.lexicon import scope_words
+from orapo.labeler.lexicon import Effect, scope_words
 from orapo.labeler.segments import Cue, Hit, Segment
 
 # Prepositions and what else may lead from what is denied to a finding; what suggests one is denied with it.
@@ -33,6 +33,7 @@ _PREDICATE = re.compile(
     rf"(?: (?:on|in|at) (?:the |either )?[\w-]+(?: [\w-]+)?)? (?:has|have|had|is|are|was|were|appears?|shows?|looks?)"
     rf"(?: any)? (?!{_EXISTS})[a-z]"
 )
+_EXCLUDED = re.compile(r" (?:can|could|may|has|have|is|are)(?: be| been)?(?: \w+ly)? (?:excluded|ruled out|discounted|dismissed)\b")
 _CHANGED = re.compile(
     r"(?: (?:on|in|at) the [\w-]+(?: [\w-]+)?)? (?:(?:has|have|had|is|are|was|were) )?(?:\w+ly |been |yet )*"
     r"(?:changed|enlarged|grown|increased|decreased|improved|worsened|progressed|moved|migrated|larger|smaller|bigger)\b"
@@ -54,7 +55,7 @@ def presupposes(words: str, *, after_finding: bool = False) -> bool:
             return False
         if link["at"]:
             return after_finding or bool(words[: link.start()].strip())
-        if _TRANSPARENT.search(words, 0, link.start()):
+        if not (after_finding or words[: link.start()].strip()) or _TRANSPARENT.search(words, 0, link.start()):
             continue
         if _DEFINITE.match(words, link.end()):
             return True
@@ -67,13 +68,16 @@ def is_about_something_else(words: str) -> bool:
     return found is not None and not re.search(r"\b(?:suggest|indicat|concern|suspicious|consistent)", words[found.end() :])
 
 
-def is_denied_change(segment: Segment, cue: Cue, reached: Sequence[int]) -> bool:
-    """Whether what a denial speaks of does exist and has only not changed: "none of the effusions has enlarged"."""
+def denied_predicate(segment: Segment, cue: Cue, reached: Sequence[int]) -> Effect:
+    """What a denial does where it denies a predicate: "none of the effusions has enlarged", "neither can be excluded"."""
     if not reached:
-        return False
-    end = segment.hits[reached[-1]].end
-    pattern = _PREDICATE if cue.text in ("neither", "none", "nor") else _CHANGED
-    return pattern.match(segment.sentence, end, segment.end) is not None
+        return Effect.NEGATION
+    text, end = segment.sentence, segment.hits[reached[-1]].end
+    is_whole = cue.text in ("neither", "none", "nor")
+    if is_whole and _EXCLUDED.match(text, end, segment.end):
+        return Effect.RULED_OPEN
+    is_denied_change = (_PREDICATE if is_whole else _CHANGED).match(text, end, segment.end) is not None
+    return Effect.PRESUPPOSED if is_denied_change else Effect.NEGATION
 
 
 def subjects_head(text: str, hits: Sequence[Hit], index: int) -> int:

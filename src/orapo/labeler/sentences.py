@@ -26,7 +26,7 @@ _INLINE_TAGS = frozenset(
 )
 _AMPERSAND = re.compile(r"(?<!\S)&(?:amp;)?(?=\s)")
 _BULLET = re.compile(r"(?<!\S)[*#>]+(?!\S)")
-_ASKED = re.compile(r"(?<=[A-Za-z]\?)\s+(?=[A-Z][a-z])")
+_ASKED = re.compile(r"(?<=[A-Za-z]\?)\s+(?=[A-Z][a-z]|(?i:answer|yes|no|none|not|negative|positive)\b)")
 _LIST_LETTER = re.compile(r"(?<!\S)\(?(?:[a-h]|i{1,3}|iv|vi{0,3})\)(?= )")
 
 # Words that stand for others, rewritten before anything is matched. Few texts have any, so each is looked for first.
