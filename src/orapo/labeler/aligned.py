@@ -52,6 +52,8 @@ class AlignedText:
         if start == end:
             return origins[start], origins[start]
         last = origins[end - 1]
+        if origins[end] > last:
+            return origins[start], origins[end]
         while end < len(origins) - 1 and origins[end] == last:
             end += 1
         return origins[start], origins[end]

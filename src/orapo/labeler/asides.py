@@ -8,14 +8,15 @@ if TYPE_CHECKING:
 
 _VERB = r"(?:is|are|was|were|has|have|had|can|cannot|could|may|might|remains?|appears?|persists?|does|did|will)\b"
 _ASIDE = re.compile(
-    r" ?[(\[](?P<bracketed>[^()\[\]]*)[)\]]"
+    r" ?[(\[{](?P<bracketed>[^()\[\]{}]*)[)\]}]"
     rf"|, (?P<between>(?:although|though|albeit|while|even if|which|that) [^,]+),(?= {_VERB})"
 )
 # What answers a label or goes on with its list stays in the sentence.
 _STAYS = re.compile(
-    r" ?(?:\?|none|nil|no|absent|negative|neither|resolved|removed|not (?:seen|present|identified)"
+    r" ?(?:\?|none|nil|no|absent|negative|neither|resolved|removed|yes|present|positive|not (?:seen|present|identified)"
     r"|(?:or|and|nor|such as|including|versus|that is|as well as|e\.g\.|i\.e\.)\b.*) ?"
 )
+_MARKS = re.compile(r"[(\[{]")
 _KIND = re.compile(r"\b(?:abnormalit(?:y|ies)|disease|process(?:es)?|findings?|patholog(?:y|ies)|changes?)$")
 
 
@@ -48,7 +49,7 @@ class Part(NamedTuple):
 
 def split_aside(sentence: str) -> tuple[Part, Part] | None:
     """The sentence without its last aside, and the aside; None where there is none to set apart."""
-    if "(" not in sentence and "[" not in sentence and sentence.count(",") < 2:
+    if not _MARKS.search(sentence) and sentence.count(",") < 2:
         return None
     for found in reversed([*_ASIDE.finditer(sentence)]):
         kind = found.lastgroup or ""

@@ -12,7 +12,7 @@ from orapo.labeler.asides import split_aside
 from orapo.labeler.cardiac_size import neutral_state
 from orapo.labeler.ellipsis import add_elliptical_hits, echoed_predicate, is_superseded
 from orapo.labeler.lexicon import RANKS, Effect, Lexicon, PhraseKind, Reach
-from orapo.labeler.negation_scope import alternatives, reached_hits
+from orapo.labeler.negation_scope import alternatives, reached_hits, taken_for_granted
 from orapo.labeler.presupposition import denied_predicate
 from orapo.labeler.segments import NO_CUE, Cue, Segment, answers_to_labels, find_cues, find_hits, split_segments
 
@@ -118,6 +118,7 @@ def _strongest_cues(segment: Segment) -> list[Cue | None]:
             continue
         reached = list(reached_hits(segment, cue))
         if cue.effect is Effect.NEGATION and cue.reach is Reach.AFTER:
+            _presuppose(strongest, taken_for_granted(segment, cue, reached), cue)
             effect = denied_predicate(segment, cue, reached)
             cue = cue._replace(effect=effect, rank=RANKS[effect])
         for index in reached:

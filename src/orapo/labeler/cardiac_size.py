@@ -15,6 +15,7 @@ _STATES = {
     Effect.UNCERTAIN: LabelState.UNCERTAIN,
     Effect.RULED_OPEN: LabelState.UNCERTAIN,
     Effect.NEGATION: LabelState.NEGATIVE,
+    Effect.PRESUPPOSED: LabelState.POSITIVE,
 }
 _COPULA = re.compile(
     r"\b(?:is|are|was|were|be|been|remains?|appears?|seems?|looks?|has|have|demonstrates?|shows?|measures?)\b"
@@ -24,7 +25,9 @@ _ATTRIBUTIVE = re.compile(rf"(?: (?:{scope_words('between_attribute_and_heart')}
 _JOINED_IN_FRONT = re.compile(r" ?(?:,|and\b|or\b)")
 _NEITHER = re.compile(r"neither|nor|none")
 _LIST_GAP = re.compile(r",? ?(?:(?:and|or) )?(?:the )?")
-_DIMENSIONS = re.compile(r" (?:and|or) (?:\w+ )?(?:size|shape|configuration|contours?|width|position|appearance|dimensions?) of\b")
+_DIMENSIONS = re.compile(
+    r" (?:and|or) (?:\w+ )?(?:size|shape|configuration|contours?|width|position|appearance|dimensions?) of\b"
+)
 _TELEGRAPHIC_SUBJECT = re.compile(rf"\b(?:{scope_words('other_subjects')})(?: \w+ly)? $")
 _OTHER_SUBJECT = re.compile(rf"\b(?:{scope_words('other_subjects')})\b")
 _CONNECTED = re.compile(r"(?:,|\band\b|\bor\b)(.*)$")
@@ -46,12 +49,17 @@ def neutral_state(segment: Segment, index: int, *, reached: Cue | None) -> tuple
     decisive = _around(segment, hit) or _in_front(segment, hit) or _behind(segment, hit)
     if decisive is not None and decisive.effect is Effect.ENLARGED and reached is not None and reached.end <= hit.start:
         return _STATES[reached.effect], reached  # "possible enlarged heart", "no definite widening of ..."
-    if decisive is not None and decisive.effect is Effect.NORMAL and reached is not None and _NEITHER.match(reached.text):
+    if (
+        decisive is not None
+        and decisive.effect is Effect.NORMAL
+        and reached is not None
+        and _NEITHER.match(reached.text)
+    ):
         return LabelState.POSITIVE, reached  # "neither heart size nor mediastinal width is normal"
     if decisive is not None:
         return _STATES[decisive.effect], decisive
     if reached is not None:
-        return (LabelState.POSITIVE if reached.effect is Effect.PRESUPPOSED else _STATES[reached.effect]), reached
+        return _STATES[reached.effect], reached
     shared = _shared_attribute(segment, index)
     return (None, NO_CUE) if shared is None else (_STATES[shared.effect], shared)
 
@@ -96,7 +104,10 @@ def _in_front(segment: Segment, hit: Hit) -> Cue | None:
             break
         if _JOINED_IN_FRONT.match(between) and _DIMENSIONS.match(between) is None:
             break
-        if _TELEGRAPHIC_SUBJECT.search(segment.sentence, segment.start, cue.start) and _behind(segment, hit) is not None:
+        if (
+            _TELEGRAPHIC_SUBJECT.search(segment.sentence, segment.start, cue.start)
+            and _behind(segment, hit) is not None
+        ):
             break  # "lungs clear heart enlarged"
         if _PREDICATIVE.search(segment.sentence, segment.start, cue.start) and not _is_list(between):
             return best if cue.effect is not Effect.STABLE or _is_subject_in_front(segment, cue) else (best or cue)

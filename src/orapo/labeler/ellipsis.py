@@ -16,20 +16,23 @@ _BE = (
     r"|continues?|does|did|shows?|looks?)\b"
 )
 _TRIGGER = re.compile(
-    rf"\b(?:ones?|trace|bands?|strands?|streaks?|patch|that|those|none|amounts?|components?|it|they|there (?:is|are)|the (?:left|right)|except\w*|apart|aside"
+    rf"\b(?:ones?|trace|some|two|three|four|several|few|others?|bands?|strands?|streaks?|patch|that|those|none|amounts?|components?|it|they|there (?:is|are)|the (?:left|right)|except\w*|apart|aside"
     rf"|than|save|{_AMOUNT} (?:on|in|at)|{_SIDE},? (?:and|but|yet|though|with) no)\b"
 )
 _ELLIPTICAL = re.compile(
     rf"(?P<one>(?:\b(?:the|an?|another|some|known|old|{_AMOUNT}|{_SIDE}|healed|\w+ed) ){{0,4}}\bones?(?= ?$|,| ?;| (?:{_BE}|in|on|at|of the (?:left|right)|along|seen|noted|present|as|that|which)))"
     rf"|(?P<side>\bthe {_SIDE}(?: side)?(?= {_BE}))"
     rf"|(?P<amount>\b(?:an? |some |only )?(?:{_AMOUNT} |{_SIDE} |apical |basal |basilar )*\b(?:trace|sliver|remnant|residuum|amounts?|components?|patch|patches|rim|thin bands?|bands?|strands?|streaks?|pocket|collection|foc(?:us|i)|portion|quantity)\b(?! of))"
+    r"|(?P<some>\b(?:some|two|three|four|several|a few|others?)(?= (?:in|on|at|along) (?:the|either|both)\b))"
     rf"|(?P<that>\b(?:that|those)(?= (?:at|in|on|of|along|near) ))"
     rf"|(?P<placed>(?<=[,;] ){_AMOUNT}(?= (?:on|in|at) the)|(?<=(?:but|and) ){_AMOUNT}(?= (?:on|in|at) the))"
     rf"|(?P<there>\b(?:now )?there (?:is|are)(?: now)?(?: some)?(?= ?$))"
     rf"|(?P<none>\bthere (?:is|are)(?= (?:now )?none\b))"
     rf"|(?P<it>\b(?:it|they) (?=(?:persist|remain|ha(?:s|ve) not|is {_AMOUNT}|are {_AMOUNT})))"
 )
-_COMING_SIDE = re.compile(rf"(?:^|[,;:] |\b(?:is|are|with|an?) )(?P<side>(?:{_AMOUNT} |an? )*{_SIDE}),? (?:and|but|yet|though|with) $")
+_COMING_SIDE = re.compile(
+    rf"(?:^|[,;:] |\b(?:is|are|with|an?) )(?P<side>(?:{_AMOUNT} |an? )*{_SIDE}),? (?:and|but|yet|though|with) $"
+)
 _PLACE_ONLY = re.compile(r" ?(?:(?:in|at|on|along|over|within|near) (?:the|both|an?)\b)")
 _BOUNDARY = re.compile(r"[,;:]| (?:but|and|while|whereas|though|with) ")
 
@@ -42,7 +45,9 @@ def add_elliptical_hits(sentence: str, hits: Sequence[Hit], cues: Sequence[Cue])
     for match in _ELLIPTICAL.finditer(sentence):
         antecedent = _antecedent(hits, match.start())
         if antecedent is None and any(cue.effect is Effect.EXCEPTION and cue.end <= match.start() for cue in cues):
-            antecedent = next((hit for hit in hits if hit.start >= match.end()), None)  # "except for a trace, there is no"
+            antecedent = next(
+                (hit for hit in hits if hit.start >= match.end()), None
+            )  # "except for a trace, there is no"
         if antecedent is None or _has_noun(sentence, hits, match):
             continue
         if match.lastgroup == "side" and not _other_side_before(sentence, match):
@@ -95,7 +100,6 @@ def _before_denied_sides(sentence: str, hits: Sequence[Hit], cues: Sequence[Cue]
             if not any(side.start("side") <= hit.start < cue.start for hit in hits):
                 found.append(Hit(*side.span("side"), noun.phrase, is_elliptical=True))
     return found
-
 
 
 _ECHO = re.compile(r" (?:(?:is|are|was|were|has|have|had|does|do|did) not|isn.t|aren.t|hasn.t|haven.t)$")

@@ -11,7 +11,6 @@ from orapo.labeler.sentences import split_sentences
 from orapo.labeler.types import LabeledReport, Mention
 
 _MOST_REMEMBERED_SENTENCES = 50_000
-_NOWHERE = (-1, -1)
 _DIGITS_MASKED = str.maketrans("123456789", "000000000")
 
 
@@ -48,20 +47,16 @@ class Labeler:
         """
         mentions = []
         for sentence_index, sentence in enumerate(split_sentences(text)):
-            words, span = sentence.text, sentence.span
+            words, report, at, _ = sentence
             for observation, state, start, end, cue_start, cue in self._assertions(words):
-                cue_end = cue_start + len(cue)
+                first, last = report.span(at + start, at + end)
+                cue_first = cue_last = -1
+                if cue_start >= 0:
+                    cue = words[cue_start : cue_start + len(cue)]
+                    cue_first, cue_last = report.span(at + cue_start, at + cue_start + len(cue))
+                matched = words[start:end]
                 mentions.append(
-                    Mention(
-                        observation,
-                        state,
-                        *span(start, end),
-                        cue if cue_start < 0 else words[cue_start:cue_end],
-                        *(_NOWHERE if cue_start < 0 else span(cue_start, cue_end)),
-                        words[start:end],
-                        words,
-                        sentence_index,
-                    )
+                    Mention(observation, state, first, last, cue, cue_first, cue_last, matched, words, sentence_index)
                 )
         return tuple(mentions)
 

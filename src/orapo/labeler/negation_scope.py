@@ -29,7 +29,7 @@ _ASSERTED = re.compile(
 )
 _OF_DEVICE = re.compile(r" ?(?:(?:\w+ ){0,2}(?:evidence|signs?) )?(?:of|for)(?: an?| the)? ?(?:\w+ ){0,3}")
 _ANSWER = re.compile(r"(?:: ?)?(?:none|nil|no|absent|negative|neither|resolved)$")
-_ANSWERED = re.compile(r"\b(?:none|nil|no|absent|present|negative|positive|small|moderate|large|trace|mild)\b|[:=]")
+_ANSWERED = re.compile(r"\b(?:none|nil|no|absent|present|yes|negative|positive|small|moderate|large|trace|mild)\b|[:=]")
 _REMOVAL = re.compile(r"remov|extubat|discontinu|extract|explant|taken out|withdraw")
 
 _ANOTHER_SUBJECT = re.compile(
@@ -40,7 +40,8 @@ _ANOTHER_SUBJECT = re.compile(
 _INCLUDING = re.compile(r" (?:including|such as|in particular|specifically|namely|whether|either)\b")
 # The noun of a denial is said, and a new item follows without a mark: "no acute disease mild cardiomegaly".
 _CLOSED_NOUN = re.compile(
-    rf"\b(?:disease|process|abnormalit(?:y|ies)|findings?|pathology|change)\b (?:{scope_words('item_starts')})\b"
+    r"\b(?:disease|process|abnormalit(?:y|ies)|findings?|pathology|change)\b"
+    rf"(?: ?:| (?:{_STATEMENT_STARTS}|{scope_words('item_starts')})\b)"
 )
 _ARTICLE = re.compile(r"\s*(the|an?)\b")
 _OWN_ARTICLE = re.compile(r"\b(the|an?) (?:[\w-]+ ){0,3}$")
@@ -78,7 +79,11 @@ def negation_carries(segment: Segment, index: int, gap: str, *, is_first: bool) 
         return _denial_reaches(hit, gap, is_first=is_first)
     if _INCLUDING.match(behind):
         return True
-    if _VERB.search(before) or presupposes(behind, after_finding=_IN.match(behind) is not None) or (is_first and _ANOTHER_SIDE.match(gap)):
+    if (
+        _VERB.search(before)
+        or presupposes(behind, after_finding=_IN.match(behind) is not None)
+        or (is_first and _ANOTHER_SIDE.match(gap))
+    ):
         return False
     if "or" in connector:
         return True
@@ -145,6 +150,13 @@ def _asserted_after(segment: Segment, index: int) -> bool:
     return _ASSERTED.match(segment.sentence, segment.hits[index].end, segment.end) is not None
 
 
+def _has_a_word_for_each(segment: Segment, cue: Cue) -> bool:
+    """Whether a list denies each of its items by a word of its own, so that one without isn't denied: "no A, no B, C"."""
+    return segment.sentence.endswith(", ", 0, cue.start) and any(
+        other.end <= cue.start and other.text == cue.text for other in segment.cues
+    )
+
+
 @cache
 def _repeated_preposition(word: str) -> re.Pattern[str] | None:
     """Where a list says the preposition of its cue again."""
@@ -153,6 +165,7 @@ def _repeated_preposition(word: str) -> re.Pattern[str] | None:
 
 def _hits_after(segment: Segment, cue: Cue, carries: Callable[..., bool]) -> Iterator[int]:
     previous, is_first = cue.end, True
+    has_own = _has_a_word_for_each(segment, cue)
     own_preposition = _repeated_preposition(cue.text.rpartition(" ")[2])
     own_stop = next(
         (
@@ -173,7 +186,7 @@ def _hits_after(segment: Segment, cue: Cue, carries: Callable[..., bool]) -> Ite
         gap = segment.sentence[previous : hit.start]
         if own_preposition is not None:
             gap = own_preposition.sub(r"\1", gap)  # "no change in the edema or in the effusion"
-        if not carries(segment, index, gap, is_first=is_first):
+        if not carries(segment, index, gap, is_first=is_first) or (not is_first and has_own and gap == ", "):
             return
         yield index
         previous, is_first = max(previous, hit.end), False
@@ -182,7 +195,9 @@ def _hits_after(segment: Segment, cue: Cue, carries: Callable[..., bool]) -> Ite
 def _hits_before(segment: Segment, cue: Cue) -> Iterator[int]:
     """The subject of the cue: the nearest hit in front of it, then leftwards over a list closed by "and" or "or"."""
     following: Hit | None = None
-    saw_conjunction = answers = _ANSWER.match(cue.text) is not None
+    saw_conjunction = answers = _ANSWER.match(cue.text) is not None and (
+        cue.text not in ("resolved", "removed") or segment.sentence[: cue.start].rstrip()[-1:] in tuple(":=(-?")
+    )
     index = sum(hit.end <= cue.start for hit in segment.hits)
     while index > 0:
         index -= 1
@@ -209,6 +224,18 @@ def _hits_before(segment: Segment, cue: Cue) -> Iterator[int]:
         following = segment.hits[index]
 
 
+def taken_for_granted(segment: Segment, cue: Cue, reached: Sequence[int]) -> Sequence[int]:
+    """The list that a denial begins to speak of by taking it for granted: "no growth of the nodule or the effusion"."""
+    first = reached[-1] + 1 if reached else next((i for i, hit in enumerate(segment.hits) if hit.start >= cue.end), -1)
+    if not 0 <= first < len(segment.hits):
+        return ()
+    start = segment.hits[first].start
+    words = segment.sentence[segment.hits[first - 1].end if reached else cue.end : start]
+    if not presupposes(words, after_finding=bool(reached)):
+        return ()
+    return [*_hits_after(segment, cue._replace(start=start, end=start), negation_carries)]
+
+
 def _nearest_on_both_sides(segment: Segment, cue: Cue) -> Iterator[int]:
     before = [index for index, hit in enumerate(segment.hits) if hit.end <= cue.start]
     after = [index for index, hit in enumerate(segment.hits) if hit.start >= cue.end]
@@ -221,6 +248,8 @@ def reached_hits(segment: Segment, cue: Cue) -> Sequence[int]:
 
     Devices are removed, findings resolve: "removed" doesn't make an effusion go, nor "resolved" a tube.
     """
+    if cue.effect is Effect.PRESUPPOSED:
+        return [index for index, hit in enumerate(segment.hits) if hit.start >= cue.end][:1]
     if cue.reach is Reach.AROUND:
         indices = _nearest_on_both_sides(segment, cue)
     elif cue.reach is Reach.BEFORE:

@@ -1,5 +1,4 @@
-"""What a denial takes for granted: "no cavitation in the consolidation", "no change in the effusions", "neither has grown".
-"""
+"""What a denial takes for granted: "no cavitation in the consolidation", "no change in the effusions", "neither has grown"."""
 
 import re
 from collections.abc import Sequence
@@ -33,7 +32,9 @@ _PREDICATE = re.compile(
     rf"(?: (?:on|in|at) (?:the |either )?[\w-]+(?: [\w-]+)?)? (?:has|have|had|is|are|was|were|appears?|shows?|looks?)"
     rf"(?: any)? (?!{_EXISTS})[a-z]"
 )
-_EXCLUDED = re.compile(r" (?:can|could|may|has|have|is|are)(?: be| been)?(?: \w+ly)? (?:excluded|ruled out|discounted|dismissed)\b")
+_EXCLUDED = re.compile(
+    r" (?:can|could|may|has|have|is|are)(?: be| been)?(?: \w+ly)? (?:excluded|ruled out|discounted|dismissed)\b"
+)
 _CHANGED = re.compile(
     r"(?: (?:on|in|at) the [\w-]+(?: [\w-]+)?)? (?:(?:has|have|had|is|are|was|were) )?(?:\w+ly |been |yet )*"
     r"(?:changed|enlarged|grown|increased|decreased|improved|worsened|progressed|moved|migrated|larger|smaller|bigger)\b"
@@ -65,7 +66,9 @@ def presupposes(words: str, *, after_finding: bool = False) -> bool:
 def is_about_something_else(words: str) -> bool:
     """Whether a verb stands between a denial and a finding: "no treatment is needed for the effusion"."""
     found = _FINITE.search(words)
-    return found is not None and not re.search(r"\b(?:suggest|indicat|concern|suspicious|consistent)", words[found.end() :])
+    return found is not None and not re.search(
+        r"\b(?:suggest|indicat|concern|suspicious|consistent)", words[found.end() :]
+    )
 
 
 def denied_predicate(segment: Segment, cue: Cue, reached: Sequence[int]) -> Effect:
@@ -84,8 +87,9 @@ def subjects_head(text: str, hits: Sequence[Hit], index: int) -> int:
     """The hit that a predicate behind hit ``index`` speaks of: "opacity above the effusion has resolved" is the opacity."""
     while index > 0:
         gap = text[hits[index - 1].end : hits[index].start]
-        if re.search(r",|\b(?:and|or|nor|with|is|are|was|were|has|have)\b", gap) or not presupposes(gap, after_finding=True):
+        if re.search(r",|\b(?:and|or|nor|with|is|are|was|were|has|have)\b", gap) or not presupposes(
+            gap, after_finding=True
+        ):
             break
         index -= 1
     return index
-

@@ -36,11 +36,13 @@ _ENDS = (Effect.BREAK, Effect.EXCEPTION)
 # Behind these words "there is" opens no statement of its own: "it is unclear whether there is ...".
 _SUBORDINATE = re.compile(r"\b(?:that|if|whether|as) ?$")
 # A conjunction before a verb goes on about the same subject: "was seen before but has resolved".
-_SAME_SUBJECT = re.compile(r" ?(?:\w+ly |now |also |still )*(?:is|are|was|were|has|have|had|can|could|may|cannot|remains?|does|did)\b(?! there)")
+_SAME_SUBJECT = re.compile(
+    r" ?(?:\w+ly |now |also |still )*(?:is|are|was|were|has|have|had|can|could|may|cannot|remains?|does|did)\b(?! there)"
+)
 _CONJUNCTION = re.compile(r"(?:but|yet|then|though|although|however|and)$")
 _ANSWER_WORDS = r"(?:none|nil|no|absent|negative|neither|resolved|removed|not (?:seen|present|identified|visualized))"
 _ANSWER = re.compile(rf"{_ANSWER_WORDS}$")
-_ANSWERED = re.compile(r" ?(?:[:=(-] ?|- )?$")
+_ANSWERED = re.compile(r" ?(?:[:=(?-] ?|- )?$")
 _ITEM_END = re.compile(r" ?(?:$|[,;)]|-|and\b|or\b)")
 _PREDICATE_BEHIND_DASH = re.compile(
     rf" (?:{_ANSWER_WORDS}|(?:\w+ly )?(?:normal|clear|unremarkable|enlarged|stable|unchanged|borderline|wnl|intact))"

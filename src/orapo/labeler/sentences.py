@@ -15,7 +15,7 @@ _TYPOGRAPHIC = {
     **dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff", ""),
 }
 _SPACES = re.compile(r" {2,}")
-_SIGN = re.compile(r"\( ?[+-] ?\)|(?<=[:=]) ?[+-](?=\s*(?:$|[/,;.]|[a-z]+ ?[:=]))")
+_SIGN = re.compile(r"\( ?[+-] ?\)|(?<=[:=]) ?[+-](?=\s*(?:$|[/,;.]|[a-z]+ ?[:=]))|(?<=[a-z]) [+-](?=\s*(?:$|[,;.]))")
 _MARK = re.compile(r"[;:?]")
 
 # What begins on a line of its own: a paragraph with a capital, an item behind a dash.
@@ -25,8 +25,13 @@ _INLINE_TAGS = frozenset(
     ("a", "b", "i", "u", "s", "em", "strong", "span", "sub", "sup", "mark", "small", "font", "code")
 )
 _AMPERSAND = re.compile(r"(?<!\S)&(?:amp;)?(?=\s)")
-_BULLET = re.compile(r"(?<!\S)[*#>]+(?!\S)")
-_ASKED = re.compile(r"(?<=[A-Za-z]\?)\s+(?=[A-Z][a-z]|(?i:answer|yes|no|none|not|negative|positive)\b)")
+_SPOKEN_STOP = re.compile(r"(?i:\s(?:period|full stop|new (?:line|paragraph)))(?=\s+[A-Z]|\s*$)")
+_BULLET = re.compile(r"(?<!\S)[*#>]+(?!\S)|(?<=\S)\*\*\s+(?=\*\*\S)")
+# A question ends its sentence, unless it is a label that yes or no answers ("Effusion? No.").
+_ASKED = re.compile(
+    r"(?<=[A-Za-z]\?)\s+(?!(?i:no|none|nil|negative|absent|yes|positive|present)\s*(?:[.;,]|$))"
+    r"(?=[A-Z][a-z]|(?i:answer|yes|no|none|not|negative|positive)\b)"
+)
 _LIST_LETTER = re.compile(r"(?<!\S)\(?(?:[a-h]|i{1,3}|iv|vi{0,3})\)(?= )")
 
 # Words that stand for others, rewritten before anything is matched. Few texts have any, so each is looked for first.
@@ -115,6 +120,8 @@ def clean(report: str) -> AlignedText:
         aligned = aligned.replace(_AMPERSAND, " and ")
     if "*" in text or "#" in text or ">" in text:
         aligned = aligned.replace(_BULLET, " . ")
+    if "eriod" in text or "ERIOD" in text or "ull stop" in text or "ew " in text:
+        aligned = aligned.replace(_SPOKEN_STOP, " . ")
     if "?" in text:
         aligned = aligned.replace(_ASKED, " . ")
     aligned = AlignedText(aligned.text.lower(), aligned.origins)
@@ -136,8 +143,11 @@ def clean(report: str) -> AlignedText:
     text = aligned.text
     if ";" in text or ":" in text or "?" in text:
         aligned = aligned.replace(_MARK, lambda found: f" {found.group()} ")
-    aligned = correct(aligned.replace(_SPACES, " "))
-    return aligned.replace(_COMMA, ", ")
+    if "  " in aligned.text:
+        aligned = aligned.replace(_SPACES, " ")
+    aligned = correct(aligned)
+    text = aligned.text
+    return aligned.replace(_COMMA, ", ") if " ," in text or text.count(",") != text.count(", ") else aligned
 
 
 def _as_ascii(character: str) -> str:
@@ -160,10 +170,27 @@ def split_sentences(report: str) -> tuple[Sentence, ...]:
         cleaned = cleaned.edit(_headings(cleaned.text))
     if _LIST_NUMBER.search(cleaned.text):
         cleaned = cleaned.replace(_LIST_NUMBER, " . ")
-    return tuple(
-        Sentence(cleaned.text[start:end], cleaned, start, is_finished)
-        for start, end, is_finished in _bounds(cleaned.text)
-    )
+    text = cleaned.text
+    sentences: list[Sentence] = []
+    at = 0
+    for stop in _FULL_STOP.finditer(text):
+        _add_sentence(sentences, cleaned, at, stop.start(), is_finished=True)
+        at = stop.end()
+    _add_sentence(sentences, cleaned, at, len(text), is_finished=False)
+    return tuple(sentences)
+
+
+def _add_sentence(sentences: list[Sentence], report: AlignedText, start: int, end: int, *, is_finished: bool) -> None:
+    """Adds ``[start, end)`` without the marks at its edges, if there is more, in pieces where it is too long."""
+    while end - start > _LONGEST_SENTENCE:
+        space = report.text.rfind(" ", start + 1, start + _LONGEST_SENTENCE)
+        stop = space if space > 0 else start + _LONGEST_SENTENCE
+        _add_sentence(sentences, report, start, stop, is_finished=False)
+        start = stop
+    words = report.text[start:end].lstrip(_EDGE)
+    start = end - len(words)
+    if words := words.rstrip(_EDGE):
+        sentences.append(Sentence(words, report, start, is_finished))
 
 
 def _headings(text: str) -> Iterator[tuple[int, int, str]]:
@@ -174,28 +201,3 @@ def _headings(text: str) -> Iterator[tuple[int, int, str]]:
         at = colon + 2
         if found:
             yield found.start(), at, " . "
-
-
-def _bounds(text: str) -> Iterator[tuple[int, int, bool]]:
-    """Start, end and whether it is finished, of each stretch between two stops that holds more than marks."""
-    at = 0
-    for stop in _FULL_STOP.finditer(text):
-        yield from _pieces(text, at, stop.start(), is_finished=True)
-        at = stop.end()
-    yield from _pieces(text, at, len(text), is_finished=False)
-
-
-def _pieces(text: str, start: int, end: int, *, is_finished: bool) -> Iterator[tuple[int, int, bool]]:
-    """A stretch without the marks at its edges, cut between words where it is too long."""
-    while True:
-        stop = end
-        if end - start > _LONGEST_SENTENCE:
-            space = text.rfind(" ", start + 1, start + _LONGEST_SENTENCE)
-            stop = space if space > 0 else start + _LONGEST_SENTENCE
-        stripped = text[start:stop].lstrip(_EDGE)
-        if stripped:
-            first = stop - len(stripped)
-            yield first, first + len(stripped.rstrip(_EDGE)), is_finished and stop == end
-        if stop == end:
-            return
-        start = stop

@@ -137,7 +137,8 @@ def test_a_mention_stands_where_it_says(sentence: str, layout: str) -> None:
         for mention in LABELERS[0].mentions(report):
             assert clean(report[mention.start : mention.end]).text.strip() == mention.matched_text
             if mention.cue_start >= 0:
-                assert clean(report[mention.cue_start : mention.cue_end]).text.strip() == mention.cue.strip()
+                cue = report[mention.cue_start : mention.cue_end]
+                assert cue == "-" or clean(cue).text.strip() == mention.cue.strip()
 
 
 def test_a_cue_with_a_number_is_quoted_as_written() -> None:

@@ -1,6 +1,6 @@
 """Whole statements in the manner of real reports, with the states of all 14 observations.
 
-statements.txt holds one per line with its codes: "PE+ PT- CM?" is effusion positive, pneumothorax negative,
+statements.txt, and cases.txt with those that are easily read the wrong way round, hold one per line with its codes: "PE+ PT- CM?" is effusion positive, pneumothorax negative,
 cardiomegaly uncertain, and every observation without a code unmentioned (No Finding included: "NF+" where it holds).
 """
 
@@ -19,7 +19,11 @@ _CODES = dict(
     )
 )
 _SIGNS = {LabelState.POSITIVE: "+", LabelState.NEGATIVE: "-", LabelState.UNCERTAIN: "?"}
-_LINES = Path(__file__).with_name("statements.txt").read_text(encoding="utf-8").splitlines()
+_LINES = [
+    line
+    for name in ("statements.txt", "cases.txt")
+    for line in Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines()
+]
 STATEMENTS = [
     (text.strip(), frozenset(codes.split()))
     for text, _, codes in (line.rpartition("|") for line in _LINES if line and not line.startswith("#"))
@@ -34,4 +38,4 @@ def test_statement(text: str, codes: frozenset[str]) -> None:
 
 
 def test_the_statements_are_many_and_distinct() -> None:
-    assert len({text for text, _ in STATEMENTS}) == len(STATEMENTS) >= 850
+    assert len({text for text, _ in STATEMENTS}) == len(STATEMENTS) >= 950
