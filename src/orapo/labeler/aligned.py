@@ -47,7 +47,7 @@ class AlignedText:
         return AlignedText("".join(pieces), moved)
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """Where ``[start, end)`` stands in the report; the report's characters between the two bounds are its source."""
+        """Where ``[start, end)`` stands in the report: first character and one past the last."""
         origins = self.origins
         if start == end:
             return origins[start], origins[start]

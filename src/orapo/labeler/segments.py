@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from orapo.labeler.lexicon import Effect, Lexicon, Phrase, Reach, scope_words
+from orapo.labeler.lexicon import Effect, Lexicon, Phrase, Reach
 from orapo.labeler.scanner import Place
 
 
@@ -37,7 +37,8 @@ _ENDS = (Effect.BREAK, Effect.EXCEPTION)
 _SUBORDINATE = re.compile(r"\b(?:that|if|whether|as) ?$")
 # A conjunction before a verb goes on about the same subject: "was seen before but has resolved".
 _SAME_SUBJECT = re.compile(
-    r" ?(?:\w+ly |now |also |still )*(?:is|are|was|were|has|have|had|can|could|may|cannot|remains?|does|did)\b(?! there)"
+    r" ?(?:\w+ly |now |also |still )*(?:is|are|was|were|has|have|had|can|could|may|cannot|remains?|does|did)"
+    r"\b(?! there)"
 )
 _CONJUNCTION = re.compile(r"(?:but|yet|then|though|although|however|and)$")
 _ANSWER_WORDS = r"(?:none|nil|no|absent|negative|neither|resolved|removed|not (?:seen|present|identified|visualized))"

@@ -1,7 +1,8 @@
 """Whole statements in the manner of real reports, with the states of all 14 observations.
 
-statements.txt, and cases.txt with those that are easily read the wrong way round, hold one per line with its codes: "PE+ PT- CM?" is effusion positive, pneumothorax negative,
-cardiomegaly uncertain, and every observation without a code unmentioned (No Finding included: "NF+" where it holds).
+statements.txt, and cases.txt with those that are easily read the wrong way round, hold one per line with its codes:
+"PE+ PT- CM?" is effusion positive, pneumothorax negative, cardiomegaly uncertain, and every observation without a code
+unmentioned (No Finding included: "NF+" where it holds).
 """
 
 from pathlib import Path

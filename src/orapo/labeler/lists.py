@@ -1,0 +1,167 @@
+"""How a denial or a hedge goes on over a list: "no A, B or C" denies three, "no A, small B" denies one."""
+
+import re
+from typing import NamedTuple
+
+from orapo.labeler.lexicon import Effect, PhraseKind, scope_words
+from orapo.labeler.presupposition import is_about_something_else, presupposes
+from orapo.labeler.segments import Cue, Hit, Segment
+
+VERB = re.compile(rf"\b(?:{scope_words('verbs')})\b")
+STOPS = (Effect.NEGATION, Effect.RULED_OPEN)
+"""Effects of a cue that another cue's reach ends before."""
+
+_CONNECTOR = re.compile(r",(?: and\b| or\b| nor\b)?|\b(?:and|or|nor|as well as|plus)\b")
+_JOINING = ("as well as", "plus")
+_OR_LATER = re.compile(r"\b(?:or|nor)\b")
+_CONJUNCTION_LATER = re.compile(r"\b(?:or|nor|and|versus)\b")
+_PLACE = re.compile(rf"\b(?:{scope_words('places')})\b")
+_OF_DEVICE = re.compile(r" ?(?:(?:\w+ ){0,2}(?:evidence|signs?) )?(?:of|for)(?: an?| the)? ?(?:\w+ ){0,3}")
+
+_STATEMENT_STARTS, _ITEM_STARTS = scope_words("statement_starts"), scope_words("item_starts")
+_NEW_STATEMENT = re.compile(rf"\s*(?:{_STATEMENT_STARTS})\b")
+_NEW_ITEM = re.compile(rf"\s*(?:{_STATEMENT_STARTS}|{_ITEM_STARTS})\b")
+_SIZE_ONLY = re.compile(r"\s*(?:mild|moderate|small|tiny|trace|minimal|slight|patchy|hazy|streaky|low)\b")
+_LIST_WORDS = re.compile(rf"\s*(?:(?:{scope_words('list_words')})\s*)*$")
+_ASSERTED = re.compile(
+    r" ?(?:\w+ ){0,2}(?:remains?|persists?|appears?|continues?|(?:is|are|has|have|was|were) (?!(?:been )?"
+    r"(?:seen|identified|noted|present|visuali|demonstrated|evident|appreciated|detected|found|observed|apparent"
+    r"|definite\w*|clear\w* (?:seen|evident))))"
+)
+_INCLUDING = re.compile(r" (?:including|such as|in particular|specifically|namely|whether|either)\b")
+_CLOSED_NOUN = re.compile(
+    r"\b(?:disease|process|abnormalit(?:y|ies)|findings?|pathology|change)\b"
+    rf"(?: ?:| (?:{_STATEMENT_STARTS}|{_ITEM_STARTS})\b)"
+)
+_ARTICLE = re.compile(r"\s*(the|an?)\b")
+_OWN_ARTICLE = re.compile(r"\b(the|an?) (?:[\w-]+ ){0,3}$")
+_INVERTED = re.compile(r" (?:is|are|was|were|has|have|does|do|did) (?:there|it|this)\b")
+_IN_A_PLACE = re.compile(r" (?:in|on|at|within) ")
+_OTHER_SIDE = re.compile(
+    r" (?:left|right)(?:[ -]sided)?,? (?:and|but) (?:an? )?(?:\w+ )?(?:left|right)(?:[ -]sided)? (?:\w+ )?$"
+)
+
+
+class Gap(NamedTuple):
+    """The words between a cue, or a hit that it reaches, and the next hit.
+
+    Attributes:
+        words: all of them.
+        before: those before the last connector, all where there is none.
+        connector: a comma, a conjunction or both; "" where there is none.
+        behind: those behind the last connector.
+        is_first: it follows the cue.
+    """
+
+    words: str
+    before: str
+    connector: str
+    behind: str
+    is_first: bool
+
+    @classmethod
+    def of(cls, words: str, *, is_first: bool = False) -> "Gap":
+        """Finds the last connector."""
+        found = [*_CONNECTOR.finditer(words)]
+        if not found:
+            return cls(words, words, "", "", is_first)
+        last = found[-1]
+        return cls(words, words[: last.start()], last.group(), words[last.end() :], is_first)
+
+    @property
+    def takes_for_granted(self) -> bool:
+        """Whether its hit is where, or what, something denied is of."""
+        if self.connector:
+            return presupposes(self.behind, after_finding=_IN_A_PLACE.match(self.behind) is not None)
+        return presupposes(self.words, after_finding=not self.is_first)
+
+
+def negation_carries(segment: Segment, index: int, gap: Gap) -> bool:
+    """Whether a negation in front still holds for hit ``index``, behind ``gap``."""
+    hit = segment.hits[index]
+    if hit.is_elliptical:
+        return gap.is_first and not gap.connector
+    if not gap.connector:
+        return _denial_reaches(hit, gap)
+    if _INCLUDING.match(gap.behind):
+        return True
+    if VERB.search(gap.before) or gap.takes_for_granted or (gap.is_first and _OTHER_SIDE.match(gap.words)):
+        return False
+    return "or" in gap.connector or _list_goes_on(segment, index, gap)
+
+
+def _denial_reaches(hit: Hit, gap: Gap) -> bool:
+    """Whether a negation holds over words without a comma or conjunction."""
+    if hit.phrase.is_device and _PLACE.search(gap.words) is not None:
+        return gap.is_first and _OF_DEVICE.fullmatch(gap.words) is not None
+    if gap.takes_for_granted or (is_about_something_else(gap.words) and _INVERTED.match(gap.words) is None):
+        return False
+    if gap.is_first:
+        return _CLOSED_NOUN.search(gap.words) is None
+    return hit.phrase.kind is not PhraseKind.NEUTRAL and _NEW_ITEM.match(gap.words) is None
+
+
+def _list_goes_on(segment: Segment, index: int, gap: Gap) -> bool:
+    """Whether a hit behind a comma or "and" is one more item of what is denied, and no new statement."""
+    if segment.hits[index].phrase.kind is PhraseKind.NEUTRAL:
+        return False
+    if (article := _ARTICLE.match(gap.behind)) is not None:
+        is_parallel = _closes(segment, index, _OR_LATER) or _has_article(segment, index - 1, article[1])
+        return is_parallel and not _is_asserted(segment, index)
+    if _NEW_STATEMENT.match(gap.behind):
+        return False
+    if "and" in gap.connector or gap.connector in _JOINING:
+        return _NEW_ITEM.match(gap.behind) is None and not _is_asserted(segment, index)
+    if _is_repeated(segment, index):
+        return False
+    if _closes(segment, index, _OR_LATER):
+        return not (_SIZE_ONLY.match(gap.behind) and gap.is_first)
+    return _LIST_WORDS.match(gap.behind) is not None and not _is_asserted(segment, index)
+
+
+def hedge_carries(segment: Segment, index: int, gap: Gap) -> bool:
+    """Whether a hedge in front ("possible", "may represent") still holds for hit ``index``; it stops sooner."""
+    if segment.hits[index].is_elliptical:
+        return gap.is_first and not gap.connector
+    if not gap.connector:
+        if gap.is_first:
+            return not gap.takes_for_granted
+        return not any(pattern.search(gap.words) for pattern in (_PLACE, VERB)) and _NEW_ITEM.match(gap.words) is None
+    if (not gap.is_first and VERB.search(gap.before)) or gap.takes_for_granted:
+        return False
+    if "or" in gap.connector:
+        return True
+    if (_NEW_ITEM if gap.connector.startswith(",") else _NEW_STATEMENT).match(gap.behind):
+        return False
+    return "and" in gap.connector or gap.connector in _JOINING or _closes(segment, index, _CONJUNCTION_LATER)
+
+
+def has_a_word_for_each(segment: Segment, cue: Cue) -> bool:
+    """Whether a list denies each item by a word of its own, so that one without isn't denied: "no A, no B, C"."""
+    return segment.sentence.endswith(", ", 0, cue.start) and any(
+        other.end <= cue.start and other.text == cue.text for other in segment.cues
+    )
+
+
+def _closes(segment: Segment, index: int, closing: re.Pattern[str]) -> bool:
+    """Whether a conjunction after hit ``index`` ends the list that it stands in, before any verb or other negation."""
+    start = segment.hits[index].end
+    stop = next((cue.start for cue in segment.cues if cue.start >= start and cue.effect in STOPS), segment.end)
+    verb = VERB.search(segment.sentence, start, stop)
+    return closing.search(segment.sentence, start, verb.start() if verb else stop) is not None
+
+
+def _has_article(segment: Segment, index: int, article: str) -> bool:
+    """Whether the hit before in a list has the same article, so that the list goes on with it."""
+    found = _OWN_ARTICLE.search(segment.sentence, segment.start, segment.hits[index].start) if index >= 0 else None
+    return found is not None and found[1][0] == article[0]
+
+
+def _is_repeated(segment: Segment, index: int) -> bool:
+    """Whether a list says again what it said before: "no effusion on the right, large effusion on the left"."""
+    words = [segment.sentence[hit.start : hit.end].removesuffix("s") for hit in segment.hits[index - 1 : index + 1]]
+    return len(words) == 2 and words[0] == words[1]
+
+
+def _is_asserted(segment: Segment, index: int) -> bool:
+    return _ASSERTED.match(segment.sentence, segment.hits[index].end, segment.end) is not None
