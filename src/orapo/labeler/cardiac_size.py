@@ -47,15 +47,11 @@ def neutral_state(segment: Segment, index: int, *, reached: Cue | None) -> tuple
         return None, NO_CUE
     hit = segment.hits[index]
     decisive = _around(segment, hit) or _in_front(segment, hit) or _behind(segment, hit)
+    if decisive is not None and reached is not None and _NEITHER.match(reached.text) and reached.end <= hit.start:
+        # "neither heart size nor mediastinal width is normal", "... is enlarged"
+        return (LabelState.POSITIVE if decisive.effect is Effect.NORMAL else LabelState.NEGATIVE), reached
     if decisive is not None and decisive.effect is Effect.ENLARGED and reached is not None and reached.end <= hit.start:
         return _STATES[reached.effect], reached  # "possible enlarged heart", "no definite widening of ..."
-    if (
-        decisive is not None
-        and decisive.effect is Effect.NORMAL
-        and reached is not None
-        and _NEITHER.match(reached.text)
-    ):
-        return LabelState.POSITIVE, reached  # "neither heart size nor mediastinal width is normal"
     if decisive is not None:
         return _STATES[decisive.effect], decisive
     if reached is not None:

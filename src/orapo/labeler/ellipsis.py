@@ -35,14 +35,15 @@ _PATTERNS = {
     "size": rf"(?:(?<=[,;] )|(?<=but )|(?<=and )){_SIZE}(?= {_PLACED})",
     "there": r"\b(?:now )?there (?:is|are)(?: now)?(?: some)?(?= ?$)",
     "none": r"\bthere (?:is|are)(?= (?:now )?none\b)",
-    "it": rf"\b(?:it|they) (?=(?:persist|remain|ha(?:s|ve) not|is {_SIZE}|are {_SIZE}))",
+    "it": rf"(?:(?<=on the left )|(?<=on the right ))(?:it|they) (?={_VERB})"
+    rf"|\b(?:it|they) (?=(?:persist|remain|ha(?:s|ve) not|is {_SIZE}|are {_SIZE}))",
 }
 _ELLIPTICAL = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _PATTERNS.items()))
 _SIDE_TO_COME = re.compile(
     rf"(?:^|[,;:] |\b(?:is|are|with|an?) )(?P<side>(?:{_SIZE} |an? )*{_SIDE}),? (?:and|but|yet|though|with) $"
 )
 _BARE_PLACE = re.compile(r" ?(?:in|at|on|along|over|within|near) (?:the|both|an?)\b")
-_BOUNDARY = re.compile(r"[,;:]| (?:but|and|while|whereas|though|with) ")
+_BOUNDARY = re.compile(r"[,;:]| (?:(?:but|and|while|whereas|though|with) |there (?:is|are|was|were|has) )")
 
 _ECHO = re.compile(r" (?:(?:is|are|was|were|has|have|had|does|do|did) not|isn.t|aren.t|hasn.t|haven.t)$")
 _CONTRAST = re.compile(r" ?not (?:the |in the )?(?:[\w-]+ )?$")
@@ -51,9 +52,14 @@ _PAST = re.compile(
 )
 
 
+def leaves_out_noun(sentence: str) -> bool:
+    """Whether a sentence may speak of a finding without its noun."""
+    return _TRIGGER.search(sentence) is not None
+
+
 def add_elliptical_hits(sentence: str, hits: Sequence[Hit], cues: Sequence[Cue]) -> list[Hit]:
     """The hits of a sentence, and those whose noun is left out, in reading order."""
-    if _TRIGGER.search(sentence) is None:
+    if not leaves_out_noun(sentence):
         return list(hits)
     added = [*_without_noun(sentence, hits, cues)]
     added += _in_excepted_places(sentence, [*hits, *added], cues)

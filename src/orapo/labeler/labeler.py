@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from orapo.chexpert import LabelStates
 from orapo.labeler.aggregation import aggregate_mentions
 from orapo.labeler.assertion import Assertion, assert_sentence
+from orapo.labeler.ellipsis import leaves_out_noun
 from orapo.labeler.lexicon import load_lexicon
 from orapo.labeler.quirks import Quirks
 from orapo.labeler.sentences import split_sentences
@@ -46,9 +47,14 @@ class Labeler:
         NEGATIVE when present, UNCERTAIN when possible; negated ones are left out.
         """
         mentions = []
+        before = ""
         for sentence_index, sentence in enumerate(split_sentences(text)):
             words, report, at, _ = sentence
-            for observation, state, start, end, cue_start, cue in self._assertions(words):
+            found = self._assertions(words)
+            if not found and leaves_out_noun(words):
+                found = self._continued(before, words)
+            before = words
+            for observation, state, start, end, cue_start, cue in found:
                 first, last = report.span(at + start, at + end)
                 cue_first = cue_last = -1
                 if cue_start >= 0:
@@ -64,6 +70,20 @@ class Labeler:
         """The 14 states that a report's mentions add up to, in any order; see ``aggregate_mentions``."""
         return aggregate_mentions(
             mentions, negative_and_uncertain_hide_positive=self.quirks.negative_and_uncertain_hide_positive
+        )
+
+    def _continued(self, before: str, words: str) -> tuple[Assertion, ...]:
+        """Those of a sentence that names nothing and may speak of what the one before it named: "The left one is."."""
+        joined = f"{before} ; {words}"
+        shift = len(joined) - len(words)
+        return tuple(
+            assertion._replace(
+                start=assertion.start - shift,
+                end=assertion.end - shift,
+                cue_start=max(-1, assertion.cue_start - shift),
+            )
+            for assertion in self._assertions(joined)
+            if assertion.start >= shift
         )
 
     def _assertions(self, sentence: str) -> tuple[Assertion, ...]:

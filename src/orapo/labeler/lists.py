@@ -82,7 +82,8 @@ def negation_carries(segment: Segment, index: int, gap: Gap) -> bool:
     if hit.is_elliptical:
         return gap.is_first and not gap.connector
     if not gap.connector:
-        return _denial_reaches(hit, gap)
+        is_other_kind = not gap.is_first and segment.hits[index - 1].phrase.is_device != hit.phrase.is_device
+        return not is_other_kind and _denial_reaches(hit, gap)
     if _INCLUDING.match(gap.behind):
         return True
     if VERB.search(gap.before) or gap.takes_for_granted or (gap.is_first and _OTHER_SIDE.match(gap.words)):

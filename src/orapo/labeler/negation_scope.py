@@ -16,10 +16,12 @@ _ANOTHER_SUBJECT = re.compile(
     r" (?!(?:which|that|and|has|have|previously|prior|now|also|likely|seen|noted|as|on|in|both|all|if)\b)[a-z]"
 )
 _REMOVAL = re.compile(r"remov|extubat|discontinu|extract|explant|taken out|withdraw")
-_ANSWER = re.compile(r"(?:: ?)?(?:none|nil|no|absent|negative|neither|resolved|removed)$")
+_ANSWER = re.compile(r"(?:: ?)?(?:none|nil|no|absent|negative|neg|neither|resolved|removed)$")
 _NEEDS_SIGN = ("resolved", "removed")
-_SIGNS = tuple(":=(-?")
-_ANSWERED = re.compile(r"\b(?:none|nil|no|absent|present|yes|negative|positive|small|moderate|large|trace|mild)\b|[:=]")
+_SIGNS = tuple(":=([{-?")
+_ANSWERED = re.compile(
+    r"\b(?:none|nil|no|absent|present|yes|negative|positive|neg|pos|small|moderate|large|trace|mild)\b|[:=]"
+)
 
 
 def reached_hits(segment: Segment, cue: Cue) -> Sequence[int]:
@@ -80,13 +82,13 @@ def _repeated_preposition(word: str) -> re.Pattern[str] | None:
 
 
 def _next_stop(segment: Segment, cue: Cue) -> int:
-    """Where the next cue of the same kind takes over; a "nor" goes on with its "neither"."""
-    for other in segment.cues:
-        if other.start < cue.end or other.reach is not Reach.AFTER or other.effect not in STOPS:
-            continue
-        if not (cue.text == "neither" and other.text == "nor"):
-            return other.start
-    return segment.end
+    """Where the next cue of the same kind takes over; "nor" goes on with what was denied before it."""
+    stops = (
+        other.start
+        for other in segment.cues
+        if other.start >= cue.end and other.reach is Reach.AFTER and other.effect in STOPS and other.text != "nor"
+    )
+    return next(stops, segment.end)
 
 
 def _hits_before(segment: Segment, cue: Cue) -> Iterator[int]:

@@ -15,8 +15,9 @@ _SUGGESTS = (
 _OF = r"of|for|from|by|due to|related to|secondary to|about|regarding|as to"
 _AT = (
     r"within|inside|in(?!to)|into|on|at|above|below|beneath|under|underneath|underlying|overlying"
-    r"|superimposed (?:up)?on|over|behind|around|near|next to|adjacent to|along|alongside|associated with|accompanying|complicating"
-    r"|surrounding|involving|beside|to(?= (?:the|this|these|those|an?|his|her|known|left|right)\b)|through|across|between"
+    r"|superimposed (?:up)?on|over|behind|around|near|next to|adjacent to|along|alongside|associated with|accompanying"
+    r"|complicating|surrounding|involving|beside|to(?= (?:the|this|these|those|an?|his|her|known|left|right)\b)"
+    r"|through|across|between"
 )
 _LINK = re.compile(rf"\b(?:(?P<suggests>{_SUGGESTS})|(?P<of>{_OF})|(?P<at>{_AT}))\b")
 _DEFINITE = re.compile(
@@ -90,7 +91,7 @@ def denied_predicate(segment: Segment, cue: Cue, reached: Sequence[int]) -> Effe
 
 
 def subject_before(text: str, hits: Sequence[Hit], index: int) -> int:
-    """The hit that a predicate behind hit ``index`` speaks of: the opacity in "opacity above the effusion has resolved"."""
+    """The hit that a predicate behind hit ``index`` speaks of: the opacity of "opacity above the effusion cleared"."""
     while index > 0:
         gap = text[hits[index - 1].end : hits[index].start]
         if _LIST_OR_VERB.search(gap) or not presupposes(gap, after_finding=True):

@@ -41,10 +41,12 @@ _SAME_SUBJECT = re.compile(
     r"\b(?! there)"
 )
 _CONJUNCTION = re.compile(r"(?:but|yet|then|though|although|however|and)$")
-_ANSWER_WORDS = r"(?:none|nil|no|absent|negative|neither|resolved|removed|not (?:seen|present|identified|visualized))"
+_ANSWER_WORDS = (
+    r"(?:none|nil|no|absent|negative|neg|neither|resolved|removed|not (?:seen|present|identified|visualized))"
+)
 _ANSWER = re.compile(rf"{_ANSWER_WORDS}$")
-_ANSWERED = re.compile(r" ?(?:[:=(?-] ?|- )?$")
-_ITEM_END = re.compile(r" ?(?:$|[,;)]|-|and\b|or\b)")
+_ANSWERED = re.compile(r" ?(?:[:=(\[{?-] ?|- )?$")
+_ITEM_END = re.compile(r" ?(?:$|[,;)\]}]|-|and\b|or\b)")
 _PREDICATE_BEHIND_DASH = re.compile(
     rf" (?:{_ANSWER_WORDS}|(?:\w+ly )?(?:normal|clear|unremarkable|enlarged|stable|unchanged|borderline|wnl|intact))"
     r"(?= ?(?:$|[,;]))"
@@ -95,7 +97,7 @@ def _answers(sentence: str, hits: Sequence[Hit], cue: Cue) -> bool:
     label = next((hit for hit in reversed(hits) if hit.end <= cue.start), None)
     if label is None or _ANSWERED.fullmatch(sentence, label.end, cue.start) is None:
         return False
-    return _ITEM_END.match(sentence, cue.end) is not None or cue.text in ("none", "nil", "absent", "negative")
+    return _ITEM_END.match(sentence, cue.end) is not None or cue.text in ("none", "nil", "absent", "negative", "neg")
 
 
 def split_segments(sentence: str, hits: list[Hit], cues: list[Cue]) -> list[Segment]:
