@@ -26,7 +26,8 @@ _TRIGGER = re.compile(
 
 _PATTERNS = {
     "one": rf"(?:\b(?:the|an?|another|some|known|old|{_SIZE}|{_SIDE}|\w+ed) ){{0,4}}\bones?"
-    rf"(?= ?$|,| ?;| (?:{_VERB}|in|on|at|of the (?:left|right)|along|seen|noted|present|as|that|which))",
+    rf"(?= ?$|,| ?;| (?:{_VERB}|in|on|at|of the (?:left|right)|along|seen|noted|present|as|that"
+    r"|which|with|now|and|but))",
     "side": rf"\bthe {_SIDE}(?: side)?(?= {_VERB})",
     "amount": rf"\b(?:an? |some |only )?(?:{_SIZE} |{_SIDE} |apical |basal |basilar )*"
     rf"\b(?:{scope_words('amount_nouns')})\b(?! of)",

@@ -28,6 +28,7 @@ _ASSERTED = re.compile(
     r"(?:seen|identified|noted|present|visuali|demonstrated|evident|appreciated|detected|found|observed|apparent"
     r"|definite\w*|clear\w* (?:seen|evident))))"
 )
+_PREDICATE = re.compile(r"\b(?:represents?|reflects?|suggests?|indicates?|is|are|was|were|has|have|may|might|could)\b")
 _INCLUDING = re.compile(r" (?:including|such as|in particular|specifically|namely|whether|either)\b")
 _CLOSED_NOUN = re.compile(
     r"\b(?:disease|process|abnormalit(?:y|ies)|findings?|pathology|change)\b"
@@ -51,6 +52,7 @@ class Gap(NamedTuple):
         connector: a comma, a conjunction or both; "" where there is none.
         behind: those behind the last connector.
         is_first: it follows the cue.
+        is_of: the cue is a noun and "of" ("removal of"), which a list goes on with more readily.
     """
 
     words: str
@@ -58,15 +60,16 @@ class Gap(NamedTuple):
     connector: str
     behind: str
     is_first: bool
+    is_of: bool
 
     @classmethod
-    def of(cls, words: str, *, is_first: bool = False) -> "Gap":
+    def of(cls, words: str, *, is_first: bool = False, is_of: bool = False) -> "Gap":
         """Finds the last connector."""
         found = [*_CONNECTOR.finditer(words)]
         if not found:
-            return cls(words, words, "", "", is_first)
+            return cls(words, words, "", "", is_first, is_of)
         last = found[-1]
-        return cls(words, words[: last.start()], last.group(), words[last.end() :], is_first)
+        return cls(words, words[: last.start()], last.group(), words[last.end() :], is_first, is_of)
 
     @property
     def takes_for_granted(self) -> bool:
@@ -104,19 +107,20 @@ def _denial_reaches(hit: Hit, gap: Gap) -> bool:
 
 def _list_goes_on(segment: Segment, index: int, gap: Gap) -> bool:
     """Whether a hit behind a comma or "and" is one more item of what is denied, and no new statement."""
-    if segment.hits[index].phrase.kind is PhraseKind.NEUTRAL:
+    hits = segment.hits
+    if hits[index].phrase.kind is PhraseKind.NEUTRAL and hits[index - 1].phrase.kind is not PhraseKind.NEUTRAL:
         return False
     if (article := _ARTICLE.match(gap.behind)) is not None:
         is_parallel = _closes(segment, index, _OR_LATER) or _has_article(segment, index - 1, article[1])
         return is_parallel and not _is_asserted(segment, index)
-    if _NEW_STATEMENT.match(gap.behind):
+    if _NEW_STATEMENT.match(gap.behind) or _PREDICATE.search(gap.behind):
         return False
     if "and" in gap.connector or gap.connector in _JOINING:
-        return _NEW_ITEM.match(gap.behind) is None and not _is_asserted(segment, index)
-    if _is_repeated(segment, index):
-        return False
+        return (gap.is_of or _NEW_ITEM.match(gap.behind) is None) and not _is_asserted(segment, index)
     if _closes(segment, index, _OR_LATER):
         return not (_SIZE_ONLY.match(gap.behind) and gap.is_first)
+    if _is_repeated(segment, index):
+        return False
     return _LIST_WORDS.match(gap.behind) is not None and not _is_asserted(segment, index)
 
 

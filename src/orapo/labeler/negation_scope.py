@@ -6,7 +6,7 @@ from functools import cache
 
 from orapo.labeler.lexicon import Effect, Reach
 from orapo.labeler.lists import STOPS, VERB, Gap, has_a_word_for_each, hedge_carries, negation_carries
-from orapo.labeler.presupposition import presupposes, subject_before
+from orapo.labeler.presupposition import subject_before
 from orapo.labeler.segments import Cue, Hit, Segment
 
 Carries = Callable[[Segment, int, Gap], bool]
@@ -15,6 +15,7 @@ _PART_OF_DEVICE = re.compile(r" (?:\w+ )?(?:tip|tips|end|ends|course|portion|sid
 _ANOTHER_SUBJECT = re.compile(
     r" (?!(?:which|that|and|has|have|previously|prior|now|also|likely|seen|noted|as|on|in|both|all|if)\b)[a-z]"
 )
+_ANOTHER_STATEMENT = re.compile(r", and an? .*")
 _REMOVAL = re.compile(r"remov|extubat|discontinu|extract|explant|taken out|withdraw")
 _ANSWER = re.compile(r"(?:: ?)?(?:none|nil|no|absent|negative|neg|neither|resolved|removed)$")
 _NEEDS_SIGN = ("resolved", "removed")
@@ -30,7 +31,8 @@ def reached_hits(segment: Segment, cue: Cue) -> Sequence[int]:
     Devices are removed, findings resolve: "removed" doesn't make an effusion go, nor "resolved" a tube.
     """
     if cue.effect is Effect.PRESUPPOSED:
-        return [index for index, hit in enumerate(segment.hits) if hit.start >= cue.end][:1]
+        first = [index for index, hit in enumerate(segment.hits) if hit.start >= cue.end][:1]
+        return [index for index in first if not Gap.of(segment.sentence[cue.end : segment.hits[index].start]).connector]
     if cue.reach is Reach.AROUND:
         indices = _nearest_on_both_sides(segment, cue)
     elif cue.reach is Reach.BEFORE:
@@ -46,11 +48,11 @@ def reached_hits(segment: Segment, cue: Cue) -> Sequence[int]:
 def taken_for_granted(segment: Segment, cue: Cue, reached: Sequence[int]) -> Sequence[int]:
     """The list that a denial begins to speak of by taking it for granted: "no growth of the nodule or the effusion"."""
     first = reached[-1] + 1 if reached else next((i for i, hit in enumerate(segment.hits) if hit.start >= cue.end), -1)
-    if not 0 <= first < len(segment.hits):
+    if not 0 <= first < len(segment.hits) or segment.hits[first].start >= _next_stop(segment, cue):
         return ()
     start = segment.hits[first].start
-    words = segment.sentence[segment.hits[first - 1].end if reached else cue.end : start]
-    if not presupposes(words, after_finding=bool(reached)):
+    gap = Gap.of(segment.sentence[segment.hits[first - 1].end if reached else cue.end : start], is_first=not reached)
+    if gap.connector or not gap.takes_for_granted:
         return ()
     return [*_hits_after(segment, cue._replace(start=start, end=start), negation_carries)]
 
@@ -59,6 +61,7 @@ def _hits_after(segment: Segment, cue: Cue, carries: Carries) -> Iterator[int]:
     previous, is_first = cue.end, True
     own_preposition = _repeated_preposition(cue.text.rpartition(" ")[2])
     own_stop = _next_stop(segment, cue)
+    is_of = cue.text.endswith(" of")
     for index, hit in enumerate(segment.hits):
         if hit.start < cue.end:
             continue
@@ -67,7 +70,7 @@ def _hits_after(segment: Segment, cue: Cue, carries: Carries) -> Iterator[int]:
         words = segment.sentence[previous : hit.start]
         if own_preposition is not None:
             words = own_preposition.sub(r"\1", words)  # "no change in the edema or in the effusion"
-        if not carries(segment, index, Gap.of(words, is_first=is_first)):
+        if not carries(segment, index, Gap.of(words, is_first=is_first, is_of=is_of)):
             return
         if not is_first and words == ", " and has_a_word_for_each(segment, cue):
             return
@@ -112,7 +115,7 @@ def _hits_before(segment: Segment, cue: Cue) -> Iterator[int]:
             if (not gap.connector and VERB.search(gap.words)) or (answers and _ANSWERED.search(gap.words)):
                 return
             is_list |= "or" in gap.connector or "and" in gap.connector
-            if gap.connector == "," and not is_list:
+            if (gap.connector == "," and not is_list) or _ANOTHER_STATEMENT.fullmatch(gap.connector + gap.behind):
                 return
         yield index
         following = segment.hits[index]

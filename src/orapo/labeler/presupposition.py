@@ -24,20 +24,20 @@ _DEFINITE = re.compile(
     r" ?(?:the|this|these|those|that|his|her|its|both|known|existing|pre-?existing|previously|prior|same"
     r"|an? (?:known|existing|previously))\b"
 )
+_DETERMINERS = re.compile(r"(?: |\b(?:the|an?|any|this|these|some|other|further)\b)*")
 _TRANSPARENT = re.compile(rf"\b(?:{scope_words('evidence_nouns')})(?: or \w+)? ?$")
 _FINITE = re.compile(r"\b(?:is|are|was|were|has|have|had|requires?|needs?|needed|required)\b")
 _SUGGESTED = re.compile(r"\b(?:suggest|indicat|concern|suspicious|consistent)")
 _LIST_OR_VERB = re.compile(r",|\b(?:and|or|nor|with|is|are|was|were|has|have)\b")
 
-_AT_A_PLACE = r"(?: (?:on|in|at) (?:the |either )?[\w-]+(?: [\w-]+)?)?"
+_HAS = r"(?:has|have|had|is|are|was|were|can|could|may)\b"
+_AT_A_PLACE = rf"(?: (?:on|in|at) (?:the |either )?[\w-]+(?: (?!{_HAS})[\w-]+){{0,3}})?"
 _EXISTS = (
     r"(?:be(?:en)? |to be |now |also |definitely |clearly |\w+ly )*(?:seen|identified|visible|visuali[sz]ed|present"
     r"|evident|appreciated|demonstrated|noted|detected|apparent|observed|found|shown|recogni[sz]ed|suspected|there|developed"
     r"|recurred|appeared|occurred|formed|accumulated|excluded|ruled out|possible|likely|suggested|here)\b"
 )
-_EXCLUDED = re.compile(
-    r" (?:can|could|may|has|have|is|are)(?: be| been)?(?: \w+ly)? (?:excluded|ruled out|discounted|dismissed)\b"
-)
+_EXCLUDED = re.compile(rf"{_AT_A_PLACE} {_HAS}(?: be| been)?(?: \w+ly)? (?:excluded|ruled out|discounted|dismissed)\b")
 _PREDICATE = re.compile(
     rf"{_AT_A_PLACE} (?:has|have|had|is|are|was|were|appears?|shows?|looks?)(?: any)? (?!{_EXISTS})[a-z]"
 )
@@ -58,7 +58,7 @@ def presupposes(words: str, *, after_finding: bool = False) -> bool:
         after_finding: they follow another finding, which is what is denied, not the denial itself.
     """
     for link in reversed([*_LINK.finditer(words)]):
-        follows_noun = after_finding or bool(words[: link.start()].strip())
+        follows_noun = after_finding or _DETERMINERS.fullmatch(words, 0, link.start()) is None
         if link["suggests"]:
             return False
         if link["at"]:
@@ -70,7 +70,7 @@ def presupposes(words: str, *, after_finding: bool = False) -> bool:
 
 def is_about_something_else(words: str) -> bool:
     """Whether a verb stands between a denial and a finding: "no treatment is needed for the effusion"."""
-    found = _FINITE.search(words)
+    found = _FINITE.search(words, len(" have") if words.startswith(" have ") else 0)
     return found is not None and _SUGGESTED.search(words, found.end()) is None
 
 

@@ -15,7 +15,9 @@ _TYPOGRAPHIC = {
     **dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff", ""),
 }
 _SPACES = re.compile(r" {2,}")
-_SIGN = re.compile(r"\( *[+-] *\)|(?<=[:=]) *[+-](?=\s*(?:$|[/,;.]|[a-z]+ ?[:=]))|(?<=[a-z]) +[+-](?=\s*(?:$|[,;.]))")
+_SIGN = re.compile(
+    r"\( *[+-] *\)|(?:(?<=[:=])|(?<=[:=] ))[+-](?=\s*(?:$|[/,;.]|[a-z]+ ?[:=]))|(?<=\s)[+-](?=\s*(?:$|[,;.]))"
+)
 _MARK = re.compile(r"[;:?]")
 
 # What begins on a line of its own: a paragraph with a capital, an item behind a dash.
