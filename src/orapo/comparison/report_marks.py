@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from orapo.chexpert import OBSERVATIONS, LabelState
 from orapo.comparison.run_folder import Run
 from orapo.errors import DataError
-from orapo.evaluation.clinical import ratio
-from orapo.evaluation.resampling import Array
+from orapo.evaluation.resampling import Array, mean_of_defined, ratio_of_sums
 
 COLUMNS_PER_RUN = 2 * len(OBSERVATIONS)
 
@@ -83,11 +82,12 @@ def mean_scores(sums: Array, support: Array) -> dict[str, Array]:
     """Macro and micro F1 [R], mean over a group's runs.
 
     Args:
-        sums: [R, 28 k], sums over (resampled) studies of the ``columns`` of k runs, side by side.
+        sums: [R, 28 k], sums over (resampled) studies of the ``columns`` of k runs, side by side; row 0 is that of the
+            studies as they are (``ratio_of_sums``).
         support: [R, 14], of the same studies.
     """
     counts = sums.reshape(len(sums), -1, 2, len(OBSERVATIONS))
     hits, errors_and_hits = counts[:, :, 0], counts[:, :, 1] + support[:, None]
-    macro = ratio(2 * hits, errors_and_hits).mean(axis=2)
-    micro = ratio(2 * hits.sum(axis=2), errors_and_hits.sum(axis=2))
-    return {"macro_f1": macro.mean(axis=1), "micro_f1": micro.mean(axis=1)}
+    macro = mean_of_defined(ratio_of_sums(2 * hits, errors_and_hits))
+    micro = ratio_of_sums(2 * hits.sum(axis=2), errors_and_hits.sum(axis=2))
+    return {"macro_f1": mean_of_defined(macro), "micro_f1": mean_of_defined(micro)}
