@@ -3,10 +3,10 @@
 A measure is a function of sums over studies (counts, or per-study values). Drawing studies with replacement only
 changes how often each study counts, so that all resamples of all measures are one matrix product: [R, N] times [N, C].
 
-A rare finding may be drawn no time at all, and a ratio of its counts is then 0/0. The convention that 0/0 counts as 0 is
-one about the studies as they are; in a resample it would score the draw and not the system, and a system without a
-mistake would get an interval below its own score. A ratio that the studies define is therefore left out of the
-resamples that don't: an average is that of the observations that remain (``ratio_of_sums``, ``mean_of_defined``).
+A resample may lack a rare finding, whose ratios are then 0/0. That 0/0 counts as 0 is a convention for the studies as
+they are; in a resample it would score the draw and not the system, and a system without a mistake would get an interval
+below its own score. A ratio that the studies define is therefore left out of the resamples that don't define it, and an
+average there is that of the other observations (``ratio_of_sums``, ``mean_of_defined``).
 """
 
 from collections.abc import Callable, Iterator, Mapping

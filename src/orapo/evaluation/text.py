@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from orapo.empty_reports import says_nothing
 from orapo.errors import DataError
 from orapo.evaluation.rouge import ROUGE, rouge_scores
 
@@ -15,7 +16,7 @@ class TextScores:
     Attributes:
         mean_words: words per generated report, split at white space.
         distinct_report_fraction: different generated reports over N, in (0, 1]; 1 / N when all are the same.
-        empty_report_fraction: reports without any letter or digit, in [0, 1].
+        empty_report_fraction: reports that say nothing (``says_nothing``), in [0, 1].
         rouge_l: mean over studies of the F-measure of the longest common subsequence, in [0, 1].
         bleu_4: corpus BLEU up to four-grams with brevity penalty, no smoothing, in [0, 1].
     """
@@ -62,5 +63,5 @@ def text_scores(generated_reports: Sequence[str], oracle_reports: Sequence[str])
 
 
 def normalised(report: str) -> str:
-    """Words of letters and digits, lower-cased, one space apart: "Small effusion." and "small effusion" are equal."""
-    return " ".join(re.findall(r"[^\W_]+", report.lower()))
+    """Words of letters and digits, lower-cased, one space apart; "" for a report that ``says_nothing``."""
+    return "" if says_nothing(report) else " ".join(re.findall(r"[^\W_]+", report.lower()))

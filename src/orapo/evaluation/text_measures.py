@@ -1,7 +1,7 @@
 """Text measures as sums over studies, for intervals and paired tests; nothing is downloaded.
 
-Overlap is computed on lower-cased letters and digits, over the studies whose oracle report says something. BLEU and chrF
-are ratios of added counts, so that their counts are kept per study to resample them.
+Overlap is computed on lower-cased letters and digits, over the studies whose oracle report says something. BLEU and
+chrF are ratios of added counts, so that their counts are kept per study to resample them.
 """
 
 from collections import Counter
