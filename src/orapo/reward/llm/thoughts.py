@@ -11,7 +11,7 @@ _WORD = r"(?:think|thought|reason|rationale|reflect|analysis|scratchpad|monologu
 _NAME = rf"[\w:.-]{{0,12}}?{_WORD}[^<>\[\]\n]{{0,60}}?\|?(?:>|&gt;|\]|▷)"
 _OPENER = r"(?:<|&lt;|\[|◁)\|?\s*"
 _END = rf"{_OPENER}(?:/|end[_ ]?(?:of[_ ])?)\s*\|?{_NAME}"
-_CHANNEL_END = r"<\|channel\|>\s*final|<channel\|>|assistant\s?final(?=\s*[{<])"
+_CHANNEL_END = r"<\|channel\|>\s*final|<channel\|>|assistantfinal"
 _CHANNEL_BEGIN = r"<\|?channel\|?>\s*(?:analysis|commentary|thought)"
 MARK = re.compile(
     rf"(?P<end>{_END}|{_CHANNEL_END}|<unused95>)|(?P<begin>{_OPENER}{_NAME}|{_CHANNEL_BEGIN}|<unused94>)", re.IGNORECASE
