@@ -18,6 +18,7 @@ _GENERATED = re.compile(
     r"generat|predict|hypothes|candidate|output|response|completion|(?:^|[\W_])(?:gen|pred|hyp)s?(?:$|[\W_])",
     re.IGNORECASE,
 )
+_DIGIT = re.compile(r"\d")
 _SEPARATORS = re.compile(r"[\W_]")
 _WORDS = re.compile(r"[^\W\d_]+\W+[^\W\d_]+")
 
@@ -80,7 +81,7 @@ class ReportFile:
         """
         self._path = path
         self._missing = missing
-        self._reports = dict(_rows(path))
+        self._reports = {study_id: (line, report) for line, study_id, report in _rows(path)}
 
     @property
     def described(self) -> dict[str, Any]:
@@ -99,7 +100,7 @@ class ReportFile:
                 f"{self._path} has no report for {len(lacking)} of {len(ids)} test studies, first {lacking[0]!r}; "
                 "add them, limit the studies by data.max_test_studies, or count them as empty by missing_reports=empty"
             )
-        reports = tuple(self._reports.get(study_id, "") for study_id in ids)
+        reports = tuple(self._reports.get(study_id, (0, ""))[1] for study_id in ids)
         oracle = [" ".join(study.oracle_report.split()) for study in studies.studies]
         counts = {
             "missing_reports": len(lacking),
@@ -111,17 +112,23 @@ class ReportFile:
         return Written(reports, counts=counts)
 
     def _check_swallowed(self, lacking: Set[str]) -> None:
-        """Refuses a cell of a CSV that holds the row of a study without one: a quote opened it and none closed it."""
-        for study_id, report in self._reports.items() if self._path.suffix.lower() == ".csv" else ():
+        """Refuses a cell of a CSV that holds another study's row: a quote opened it, and none closed it.
+
+        That is a line with an id that lacks a row, or with one that looks like the cell's own ("s12", "s47").
+        """
+        for study_id, (number, report) in self._reports.items() if self._path.suffix.lower() == ".csv" else ():
+            form = _form(study_id)
             for line in report.splitlines()[1:]:
-                if found := lacking & {cell.strip(' "') for cell in line.split(",")}:
+                cells = (cell.strip(' "') for cell in line.split(","))
+                if any(cell in lacking or (form and _form(cell) == form) for cell in cells):
                     raise DataError(
-                        f"{self._path}: the report of study {study_id!r} runs over the row of study {min(found)!r}; "
+                        f"{self._path}, line {number}: the report of study {study_id!r} runs over another study's row; "
                         "is a quote missing, or a quote inside not doubled?"
                     )
 
 
-def _rows(path: Path) -> Iterator[tuple[str, str]]:
+def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Line, study and report of each row."""
     readers = {".csv": _csv_rows, ".jsonl": read_json_lines}
     if path.suffix.lower() not in readers:
         raise DataError(f"{path} is no file of reports: its name must end in .csv or .jsonl")
@@ -135,7 +142,12 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
         study_id = str(study_id).strip()
         if (first := seen.setdefault(study_id, line)) != line:
             raise DataError(f"{path}, line {line}: study {study_id!r} stands already in line {first}")
-        yield study_id, report.strip()
+        yield line, study_id, report.strip()
+
+
+def _form(study_id: str) -> str:
+    """An id with 0 for every digit; "" for one that a report may say, such as "12" or "left"."""
+    return _DIGIT.sub("0", study_id) if len(study_id) > 2 and _DIGIT.search(study_id) else ""
 
 
 def _csv_rows(path: Path) -> list[tuple[int, Mapping[str, Any]]]:

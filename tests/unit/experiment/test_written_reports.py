@@ -157,9 +157,18 @@ def test_a_report_that_swallowed_rows_is_refused(missing: str, studies: Evaluati
     first, second, third = ids(studies)
     file = tmp_path / "a.csv"
     file.write_text(f'study_id,report\n{first},"No edema.\n{second},{SECRET}\n{third},clear"\n')
-    with pytest.raises(DataError, match=f"report of study '{first}' runs over the row of study") as raised:
+    with pytest.raises(DataError, match=f"line 2: the report of study '{first}' runs over") as raised:
         ReportFile(file, missing).write(studies, None)
     assert "umbrella" not in str(raised.value)
+
+
+def test_a_row_of_a_study_that_is_not_evaluated_is_no_report_either(studies: EvaluationStudies, tmp_path: Path) -> None:
+    first, second, third = ids(studies)
+    rows = f'{second},"1. Clear.\n2, 3 mm nodule"\n{third},x\n{first},"No edema.\n{first[:-1]}9,{SECRET}"\n'
+    file = tmp_path / "a.csv"
+    file.write_text(f"study_id,report\n{rows}")
+    with pytest.raises(DataError, match=f"line 5: the report of study '{first}' runs over another"):
+        ReportFile(file).write(studies, None)
 
 
 def test_blank_lines_marks_and_white_space_are_ordinary(studies: EvaluationStudies, tmp_path: Path) -> None:

@@ -206,6 +206,15 @@ def test_a_judge_reads_parts_and_stores_them(server: Answering, tmp_path: Path) 
     assert judge.usage.cost_usd > 0
 
 
+def test_a_report_that_says_nothing_is_not_asked_about(tmp_path: Path) -> None:
+    nobody = Endpoint("openai/judge", "http://127.0.0.1:9/v1")
+    judge = LlmJudge(nobody, AnswerCache(tmp_path / "answers.sqlite"), on_failure="drop_study")
+    for judged in judge.start(["", "N/A.", "None.", "See impression."]).result():
+        assert isinstance(judged, Judged)
+        assert judged.verdicts == nothing_mentioned()
+    assert judge.usage.calls == 0
+
+
 def test_only_what_is_plain_is_handed_on() -> None:
     told = json.loads(plain_completion(completion("x", system_fingerprint=SECRET, choices=[{"logprobs": SECRET}] * 2)))
     assert set(told) == {"id", "object", "created", "model", "choices", "usage"}
