@@ -1,37 +1,27 @@
 """Intervals of real measures hold their value, also where resamples lack a finding."""
 
 import numpy as np
+from benchmarks.intervals import MACRO_F1, coverage, label_states, measured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates
-from orapo.evaluation.clinical_measures import clinical_measures
+from orapo.chexpert import OBSERVATIONS
 from orapo.evaluation.mark_measures import mark_measures
 from orapo.evaluation.report_pairs import ReportPair
 from orapo.evaluation.resampling import Array, Bootstrap, Measures, joined, mean_of_defined, ratio_of_sums
 from orapo.evaluation.text_measures import length_measures, overlap_measures
 
-F1 = "uncertain_not_positive/all_14/macro/f1"
-
-
-def states(row: "np.typing.NDArray[np.bool_]") -> LabelStates:
-    return {o: LabelState.POSITIVE if at else LabelState.UNMENTIONED for o, at in zip(OBSERVATIONS, row, strict=True)}
-
-
-def measured(called: "np.typing.NDArray[np.bool_]", true: "np.typing.NDArray[np.bool_]") -> Measures:
-    return clinical_measures([states(row) for row in called], [states(row) for row in true])
-
 
 def test_a_system_without_a_mistake_has_an_interval_that_ends_at_one() -> None:
     one_each = np.eye(14, dtype=np.bool_)
-    estimate = Bootstrap().estimates(measured(one_each, one_each))[F1]
+    estimate = Bootstrap().estimates(measured(one_each, one_each))[MACRO_F1]
     assert (estimate.value, estimate.low, estimate.high) == (1, 1, 1)
 
 
 def test_a_finding_that_no_study_has_and_no_report_calls_stays_a_zero() -> None:
     nine = np.eye(14, dtype=np.bool_)
     nine[:, 9:] = False
-    estimate = Bootstrap().estimates(measured(nine, nine))[F1]
+    estimate = Bootstrap().estimates(measured(nine, nine))[MACRO_F1]
     assert estimate.value == 9 / 14
     assert estimate.high < 1
 
@@ -69,7 +59,9 @@ def test_every_interval_holds_its_value(
 def measures_of(studies: list[tuple[str, str, str, bool]], place: int, called: Array, true: Array) -> Measures:
     generated, oracle = [study[place] for study in studies], [study[2] for study in studies]
     pairs = [
-        ReportPair(str(number), oracle[number], generated[number], states(true[number]), states(called[number]))
+        ReportPair(
+            str(number), oracle[number], generated[number], *label_states(np.array([true[number], called[number]]))
+        )
         for number in range(len(studies))
     ]
     parts = [measured(called, true), length_measures(generated)]
@@ -80,19 +72,10 @@ def measures_of(studies: list[tuple[str, str, str, bool]], place: int, called: A
 
 
 def test_intervals_of_macro_f1_hold_the_truth_about_as_often_as_they_say() -> None:
-    generator = np.random.default_rng(1)
-    prevalence = np.array([0.3, 0.05, 0.25, 0.06, 0.35, 0.2, 0.08, 0.06, 0.25, 0.05, 0.3, 0.04, 0.05, 0.3])
-    sensitivity, false_positive_rate = 0.6, prevalence / 3
-    hits, false_alarms = prevalence * sensitivity, (1 - prevalence) * false_positive_rate
-    truth = (2 * hits / (hits + false_alarms + prevalence)).mean()
-    held = 0
-    for trial in range(100):
-        true = generator.random((400, 14)) < prevalence
-        called = generator.random(true.shape) < np.where(true, sensitivity, false_positive_rate)
-        found = Bootstrap(200, seed=trial).estimates(measured(called, true))[F1]
-        held += found.low <= truth <= found.high
-    # 95 % with two standard errors of 2.2 %, and the percentile bootstrap's bias with findings of 16 to 24 studies.
-    assert 0.86 <= held / 100 <= 1
+    held, width = coverage(num_studies=400, num_trials=100, num_resamples=200)
+    # 95 % with two standard errors of 2.2 %, and the percentile bootstrap's bias with findings of 16 to 32 studies.
+    assert 0.86 <= held <= 1
+    assert width < 0.1
 
 
 def test_p_of_macro_f1_is_uniform_between_equal_systems() -> None:
@@ -102,6 +85,6 @@ def test_p_of_macro_f1_is_uniform_between_equal_systems() -> None:
         true = generator.random((60, 14)) < 0.08
         called = [true ^ (generator.random(true.shape) < 0.05) for _ in range(2)]
         systems = [measured(each, true) for each in called]
-        found.append(Bootstrap(200, seed=trial).differences(*systems)[F1].p_value)
+        found.append(Bootstrap(200, seed=trial).differences(*systems)[MACRO_F1].p_value)
     # Kolmogorov-Smirnov distance: 0.149 is the 1 % critical value for 120.
     assert np.max(np.abs(np.sort(found) - np.arange(1, 121) / 120)) < 0.149
