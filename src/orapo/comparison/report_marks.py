@@ -1,10 +1,8 @@
 """Which observations each test study has and each generated report calls present, without the texts."""
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +10,8 @@ from numpy.typing import NDArray
 from orapo.chexpert import OBSERVATIONS, LabelState
 from orapo.comparison.run_folder import Run
 from orapo.errors import DataError
-from orapo.evaluation.clinical import ratio
-from orapo.evaluation.resampling import Array
+from orapo.evaluation.resampling import Array, mean_of_defined, ratio_of_sums
+from orapo.json_lines import JsonRow, read_json_lines
 
 COLUMNS_PER_RUN = 2 * len(OBSERVATIONS)
 
@@ -51,12 +49,11 @@ def read_report_marks(run: Run) -> ReportMarks | None:
     if run.settings.get("data.uncertain_is_positive") is True:
         counted.add(LabelState.UNCERTAIN.value)
     rows: dict[str, tuple[list[bool], list[bool]]] = {}
-    with path.open(encoding="utf-8", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            study_id, true, called = _read_line(line, counted, path, number)
-            if study_id in rows:
-                raise DataError(f"{path}, line {number}: study {study_id!r} stands there twice")
-            rows[study_id] = (true, called)
+    for number, row in read_json_lines(path):
+        study_id, true, called = _read_row(row, counted, path, number)
+        if study_id in rows:
+            raise DataError(f"{path}, line {number}: study {study_id!r} stands there twice")
+        rows[study_id] = (true, called)
     if not rows:
         raise DataError(f"{path} is empty")
     order = sorted(rows)
@@ -66,14 +63,13 @@ def read_report_marks(run: Run) -> ReportMarks | None:
     return ReportMarks(digest, true_matrix, called_matrix)
 
 
-def _read_line(line: str, counted: set[str], path: Path, number: int) -> tuple[str, list[bool], list[bool]]:
+def _read_row(row: JsonRow, counted: set[str], path: Path, number: int) -> tuple[str, list[bool], list[bool]]:
     try:
-        row: dict[str, Any] = json.loads(line)
         oracle, generated = row["oracle_states"], row["generated_states"]
         true = [oracle[observation] in counted for observation in OBSERVATIONS]
         called = [generated[observation] in counted for observation in OBSERVATIONS]
         return str(row["study_id"]), true, called
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         # The error's own words may quote the line, and that may be a patient's report.
         told = "not a row of generated reports with the states of all 14 observations"
         raise DataError(f"{path}, line {number}: {told} ({type(error).__name__})") from None
@@ -83,11 +79,12 @@ def mean_scores(sums: Array, support: Array) -> dict[str, Array]:
     """Macro and micro F1 [R], mean over a group's runs.
 
     Args:
-        sums: [R, 28 k], sums over (resampled) studies of the ``columns`` of k runs, side by side.
+        sums: [R, 28 k], sums over (resampled) studies of the ``columns`` of k runs, side by side; row 0 is that of the
+            studies as they are (``ratio_of_sums``).
         support: [R, 14], of the same studies.
     """
     counts = sums.reshape(len(sums), -1, 2, len(OBSERVATIONS))
     hits, errors_and_hits = counts[:, :, 0], counts[:, :, 1] + support[:, None]
-    macro = ratio(2 * hits, errors_and_hits).mean(axis=2)
-    micro = ratio(2 * hits.sum(axis=2), errors_and_hits.sum(axis=2))
-    return {"macro_f1": macro.mean(axis=1), "micro_f1": micro.mean(axis=1)}
+    macro = mean_of_defined(ratio_of_sums(2 * hits, errors_and_hits))
+    micro = ratio_of_sums(2 * hits.sum(axis=2), errors_and_hits.sum(axis=2))
+    return {"macro_f1": mean_of_defined(macro), "micro_f1": mean_of_defined(micro)}

@@ -5,7 +5,7 @@ competition, in three averages: macro (mean of the observations' ratios), micro 
 (mean of the studies' own ratios). Names are "<reading>/<set>/<average>/<ratio>" and "<reading>/<observation>/<ratio>".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from orapo.chexpert import COMPETITION_OBSERVATIONS, OBSERVATIONS, LabelStates, Observation
 from orapo.errors import DataError
 from orapo.evaluation.clinical import positive_matrix, ratio
-from orapo.evaluation.resampling import Array, Measures, joined
+from orapo.evaluation.resampling import Array, Measures, joined, mean_of_defined, ratio_of_sums
 
 READINGS: Mapping[str, bool] = {"uncertain_not_positive": False, "uncertain_positive": True}
 """Name of a reading to ``uncertain_is_positive``."""
@@ -36,18 +36,17 @@ class _Layout:
     reading: str
 
     def from_sums(self, sums: Array) -> dict[str, Array]:
-        """Column sums [R, C] to ratios [R]; the last column counts studies."""
+        """Column sums [R, C] to ratios [R], as ``Measures`` has them; the last column counts studies."""
         counts = sums[:, : 3 * len(OBSERVATIONS)].reshape(len(sums), 3, len(OBSERVATIONS))
         examples = sums[:, -1 - _EXAMPLE : -1] / sums[:, -1:]
-        single = _ratios(counts[:, 0], counts[:, 1], counts[:, 2])
+        single = _ratios(counts[:, 0], counts[:, 1], counts[:, 2], ratio_of_sums)
         found: dict[str, Array] = {}
         for number, (name, observations) in enumerate(OBSERVATION_SETS.items()):
             places = [OBSERVATIONS.index(observation) for observation in observations]
             added = counts[:, :, places].sum(axis=2)
-            micro = _ratios(added[:, 0], added[:, 1], added[:, 2])
+            micro = _ratios(added[:, 0], added[:, 1], added[:, 2], ratio_of_sums)
             for place, kind in enumerate(RATIOS):
-                # Contiguous rows: the mean is then the same to the last bit as that of ``clinical_scores``.
-                found[f"{self.reading}/{name}/macro/{kind}"] = np.ascontiguousarray(single[place][:, places]).mean(1)
+                found[f"{self.reading}/{name}/macro/{kind}"] = mean_of_defined(single[place][:, places])
                 found[f"{self.reading}/{name}/micro/{kind}"] = micro[place]
                 found[f"{self.reading}/{name}/example/{kind}"] = examples[:, number * len(RATIOS) + place]
         for column, observation in enumerate(OBSERVATIONS):
@@ -98,12 +97,14 @@ def example_ratios(predicted: NDArray[np.bool_], true: NDArray[np.bool_], observ
     places = [OBSERVATIONS.index(observation) for observation in OBSERVATION_SETS[observation_set]]
     called, present = predicted[..., places], true[..., places]
     hits = (called & present).sum(axis=-1)
-    return _ratios(hits, called.sum(axis=-1) - hits, present.sum(axis=-1) - hits)
+    return _ratios(hits, called.sum(axis=-1) - hits, present.sum(axis=-1) - hits, ratio)
 
 
-def _ratios(true_positives: Array, false_positives: Array, false_negatives: Array) -> tuple[Array, Array, Array]:
+def _ratios(
+    true_positives: Array, false_positives: Array, false_negatives: Array, quotient: Callable[[Array, Array], Array]
+) -> tuple[Array, Array, Array]:
     return (
-        ratio(true_positives, true_positives + false_positives),
-        ratio(true_positives, true_positives + false_negatives),
-        ratio(2 * true_positives, 2 * true_positives + false_positives + false_negatives),
+        quotient(true_positives, true_positives + false_positives),
+        quotient(true_positives, true_positives + false_negatives),
+        quotient(2 * true_positives, 2 * true_positives + false_positives + false_negatives),
     )

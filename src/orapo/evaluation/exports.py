@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from orapo.empty_reports import says_nothing
 from orapo.errors import DataError
 from orapo.evaluation.report_pairs import ReportPair
 
@@ -11,9 +12,10 @@ RADEVAL_FILE = "radeval.json"
 
 
 def write_radeval(path: Path, pairs: Sequence[ReportPair]) -> int:
-    """Writes what RadEval's ``evaluator(refs=..., hyps=...)`` takes: the lists ``references`` and ``hypotheses``.
+    """Writes what RadEval 2's ``evaluator(refs=..., hyps=...)`` takes: the lists ``references`` and ``hypotheses``.
 
-    ``study_ids`` stands beside them. Studies without an oracle report are left out; empty generated reports stay.
+    ``study_ids`` stands beside them, in the order of the scores of ``per_sample=True``. Studies whose oracle report
+    says nothing are left out; empty generated reports stay.
 
     Returns:
         How many studies were written.
@@ -21,7 +23,7 @@ def write_radeval(path: Path, pairs: Sequence[ReportPair]) -> int:
     Raises:
         DataError: no study has an oracle report.
     """
-    kept = [pair for pair in pairs if pair.oracle_report.strip()]
+    kept = [pair for pair in pairs if not says_nothing(pair.oracle_report)]
     if not kept:
         raise DataError(f"export=radeval: none of the {len(pairs)} studies has an oracle report to compare with")
     content = {

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from orapo.chexpert import OBSERVATIONS, Observation
 from orapo.errors import DataError
-from orapo.evaluation.clinical import positive_matrix, ratio
+from orapo.evaluation.clinical import positive_matrix
 from orapo.evaluation.clinical_measures import READINGS
 from orapo.evaluation.report_pairs import ReportPair
-from orapo.evaluation.resampling import Array, Measures, joined
+from orapo.evaluation.resampling import Array, Measures, joined, ratio_of_sums
 
 SIDES = ("with_mark", "without_mark")
 DIFFERENCE = "difference"
@@ -65,7 +65,7 @@ def _rates(counts: Array) -> dict[str, Array]:
     """Of true positives, false positives, false negatives and true negatives [R, 4]."""
     tp, fp, fn, tn = counts.T
     return {
-        "f1": ratio(2 * tp, 2 * tp + fp + fn),
-        "recall": ratio(tp, tp + fn),
-        "false_positive_rate": ratio(fp, fp + tn),
+        "f1": ratio_of_sums(2 * tp, 2 * tp + fp + fn),
+        "recall": ratio_of_sums(tp, tp + fn),
+        "false_positive_rate": ratio_of_sums(fp, fp + tn),
     }

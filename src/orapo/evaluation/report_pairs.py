@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation, positive_observations
+from orapo.empty_reports import says_nothing
 from orapo.errors import DataError
 from orapo.evaluation.clinical import ClinicalScores, clinical_scores
 from orapo.evaluation.text import TextScores, text_scores
+from orapo.json_lines import read_json_lines
 from orapo.labeler.types import LabeledReport
 from orapo.records import Study
 
@@ -30,7 +32,7 @@ class ReportPair:
         oracle_report: the radiologist's report.
         generated_report: the policy's report; may be empty.
         oracle_states: the study's true label states, the yardstick.
-        generated_states: what the labeler reads in ``generated_report``.
+        generated_states: what ``labeled`` reads in ``generated_report``.
     """
 
     study_id: str
@@ -107,10 +109,17 @@ def pair_reports(
             oracle_report=study.oracle_report,
             generated_report=generated_report,
             oracle_states=study.labels,
-            generated_states=labeler.label(generated_report).states,
+            generated_states=labeled(generated_report, labeler).states,
         )
         for study, generated_report in zip(studies, generated_reports, strict=True)
     )
+
+
+def labeled(generated_report: str, labeler: ReportLabeler) -> LabeledReport:
+    """What the labeler reads in a generated report; in one that says nothing, nothing (by itself: No Finding)."""
+    if says_nothing(generated_report):
+        return LabeledReport(dict.fromkeys(OBSERVATIONS, LabelState.UNMENTIONED), ())
+    return labeler.label(generated_report)
 
 
 def score_reports(pairs: Sequence[ReportPair], *, uncertain_is_positive: bool = False) -> ReportScores:
@@ -155,13 +164,9 @@ def read_report_pairs(path: Path) -> tuple[ReportPair, ...]:
     if not path.is_file():
         raise DataError(f"{path}: no such file of generated reports")
     pairs = []
-    # Not str.splitlines: a report may hold characters, such as U+2028, that it takes for the end of a line.
-    for number, line in enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n"), start=1):
+    for number, row in read_json_lines(path):
         try:
-            pairs.append(ReportPair.from_row(json.loads(line)))
-        except (json.JSONDecodeError, AttributeError) as error:
-            # Without a word of the line: it may be a report.
-            raise DataError(f"{path}, line {number}: not a JSON object; each line must be one") from error
+            pairs.append(ReportPair.from_row(row))
         except DataError as error:
             raise DataError(f"{path}, line {number}: {error}") from error
     return tuple(pairs)

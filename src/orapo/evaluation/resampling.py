@@ -2,6 +2,11 @@
 
 A measure is a function of sums over studies (counts, or per-study values). Drawing studies with replacement only
 changes how often each study counts, so that all resamples of all measures are one matrix product: [R, N] times [N, C].
+
+A resample may lack a rare finding, whose ratios are then 0/0. That 0/0 counts as 0 is a convention for the studies as
+they are; in a resample it would score the draw and not the system, and a system without a mistake would get an interval
+below its own score. A ratio that the studies define is therefore left out of the resamples that don't define it, and an
+average there is that of the other observations (``ratio_of_sums``, ``mean_of_defined``).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +17,7 @@ from numpy.typing import NDArray
 
 from orapo.bounds import require_number, require_whole
 from orapo.errors import DataError
+from orapo.evaluation.clinical import ratio
 
 Array = NDArray[np.float64]
 
@@ -21,7 +27,7 @@ _BLOCK = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A score with its interval; ``low`` <= ``high``, both percentiles of the resampled scores."""
+    """A score with its interval: ``low`` <= ``value`` <= ``high``."""
 
     value: float
     low: float
@@ -34,8 +40,8 @@ class Difference:
 
     Attributes:
         value: of the studies as they are.
-        low: end of the interval of the paired resamples.
-        high: the other end.
+        low: end of the interval of the paired resamples, at most ``value``.
+        high: the other end, at least ``value``.
         p_value: two-sided, in (0, 1]: how often a resampled difference lies as far from the observed one as that lies
             from 0.
     """
@@ -52,7 +58,8 @@ class Measures:
 
     Attributes:
         columns: [N, C], what each study adds.
-        from_sums: column sums [R, C] to each measure's values [R], by name.
+        from_sums: column sums [R, C] to each measure's values [R], by name; row 0 is that of the studies as they are, a
+            measure that a resample leaves undefined is NaN there.
         stated: values computed elsewhere that stand in place of ours (the same up to rounding), by name.
     """
 
@@ -92,7 +99,7 @@ class Bootstrap:
         """Every measure with its interval."""
         values = measures.values()
         resampled = self._resampled(measures)
-        return {name: Estimate(values[name], *self._interval(resampled[name])) for name in values}
+        return {name: Estimate(value, *self._interval(value, resampled[name])) for name, value in values.items()}
 
     def differences(self, first: Measures, second: Measures) -> dict[str, Difference]:
         """Paired differences of the measures that both systems have; both see the same draws of studies.
@@ -113,18 +120,22 @@ class Bootstrap:
         }
 
     def _difference(self, value: float, draws: Array) -> Difference:
+        draws = draws[~np.isnan(draws)]
         # Shifted to the null hypothesis; rounding must not make a draw that equals the observed value smaller.
         extreme = int(np.sum(np.abs(draws - value) >= abs(value) - 1e-12))
-        return Difference(value, *self._interval(draws), p_value=(1 + extreme) / (1 + self.num_resamples))
+        return Difference(value, *self._interval(value, draws), p_value=(1 + extreme) / (1 + len(draws)))
 
-    def _interval(self, draws: Array) -> tuple[float, float]:
+    def _interval(self, value: float, draws: Array) -> tuple[float, float]:
+        """The percentiles, moved out to ``value`` where bias or rounding of the draws would leave it outside."""
         tail = (1 - self.confidence) / 2
-        low, high = np.quantile(draws, [tail, 1 - tail]).tolist()
-        return low, high
+        defined = draws[~np.isnan(draws)]
+        low, high = np.quantile(defined, [tail, 1 - tail]).tolist() if len(defined) else (value, value)
+        return min(low, value), max(high, value)
 
     def _resampled(self, measures: Measures) -> dict[str, Array]:
-        sums = np.concatenate([weights @ measures.columns for weights in self._weights(len(measures.columns))])
-        return measures.from_sums(sums)
+        drawn = [weights @ measures.columns for weights in self._weights(len(measures.columns))]
+        found = measures.from_sums(np.concatenate([measures.columns.sum(axis=0)[None], *drawn]))
+        return {name: values[1:] for name, values in found.items()}
 
     def _weights(self, num_studies: int) -> Iterator[Array]:
         """Blocks [r, N]: how often each study was drawn; each row adds up to N."""
@@ -136,6 +147,24 @@ class Bootstrap:
             drawn += np.arange(rows)[:, None] * num_studies
             counts = np.bincount(drawn.ravel(), minlength=rows * num_studies)
             yield counts.reshape(rows, num_studies).astype(np.float64)
+
+
+def ratio_of_sums(numerator: Array, denominator: Array) -> Array:
+    """Quotients [R, ...] of column sums whose row 0 is that of the studies as they are.
+
+    Where its denominator is 0 there, a quotient is 0 in every row (``ratio``); where it is 0 in a resample only, NaN.
+    """
+    undefined = denominator == 0
+    return np.where(undefined & ~undefined[:1], np.nan, ratio(numerator, denominator))
+
+
+def mean_of_defined(values: Array) -> Array:
+    """Means over the last axis of what isn't NaN; NaN where all is."""
+    # Contiguous rows: without NaN the mean is then the same to the last bit as that of ``clinical_scores``.
+    is_defined = np.ascontiguousarray(~np.isnan(values))
+    total = np.where(is_defined, np.ascontiguousarray(values), 0.0).sum(axis=-1)
+    count = is_defined.sum(axis=-1)
+    return np.where(count == 0, np.nan, total / np.maximum(count, 1))
 
 
 def joined(*parts: Measures) -> Measures:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from orapo.chexpert import OBSERVATIONS
+from orapo.empty_reports import says_nothing
 from orapo.evaluation.clinical import clinical_scores
 from orapo.evaluation.clinical_measures import READINGS, clinical_measures
 from orapo.evaluation.costs import cost_measures
@@ -52,7 +53,7 @@ def system_measures(
     oracle = [pair.oracle_report for pair in pairs]
     parts = [
         clinical_measures([pair.generated_states for pair in pairs], [pair.oracle_states for pair in pairs]),
-        *([overlap_measures(generated, oracle)] if any(report.strip() for report in oracle) else []),
+        *([overlap_measures(generated, oracle)] if not all(map(says_nothing, oracle)) else []),
         length_measures(generated),
         cost_measures(images_per_study, seconds, cost_usd),
     ]

@@ -4,7 +4,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from orapo.empty_reports import says_nothing
 from orapo.errors import DataError
+from orapo.evaluation.rouge import ROUGE, rouge_scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +16,7 @@ class TextScores:
     Attributes:
         mean_words: words per generated report, split at white space.
         distinct_report_fraction: different generated reports over N, in (0, 1]; 1 / N when all are the same.
-        empty_report_fraction: reports without any letter or digit, in [0, 1].
+        empty_report_fraction: reports that say nothing (``says_nothing``), in [0, 1].
         rouge_l: mean over studies of the F-measure of the longest common subsequence, in [0, 1].
         bleu_4: corpus BLEU up to four-grams with brevity penalty, no smoothing, in [0, 1].
     """
@@ -44,23 +46,22 @@ def text_scores(generated_reports: Sequence[str], oracle_reports: Sequence[str])
             f"got {len(generated_reports)} for {len(oracle_reports)}"
         )
     # torchmetrics takes seconds to import; whoever only reads scores shouldn't pay for it.
+    import torch
     from torchmetrics.functional.text import bleu_score
-    from torchmetrics.functional.text.rouge import rouge_score
 
     num_reports = len(generated_reports)
     generated = [normalised(report) for report in generated_reports]
     oracle = [normalised(report) for report in oracle_reports]
-    # The default normalizer of ROUGE drops letters outside a-z, which BLEU keeps: both get the same words here.
-    rouge = rouge_score(generated, oracle, rouge_keys=("rougeL",), normalizer=str, tokenizer=str.split)
+    rouge = rouge_scores([report.split() for report in generated], [report.split() for report in oracle])
     return TextScores(
         mean_words=sum(len(report.split()) for report in generated_reports) / num_reports,
         distinct_report_fraction=len(set(generated)) / num_reports,
         empty_report_fraction=generated.count("") / num_reports,
-        rouge_l=float(rouge["rougeL_fmeasure"]),
+        rouge_l=float(torch.tensor([row[ROUGE.index("rouge_l")] for row in rouge]).mean()),
         bleu_4=float(bleu_score(generated, [[report] for report in oracle])),
     )
 
 
 def normalised(report: str) -> str:
-    """Words of letters and digits, lower-cased, one space apart: "Small effusion." and "small effusion" are equal."""
-    return " ".join(re.findall(r"[^\W_]+", report.lower()))
+    """Words of letters and digits, lower-cased, one space apart; "" for a report that ``says_nothing``."""
+    return "" if says_nothing(report) else " ".join(re.findall(r"[^\W_]+", report.lower()))

@@ -1,7 +1,7 @@
 """Text measures as sums over studies, for intervals and paired tests; nothing is downloaded.
 
-Overlap is computed on lower-cased letters and digits, over the studies that have an oracle report. ROUGE and BLEU are
-torchmetrics'; BLEU and chrF are ratios of added counts, so that their counts are kept per study to resample them.
+Overlap is computed on lower-cased letters and digits, over the studies whose oracle report says something. BLEU and
+chrF are ratios of added counts, so that their counts are kept per study to resample them.
 """
 
 from collections import Counter
@@ -12,13 +12,11 @@ import numpy as np
 from orapo.errors import DataError
 from orapo.evaluation.cider import cider_d, ngram_counts
 from orapo.evaluation.clinical import ratio
-from orapo.evaluation.resampling import Array, Measures
+from orapo.evaluation.resampling import Array, Measures, mean_of_defined, ratio_of_sums
+from orapo.evaluation.rouge import ROUGE, rouge_scores
 from orapo.evaluation.text import normalised
 
-ROUGE_KEYS = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
-"""Ours to torchmetrics'."""
-
-OVERLAP = (*ROUGE_KEYS, "bleu_4", "chrf", "cider_d")
+OVERLAP = (*ROUGE, "bleu_4", "chrf", "cider_d")
 """Measures that need an oracle report."""
 
 BLEU_ORDERS = 4
@@ -37,7 +35,7 @@ def length_measures(generated_reports: Sequence[str]) -> Measures:
 
 
 def overlap_measures(generated_reports: Sequence[str], oracle_reports: Sequence[str]) -> Measures:
-    """``OVERLAP`` of N generated reports with the oracle reports; studies whose oracle report is empty don't count.
+    """``OVERLAP`` of N generated reports with the oracle reports; studies whose oracle report says nothing don't count.
 
     CIDEr-D's weights come from all these oracle reports and stay the same in every resample.
 
@@ -46,16 +44,19 @@ def overlap_measures(generated_reports: Sequence[str], oracle_reports: Sequence[
     """
     if len(generated_reports) != len(oracle_reports):
         raise DataError(f"{len(generated_reports)} generated reports for {len(oracle_reports)} oracle reports")
-    kept = [place for place, report in enumerate(oracle_reports) if report.strip()]
+    texts = [normalised(report) for report in oracle_reports]
+    kept = [place for place, text in enumerate(texts) if text]
     if not kept:
         raise DataError(f"none of the {len(oracle_reports)} studies has an oracle report to compare with")
     generated = [normalised(generated_reports[place]) for place in kept]
-    oracle = [normalised(oracle_reports[place]) for place in kept]
-    rouge = _rouge_rows(generated, oracle)
-    cider = cider_d([report.split() for report in generated], [report.split() for report in oracle])
+    oracle = [texts[place] for place in kept]
+    words = [text.split() for text in generated], [text.split() for text in oracle]
+    rouge = rouge_scores(*words)
     rows = [
-        [*own, score, 1, *_bleu_counts(ours.split(), theirs.split()), *_chrf_counts(ours, theirs)]
-        for own, score, ours, theirs in zip(rouge, cider, generated, oracle, strict=True)
+        [*own, score, 1, *_bleu_counts(*pair), *_chrf_counts(ours, theirs)]
+        for own, score, pair, ours, theirs in zip(
+            rouge, cider_d(*words), zip(*words, strict=True), generated, oracle, strict=True
+        )
     ]
     columns = np.zeros((len(oracle_reports), len(rows[0])))
     columns[kept] = rows
@@ -63,25 +64,13 @@ def overlap_measures(generated_reports: Sequence[str], oracle_reports: Sequence[
 
 
 def _from_sums(sums: Array) -> dict[str, Array]:
-    num_means = len(ROUGE_KEYS) + 1
-    # A resample without any oracle report scores 0.
-    means = ratio(sums[:, :num_means], sums[:, num_means : num_means + 1])
+    num_means = len(ROUGE) + 1
+    means = ratio_of_sums(sums[:, :num_means], sums[:, num_means : num_means + 1])
     first_chrf = num_means + 1 + 2 * BLEU_ORDERS + 2
     bleu, chrf = _bleu(sums[:, num_means + 1 : first_chrf]), _chrf(sums[:, first_chrf:])
-    names = (*ROUGE_KEYS, "cider_d")
+    names = (*ROUGE, "cider_d")
     found = {name: means[:, place] for place, name in enumerate(names)} | {"bleu_4": bleu, "chrf": chrf}
     return {name: found[name] for name in OVERLAP}
-
-
-def _rouge_rows(generated: Sequence[str], oracle: Sequence[str]) -> list[list[float]]:
-    """[N, 3] F-measures; torchmetrics gives means only, so that it is asked study by study."""
-    from torchmetrics.functional.text.rouge import rouge_score
-
-    rows = []
-    for ours, theirs in zip(generated, oracle, strict=True):
-        scores = rouge_score(ours, theirs, rouge_keys=tuple(ROUGE_KEYS.values()), normalizer=str, tokenizer=str.split)
-        rows.append([float(scores[f"{key}_fmeasure"]) for key in ROUGE_KEYS.values()])
-    return rows
 
 
 def _stated(rouge: list[list[float]], generated: Sequence[str], oracle: Sequence[str]) -> dict[str, float]:
@@ -90,7 +79,7 @@ def _stated(rouge: list[list[float]], generated: Sequence[str], oracle: Sequence
     from torchmetrics.functional.text import bleu_score
 
     means = torch.tensor(rouge).T.contiguous()
-    stated = {name: float(means[place].mean()) for place, name in enumerate(ROUGE_KEYS)}
+    stated = {name: float(means[place].mean()) for place, name in enumerate(ROUGE)}
     return stated | {"bleu_4": float(bleu_score(generated, [[report] for report in oracle]))}
 
 
@@ -129,4 +118,4 @@ def _chrf(sums: Array) -> Array:
     matches, written, wanted = np.split(sums, 3, axis=1)
     precision, recall = ratio(matches, written), ratio(matches, wanted)
     scores = ratio((1 + CHRF_BETA**2) * precision * recall, CHRF_BETA**2 * precision + recall)
-    return np.asarray(scores.mean(axis=1))
+    return mean_of_defined(scores + ratio_of_sums(np.zeros_like(written), written + wanted))

@@ -5,6 +5,7 @@ import concurrent.futures
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any, cast
 
@@ -24,6 +25,7 @@ from orapo.reward.llm.cache import Answer, AnswerCache, CacheMiss, CacheMode, ca
 from orapo.reward.llm.limits import Limits, LimitSettings
 from orapo.reward.llm.provider_errors import CallError, CallErrorKind
 from orapo.reward.llm.retry import GaveUp, RetryPolicy, WorkingClock
+from orapo.reward.llm.thoughts import without_thoughts
 from orapo.reward.llm.usage import Usage
 
 REFUSED, UNANSWERED, CUT_OFF = "refused_reports", "unanswered_reports", "cut_off_reports"
@@ -180,7 +182,8 @@ class _ReportAsker(Asker):
                 refused = error.kind is CallErrorKind.REFUSED
                 raise
             paid += completion.cost_usd
-            silent = not completion.text.strip()
+            completion = replace(completion, text=without_thoughts(completion.text).strip())
+            silent = not completion.text
             # Cut off before its first word it would be so again.
             if silent and not completion.is_cut_off:
                 raise InvalidAnswer("the answer is empty")
@@ -197,7 +200,7 @@ class _ReportAsker(Asker):
         self._usage.paid_calls += 1
         kind = CUT_OFF if found.is_cut_off else ""
         tokens = found.prompt_tokens, found.completion_tokens
-        return _stored(found.text.strip(), kind, found.seconds, found.model, *tokens, paid)
+        return _stored(found.text, kind, found.seconds, found.model, *tokens, paid)
 
 
 def _stored(report: str, kind: str, seconds: float, model: str, prompt: int, completion: int, cost: float) -> Answer:

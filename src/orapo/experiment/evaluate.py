@@ -11,6 +11,7 @@ from typing import Any
 from orapo.data.evaluation_studies import EvaluationStudies
 from orapo.data.shuffled import derangement
 from orapo.data.source import MarkedSource
+from orapo.empty_reports import says_nothing
 from orapo.evaluation.clinical_measures import READINGS
 from orapo.evaluation.evaluation_table import EvaluationTables, tables_text
 from orapo.evaluation.exports import RADEVAL_FILE, write_radeval
@@ -173,7 +174,7 @@ def _described_data(studies: EvaluationStudies, training: TrainingStudies) -> di
 
 
 def _num_with_report(studies: EvaluationStudies) -> int:
-    return sum(bool(study.oracle_report.strip()) for study in studies.studies)
+    return sum(not says_nothing(study.oracle_report) for study in studies.studies)
 
 
 def _tables(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from orapo.data.balanced_subset import BalancedSubset
 from orapo.data.evaluation_studies import EvaluationStudies, read_training_studies
 from orapo.data.subset_manifest import SubsetManifest
+from orapo.empty_reports import says_nothing
 from orapo.errors import OrapoError
 from orapo.evaluation.clinical_measures import clinical_measures
 from orapo.evaluation.controls import (
@@ -90,7 +91,7 @@ def common_report(
 ) -> SystemScores:
     """The most common training report, whatever the image."""
     title = TITLES["most_common_report"]
-    reports = [study.oracle_report for study in training.studies if study.oracle_report.strip()]
+    reports = [study.oracle_report for study in training.studies if not says_nothing(study.oracle_report)]
     if not reports:
         return SystemScores(title, {}, {}, not_computed=training.reason or "no training study has a report")
     common = most_common_report(reports)

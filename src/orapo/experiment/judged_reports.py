@@ -4,11 +4,13 @@ import csv
 import json
 import sys
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation, label_state_from_code
 from orapo.errors import DataError
+from orapo.json_lines import read_json_lines
 
 
 def read_report(path: str) -> str:
@@ -20,7 +22,7 @@ def read_report(path: str) -> str:
     if path == "-":
         return sys.stdin.read()
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"report {path} can't be read: {_reason(error)}") from None
 
@@ -63,19 +65,12 @@ def read_reports_with_labels(path: str, at_most: int | None) -> tuple[list[str],
         raise DataError(f"--num is {at_most}; it must be at least 1")
     reports: list[str] = []
     labels: list[LabelStates] = []
-    try:
-        with open(path, encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if at_most is not None and len(reports) >= at_most:
-                    break
-                row = json.loads(line)
-                states = row.get("oracle_states", row.get("oracle_labels"))
-                if not isinstance(row.get("generated_report"), str) or not isinstance(states, dict):
-                    raise DataError(f"{path} line {number} lacks generated_report, or oracle_states / oracle_labels")
-                reports.append(row["generated_report"])
-                labels.append(_states_from_words(states, f"{path} line {number}"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, AttributeError) as error:
-        raise DataError(f"{path} can't be read as JSON lines: {_reason(error)}") from None
+    for number, row in islice(read_json_lines(path), at_most):
+        states = row.get("oracle_states", row.get("oracle_labels"))
+        if not isinstance(row.get("generated_report"), str) or not isinstance(states, dict):
+            raise DataError(f"{path}, line {number} lacks generated_report, or oracle_states / oracle_labels")
+        reports.append(row["generated_report"])
+        labels.append(_states_from_words(states, f"{path}, line {number}"))
     if not reports:
         raise DataError(f"{path} holds no report; at least one is needed")
     return reports, labels

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orapo.chexpert import OBSERVATIONS, LabelState, Observation
+from orapo.evaluation.report_pairs import labeled
 from orapo.labeler import LabeledReport, Labeler
 from orapo.records import Fact, Judgement, LabelVerdict
 from orapo.reward.entailment import OfflineJudge
@@ -82,14 +83,14 @@ class ReportReader:
     def read(self, report: str, *, is_finished: bool) -> ReportReading:
         """The reading of one report."""
         (judged,) = self._judge.judge([report])
-        labeled = self._labeler.label(report)
+        read = labeled(report, self._labeler)
         verdicts = {verdict.observation: verdict for verdict in judged.verdicts}
         return ReportReading(
             report=report,
             is_finished=is_finished,
             facts=judged.facts,
             rejected=judged.rejected,
-            observations={name: _observation(name, labeled, verdicts[name]) for name in OBSERVATIONS},
+            observations={name: _observation(name, read, verdicts[name]) for name in OBSERVATIONS},
         )
 
 
@@ -101,9 +102,9 @@ def count_verdicts(readings: Sequence[ReportReading]) -> dict[Observation, dict[
     }
 
 
-def _observation(name: Observation, labeled: LabeledReport, verdict: LabelVerdict) -> ObservationReading:
-    state = labeled.states[name]
-    sentences = (m.sentence for m in labeled.mentions if m.observation is name and m.state is state)
+def _observation(name: Observation, read: LabeledReport, verdict: LabelVerdict) -> ObservationReading:
+    state = read.states[name]
+    sentences = (m.sentence for m in read.mentions if m.observation is name and m.state is state)
     return ObservationReading(
         state=state,
         # A sentence that mentions an observation twice is told once.

@@ -1,17 +1,26 @@
 """Who writes the reports that are evaluated: what every kind of system has in common, and files of reports."""
 
-import csv
-import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from orapo.data.csv_table import read_csv
 from orapo.data.evaluation_studies import EvaluationStudies
 from orapo.errors import DataError
+from orapo.json_lines import read_json_lines
 
-REPORT_COLUMNS = ("report", "generated_report")
-"""Names under which a file may hold its reports; the second is that of a run's test_reports.jsonl."""
+REPORT_COLUMNS = ("generated_report", "report")
+"""Names under which a file may hold generated reports, the first that it has; the first is that of a run's own file."""
+
+_GENERATED = re.compile(
+    r"generat|predict|hypothes|candidate|output|response|completion|(?:^|[\W_])(?:gen|pred|hyp)s?(?:$|[\W_])",
+    re.IGNORECASE,
+)
+_DIGIT = re.compile(r"\d")
+_SEPARATORS = re.compile(r"[\W_]")
+_WORDS = re.compile(r"[^\W\d_]+\W+[^\W\d_]+")
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ class System(Protocol):
 
 
 class ReportFile:
-    """Reports that something else wrote: CSV with a head, or JSON lines, with study_id and report."""
+    """Reports that something else wrote: CSV with a head, or JSON lines, with study_id and a column of reports."""
 
     def __init__(self, path: Path, missing: str = "refuse") -> None:
         """Reads the file.
@@ -67,11 +76,12 @@ class ReportFile:
             missing: "refuse" a study without a report, or take it as "empty".
 
         Raises:
-            DataError: the file can't be read, or has a study twice; never with a report's text.
+            DataError: the file can't be read, has a study twice, or two columns that could hold the generated reports;
+                never with a report's text.
         """
         self._path = path
         self._missing = missing
-        self._reports = dict(_rows(path))
+        self._reports = {study_id: (line, report) for line, study_id, report in _rows(path)}
 
     @property
     def described(self) -> dict[str, Any]:
@@ -84,63 +94,82 @@ class ReportFile:
             raise NotComputed("a file of reports has no images to shuffle")
         ids = [study.study_id for study in studies.studies]
         lacking = [study_id for study_id in ids if study_id not in self._reports]
+        self._check_swallowed(set(lacking))
         if lacking and (self._missing == "refuse" or len(lacking) == len(ids)):
             raise DataError(
                 f"{self._path} has no report for {len(lacking)} of {len(ids)} test studies, first {lacking[0]!r}; "
                 "add them, limit the studies by data.max_test_studies, or count them as empty by missing_reports=empty"
             )
-        counts = {"missing_reports": len(lacking), "reports_of_other_studies": len(set(self._reports) - set(ids))}
-        return Written(tuple(self._reports.get(study_id, "") for study_id in ids), counts=counts)
+        reports = tuple(self._reports.get(study_id, (0, ""))[1] for study_id in ids)
+        oracle = [" ".join(study.oracle_report.split()) for study in studies.studies]
+        counts = {
+            "missing_reports": len(lacking),
+            "reports_of_other_studies": len(set(self._reports) - set(ids)),
+            "reports_equal_to_oracle": sum(
+                bool(theirs) and " ".join(ours.split()) == theirs for ours, theirs in zip(reports, oracle, strict=True)
+            ),
+        }
+        return Written(reports, counts=counts)
+
+    def _check_swallowed(self, lacking: Set[str]) -> None:
+        """Refuses a cell of a CSV that holds another study's row: a quote opened it, and none closed it.
+
+        That is a line with an id that lacks a row, or with one that looks like the cell's own ("s12", "s47").
+        """
+        for study_id, (number, report) in self._reports.items() if self._path.suffix.lower() == ".csv" else ():
+            form = _form(study_id)
+            for line in report.splitlines()[1:]:
+                cells = (cell.strip(' "') for cell in line.split(","))
+                if any(cell in lacking or (form and _form(cell) == form) for cell in cells):
+                    raise DataError(
+                        f"{self._path}, line {number}: the report of study {study_id!r} runs over another study's row; "
+                        "is a quote missing, or a quote inside not doubled?"
+                    )
 
 
-def _rows(path: Path) -> Iterator[tuple[str, str]]:
-    readers = {".csv": _csv_rows, ".jsonl": _json_rows}
+def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Line, study and report of each row."""
+    readers = {".csv": _csv_rows, ".jsonl": read_json_lines}
     if path.suffix.lower() not in readers:
         raise DataError(f"{path} is no file of reports: its name must end in .csv or .jsonl")
-    seen = set()
-    for where, row in readers[path.suffix.lower()](path):
-        report = next((row[name] for name in REPORT_COLUMNS if row.get(name) is not None), None)
-        study_id = row.get("study_id")
-        if study_id is None or not isinstance(report, str):
-            raise DataError(f"{path}, {where}: study_id and report are needed, as columns or keys with text")
-        if str(study_id) in seen:
-            raise DataError(f"{path}, {where}: study {str(study_id)!r} stands there twice")
-        seen.add(str(study_id))
-        yield str(study_id), report
+    rows = list(readers[path.suffix.lower()](path))
+    column = _report_column(path, [row for _, row in rows])
+    seen: dict[str, int] = {}
+    for line, row in rows:
+        study_id, report = row.get("study_id"), row.get(column)
+        if type(study_id) not in (str, int) or not str(study_id).strip() or not isinstance(report, str):
+            raise DataError(f"{path}, line {line}: study_id and {column} are needed, as columns or keys with text")
+        study_id = str(study_id).strip()
+        if (first := seen.setdefault(study_id, line)) != line:
+            raise DataError(f"{path}, line {line}: study {study_id!r} stands already in line {first}")
+        yield line, study_id, report.strip()
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            names = reader.fieldnames or []
-            if "study_id" not in names or not set(REPORT_COLUMNS) & set(names):
-                raise DataError(f"{path} needs the columns study_id and report in its first line")
-            for row in reader:
-                yield f"line {reader.line_num}", row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} can't be read as CSV: {_reason(error)}") from None
+def _form(study_id: str) -> str:
+    """An id with 0 for every digit; "" for one that a report may say, such as "12" or "left"."""
+    return _DIGIT.sub("0", study_id) if len(study_id) > 2 and _DIGIT.search(study_id) else ""
 
 
-def _json_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                yield f"line {number}", _json_row(line, f"{path}, line {number}")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} can't be read as JSON lines: {_reason(error)}") from None
+def _csv_rows(path: Path) -> list[tuple[int, Mapping[str, Any]]]:
+    return [(row.line, row.cells) for row in read_csv(path).rows]
 
 
-def _json_row(line: str, where: str) -> Mapping[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError:
-        row = None
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: not a JSON object")
-    return row
+def _report_column(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Where the generated reports stand; beside ``generated_report``, ``report`` is the radiologist's."""
+    names = {name: None for row in rows for name in row}
+    column = next((name for name in REPORT_COLUMNS if name in names), None)
+    if column is None or "study_id" not in names:
+        raise DataError(f"{path} needs the columns study_id and report, as names in its first line or as keys")
+    for name in names:
+        if name != column and _could_be(name, column) and any(_WORDS.search(str(row.get(name, ""))) for row in rows):
+            raise DataError(
+                f"{path}: {column!r} and {name!r} could both hold the generated reports; "
+                "name the column that does generated_report, and the other oracle_report"
+            )
+    return column
 
 
-def _reason(error: Exception) -> str:
-    # The decoders' own messages may quote what they read.
-    return error.strerror or "" if isinstance(error, OSError) else type(error).__name__
+def _could_be(name: str, column: str) -> bool:
+    """Whether a column's name may mean generated reports, too: another spelling, or a word such as "prediction"."""
+    is_same = _SEPARATORS.sub("", name.lower()).rstrip("s") == _SEPARATORS.sub("", column)
+    return is_same or (column == "report" and _GENERATED.search(name) is not None)

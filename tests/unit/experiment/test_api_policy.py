@@ -117,6 +117,13 @@ def numbered(number: int, body: dict[str, Any]) -> tuple[int, str, str]:
     return 200, f" Report {number}. ", "stop"
 
 
+def test_what_a_model_thinks_is_no_report(studies: EvaluationStudies, policy_of: Any) -> None:
+    answers = ("<think>Edema?</think> Clear. ", "Edema? </think>Clear.", "<think>Edema", "Clear.")
+    with ReportServer(lambda number, _: (200, answers[(number - 1) % 4], "stop")) as server:
+        # The third answer is nothing but thoughts: asked again, the fourth is the report.
+        assert policy_of(server).write(studies, None).reports == ("Clear.",) * 4
+
+
 def test_reports_tokens_cost_seconds_and_what_is_sent(studies: EvaluationStudies, policy_of: Any) -> None:
     with ReportServer(numbered) as server:
         policy = policy_of(server, reasoning_effort="high")

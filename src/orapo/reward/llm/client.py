@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Any
 
+from orapo.reward.llm.plain_http import PlainClient
+
 _SECONDS_TO_IMPORT = 60.0
 
 _importing = threading.Lock()
@@ -24,6 +26,8 @@ def load_litellm() -> Any:
 
         litellm.suppress_debug_info = True
         litellm.telemetry = False
+        if not isinstance(litellm.aclient_session, PlainClient):
+            litellm.aclient_session = PlainClient()
         # Its own log lines can hold addresses, headers and prompts.
         logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
         return litellm

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from orapo.bounds import require_number, require_whole
 from orapo.errors import SettingError
 from orapo.reward.llm.client import first_call, load_litellm
+from orapo.reward.llm.plain_http import text_of, token_count
 from orapo.reward.llm.prices import Prices
 from orapo.reward.llm.prompts import Request
 from orapo.reward.llm.provider_errors import CallError, CallErrorKind, call_error
@@ -25,6 +26,7 @@ _NO_KEY = "none-needed"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CHARACTERS_PER_TOKEN = 3
 """Fewer than English has, so that an estimate is rarely too low."""
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,11 @@ class Completion:
 
     Attributes:
         text: may be empty, cut off, or anything else but what was asked for.
-        model: as the provider names it.
-        prompt_tokens: as counted by the provider, 0 where it doesn't say.
-        completion_tokens: as counted by the provider, 0 where it doesn't say.
-        cost_usd: US dollars, 0 where the price is unknown.
+        model: as the provider names it; ours where its name is no line of text.
+        prompt_tokens: as counted by the provider; where it gives no count that can be one, a token for every 3
+            characters, as before the call.
+        completion_tokens: likewise.
+        cost_usd: US dollars for these, at least 0; 0 where the price is unknown.
         is_cut_off: it reached ``max_output_tokens``.
     """
 
@@ -152,7 +155,7 @@ class Endpoint:
             failure = call_error(error, (key or "", request.subject))
         if failure is not None:  # outside of the handler: its context would be the provider's exception
             raise failure
-        return self._completion(response)
+        return self._completion(response, request)
 
     def _key(self) -> str | None:
         if self.api_key_variable is None:
@@ -178,22 +181,34 @@ class Endpoint:
             **_response_format(self.structured_output, request.schema),
         }
 
-    def _completion(self, response: Any) -> Completion:
-        choice = response.choices[0] if response.choices else None
+    def _completion(self, response: Any, request: Request) -> Completion:
+        choices = getattr(response, "choices", None)
+        choice = choices[0] if choices else None
         finish = getattr(choice, "finish_reason", None)
         if finish == "content_filter":
             raise CallError("the answer was stopped by a content filter", CallErrorKind.REFUSED, may_be_billed=True)
         usage = getattr(response, "usage", None)
-        prompt_tokens = getattr(usage, "prompt_tokens", 0) or 0
-        completion_tokens = getattr(usage, "completion_tokens", 0) or 0
+        text = text_of(getattr(getattr(choice, "message", None), "content", None))
+        # No question takes 0 tokens; litellm puts 0 where there is no count.
+        prompt_tokens = token_count(getattr(usage, "prompt_tokens", None)) or self.estimate_tokens(request)[0]
+        completion_tokens = token_count(getattr(usage, "completion_tokens", None)) or _tokens_of(text)
         return Completion(
-            text=getattr(getattr(choice, "message", None), "content", None) or "",
-            model=response.model or self.model,
+            text=text,
+            model=_name(getattr(response, "model", None)) or self.model,
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
             cost_usd=self.cost(prompt_tokens, completion_tokens),
             is_cut_off=finish == "length",
         )
+
+
+def _tokens_of(text: str) -> int:
+    return len(text) // _CHARACTERS_PER_TOKEN + 1 if text else 0
+
+
+def _name(given: object) -> str:
+    """A model's name where it is a short line of text, else ""."""
+    return given if isinstance(given, str) and len(given) <= _LONGEST_NAME and given.isprintable() else ""
 
 
 @lru_cache(maxsize=16)  # making a schema costs more than the rest of a request

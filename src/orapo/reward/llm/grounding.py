@@ -5,7 +5,7 @@ The numbered sentences are those of the offline judge, so ``Fact.sentence_index`
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from orapo.reward.facts import split_statements
@@ -18,6 +18,8 @@ _ENDING = re.compile(
 )
 _SHARED_START = 0.6
 _SHORTEST_START = 4
+_LONGEST_WORD = 60
+"""Letters; a longer run of letters is no word and has no other form."""
 
 # What a fact may say without the report saying it: grammar, presence and absence, doubt, and words without content.
 _SCAFFOLD_WORDS = (
@@ -66,28 +68,39 @@ def first_foreign_word(text: str, sentences: Sequence[str], sentence_index: int)
     "enlargement": "enlarged"). Words of grammar, presence and doubt are free too, and a few words that others stand for
     ("both bases": "bibasilar"). Whether the meaning is kept ("no") isn't checked here.
     """
-    available = _Words(sentences[: sentence_index + 1])
-    here = _Words(sentences[sentence_index : sentence_index + 1])
+    available = _words_of(tuple(sentences))
+    here = _words_of((sentences[sentence_index],))
     words = [(place, word) for place, word in enumerate(_words(text), start=1) if word not in _SCAFFOLD]
     for place, word in words:
-        if not available.has(word):
+        if not available.has(word, sentence_index):
             return place
-    return None if any(here.has(word) for _, word in words) else 1
+    return None if any(here.has(word, 0) for _, word in words) else 1
 
 
 class _Words:
-    """The words of some sentences, to be looked up by stem."""
+    """The words of some sentences, to be looked up by stem and by beginning; a long report takes no longer."""
 
     def __init__(self, sentences: Iterable[str]) -> None:
-        self._words = {word for sentence in sentences for word in _words(sentence)}
-        self._stems = {_stem(word) for word in self._words}
+        # Stems, and beginnings with the length of their word, to the first sentence that has them.
+        self._first: dict[str | tuple[str, int], int] = {}
+        seen: set[str] = set()
+        for index, sentence in enumerate(sentences):
+            for word in _words(sentence):
+                if word not in seen:
+                    seen.add(word)
+                    for key in _keys(word):
+                        self._first.setdefault(key, index)
 
-    def has(self, word: str) -> bool:
-        """True where the word, another form of it, or a word that stands for it is among them."""
+    def has(self, word: str, last: int) -> bool:
+        """True where a sentence up to ``last`` has the word, another form of it, or a word that stands for it."""
         stem = _stem(word)
-        if stem in self._stems or not self._stems.isdisjoint(_stand_ins().get(stem, ())):
-            return True
-        return any(_alike(word, other) for other in self._words)
+        keys = (stem, *_stand_ins().get(stem, ()), *_alike(word))
+        return any(self._first.get(key, last + 1) <= last for key in keys)
+
+
+@lru_cache(maxsize=64)
+def _words_of(sentences: tuple[str, ...]) -> _Words:
+    return _Words(sentences)
 
 
 def _words(text: str) -> list[str]:
@@ -96,8 +109,11 @@ def _words(text: str) -> list[str]:
 
 @lru_cache(maxsize=20_000)
 def _stem(word: str) -> str:
-    shorter = _ENDING.sub("", word)
-    return word if shorter == word else _stem(shorter)
+    if len(word) > _LONGEST_WORD:
+        return word
+    while (shorter := _ENDING.sub("", word)) != word:
+        word = shorter
+    return word
 
 
 @lru_cache(maxsize=1)
@@ -105,9 +121,21 @@ def _stand_ins() -> dict[str, frozenset[str]]:
     return {_stem(word): frozenset(map(_stem, others.split())) for word, others in _STANDS_FOR.items()}
 
 
-def _alike(word: str, other: str) -> bool:
-    """True where two words share their first letters, at least four and most of the longer one."""
-    if word.isdigit() or other.isdigit():
-        return False
-    needed = max(_SHORTEST_START, math.ceil(_SHARED_START * max(len(word), len(other))))
-    return min(len(word), len(other)) >= needed and word[:needed] == other[:needed]
+def _alike(word: str) -> Iterator[tuple[str, int]]:
+    """Beginning and length of the words that share their first letters, at least four and most of the longer one."""
+    length = len(word)
+    if word.isdigit() or length > _LONGEST_WORD:
+        return
+    for other in range(_SHORTEST_START, _LONGEST_WORD + 1):
+        needed = max(_SHORTEST_START, math.ceil(_SHARED_START * max(length, other)))
+        if needed > length:
+            return
+        if needed <= other:
+            yield word[:needed], other
+
+
+def _keys(word: str) -> Iterator[str | tuple[str, int]]:
+    """What a word of the report is found by: its stem, and the beginnings that ``_alike`` may ask for."""
+    yield _stem(word)
+    if not word.isdigit() and len(word) <= _LONGEST_WORD:
+        yield from ((word[:needed], len(word)) for needed in range(_SHORTEST_START, len(word) + 1))

@@ -4,13 +4,15 @@ import json
 import re
 from collections.abc import Collection
 
+from orapo.reward.llm.thoughts import MARK, without_thoughts
+
 LONGEST_ANSWER = 60_000
 """Characters; a longer answer isn't looked into."""
 MOST_STARTS = 200
 """JSON objects looked at, whole or not; an answer needs one. Both bounds keep garbage from taking seconds."""
 
 _STRING_OR_COMMA = re.compile(r'("(?:[^"\\]|\\.)*+"?)|,(?=\s*[}\]])', re.DOTALL)
-_THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_OBJECT_OR_MARK = re.compile(rf"(?P<object>\{{)|{MARK.pattern}", re.IGNORECASE)
 
 
 class InvalidAnswer(Exception):
@@ -29,8 +31,8 @@ class InvalidAnswer(Exception):
 def read_object(answer: str | None, keys: Collection[str]) -> dict[str, object]:
     """The one JSON object with all of ``keys`` in an answer.
 
-    Allowed around it: white space, a code fence, other text, a passage between ``<think>`` tags; allowed in it: a comma
-    before a closing bracket.
+    Allowed around it: white space, a code fence, other text, and thoughts between their marks
+    (``thoughts``), whose objects don't count; allowed in it: a comma before a closing bracket.
 
     Raises:
         InvalidAnswer: no answer, too long, no such object or several, a key given twice, NaN or Infinity.
@@ -39,36 +41,57 @@ def read_object(answer: str | None, keys: Collection[str]) -> dict[str, object]:
         raise InvalidAnswer("the answer is empty; give the JSON object")
     if len(answer) > LONGEST_ANSWER:
         raise InvalidAnswer(f"the answer has more than {LONGEST_ANSWER} characters; give the JSON object only")
-    text = _THOUGHTS.sub(" ", answer)
-    found = _objects(text, keys) or _objects(_STRING_OR_COMMA.sub(lambda match: match[1] or "", text), keys)
+    found = _objects(answer, keys) or _objects(_STRING_OR_COMMA.sub(lambda match: match[1] or "", answer), keys)
     wanted = " and ".join(sorted(keys))
     if len(found) > 1:
         raise InvalidAnswer(f"the answer holds {len(found)} JSON objects with {wanted}; give one")
     if not found:
-        cut = "it may be cut off" if "{" in text else "it has no JSON"
+        cut = "it may be cut off" if "{" in without_thoughts(answer) else "it has no JSON"
         raise InvalidAnswer(f"the answer holds no complete JSON object with {wanted}: {cut}; give this object only")
     return found[0]
 
 
 def _objects(text: str, keys: Collection[str]) -> list[dict[str, object]]:
-    """The outermost JSON objects in ``text`` that have all of ``keys``, in order."""
-    decoder = json.JSONDecoder(object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
+    """The outermost JSON objects said aloud in ``text`` that have all of ``keys``, in order; raises the first mistake.
+
+    A mark within an object is a part of its strings, and no mark.
+    """
     found: list[dict[str, object]] = []
-    start = text.find("{")
-    for _ in range(MOST_STARTS):
-        if start < 0:
-            return found
-        try:
-            value, end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            end = start + 1
-        else:
-            if isinstance(value, dict) and all(key in value for key in keys):
+    mistakes: list[InvalidAnswer] = []
+    is_thought, num_starts, at = False, 0, 0
+    while piece := _OBJECT_OR_MARK.search(text, at):
+        at = piece.end()
+        if not piece["object"]:
+            if piece["end"] and not is_thought:
+                found.clear()
+                mistakes.clear()
+            is_thought = bool(piece["begin"])
+        elif not is_thought:
+            num_starts += 1
+            if num_starts > MOST_STARTS:
+                raise InvalidAnswer(
+                    f"the answer holds more than {MOST_STARTS} pieces of JSON, cut off or not; give one JSON object"
+                )
+            value, at = _decoded(text, piece.start())
+            if isinstance(value, InvalidAnswer):
+                mistakes.append(value)
+            elif value is not None and all(key in value for key in keys):
                 found.append(value)
-        start = text.find("{", end)
-    raise InvalidAnswer(
-        f"the answer holds more than {MOST_STARTS} pieces of JSON, cut off or not; give one JSON object"
-    )
+    if mistakes:
+        raise mistakes[0]
+    return found
+
+
+def _decoded(text: str, start: int) -> tuple[dict[str, object] | InvalidAnswer | None, int]:
+    """The object that begins at ``start``, or its mistake, and where to read on; None where no object begins."""
+    value: dict[str, object] | InvalidAnswer | None
+    try:
+        value, end = _DECODER.raw_decode(text, start)
+    except InvalidAnswer as mistake:
+        return mistake, start + 1
+    except (ValueError, RecursionError):
+        return None, start + 1
+    return value, end
 
 
 def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -80,3 +103,6 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse_constant(name: str) -> object:
     raise InvalidAnswer("NaN and Infinity aren't allowed; give whole numbers")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)

@@ -1,14 +1,19 @@
 """What goes wrong in a call, in our own words: no key, header, address or report gets from here into an error."""
 
 import email.utils
+import math
 import re
 import time
 from collections.abc import Mapping
 from enum import Enum
 
+from orapo.reward.llm.plain_http import text_of
+
 _CONTENT_FILTER = ("content_filter", "content management policy", "content policy", "safety system")
 _TRIED_AGAIN = {408: "UNAVAILABLE", 409: "UNAVAILABLE", 425: "UNAVAILABLE", 429: "RATE_LIMITED"}
 _LONGEST_REASON = 160
+_LONGEST_READ = 2000
+"""Characters of a provider's message that are looked at: it may be a page of megabytes."""
 _KEY_LIKE = re.compile(
     r"(?i)\bbearer\s+\S+|\b(?:sk|pk|rk|gsk|xai|key|token|api)[-_][\w*.-]{4,}|\bAIza[\w-]{8,}"
     r"|(?:api[-_ ]?key|authorization|token|secret|password)\"?\s*[=:]\s*(?:bearer\s+)?\S+|\S*\*{3,}\S*|\b[\w-]{24,}\b"
@@ -81,7 +86,7 @@ def call_error(error: Exception, private: tuple[str, ...]) -> CallError:
 
 def provider_reason(message: str, private: tuple[str, ...]) -> str:
     """The provider's own reason cut to a short line, keys and addresses masked; "" where it quotes what's private."""
-    text = " ".join(message.rpartition("Exception - ")[2].split())
+    text = " ".join(text_of(message.rpartition("Exception - ")[2][:_LONGEST_READ]).split())
     for hidden in private:
         if hidden and (hidden in text or _share_words(hidden, text)):
             return ""
@@ -104,11 +109,15 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait: ``retry-after-ms``, or ``retry-after`` in seconds or as a date."""
     try:
         if "retry-after-ms" in headers:
-            return max(0.0, float(headers["retry-after-ms"]) / 1000)
-        return max(0.0, float(headers["retry-after"])) if "retry-after" in headers else None
+            return _finite(float(headers["retry-after-ms"]) / 1000)
+        return _finite(float(headers["retry-after"])) if "retry-after" in headers else None
     except ValueError:
         pass
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time())
-    except (KeyError, TypeError, ValueError):
+        return _finite(email.utils.parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time())
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
+
+
+def _finite(seconds: float) -> float | None:
+    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from orapo.empty_reports import says_nothing
 from orapo.reward.llm.answers import InvalidAnswer, nothing_mentioned, read_combined, read_facts, read_verdicts
 from orapo.reward.llm.asker import Asker
 from orapo.reward.llm.cache import Answer, AnswerCache, CacheMiss, cache_key
@@ -42,7 +43,7 @@ class ReportReader:
             JudgeRejected: a setting is wrong.
             BudgetSpent: the next call could exceed the budget.
         """
-        if not sentences_of(report):
+        if says_nothing(report) or not sentences_of(report):
             return Judged((), {}, nothing_mentioned(), judge=self._askers[0].endpoint.model)
         if self._combined:
             answer = await self._answer(self._prompts.combined(report), lambda text: read_combined(text, report))

@@ -12,6 +12,7 @@ from orapo.records import Fact, Judgement
 from orapo.reward.llm.answers import InvalidAnswer, nothing_mentioned, read_combined, read_facts, read_verdicts
 from orapo.reward.llm.json_text import LONGEST_ANSWER
 from orapo.reward.llm.schemas import key_of
+from orapo.reward.llm.thoughts import without_thoughts
 
 REPORT = (
     "The heart is enlarged. There is a small left pleural effusion, no pneumothorax. A similar one is on the right."
@@ -73,6 +74,83 @@ def test_text_around_the_object_is_tolerated(wrapped: str) -> None:
     object_ = facts_answer((0, "enlarged heart"))
     around = wrapped.format(object_)
     assert read_facts(around, REPORT) == FACTS[:1]
+
+
+DRAFT = '{"facts": []}'
+THOUGHTS = (
+    "thinking {draft} </think> ",
+    "{draft} </THINK> ",
+    "<think>{draft}</think>",
+    "<Thinking>\n{draft}\n</Thinking>\n",
+    "<think>a <think> b </think> {draft} </think> ",
+    "<think> {draft} <think> {draft} </think>",
+    "<think>a</think> {draft} </think> ",
+    "draft {draft} </reasoning> ",
+    "<reasoning>{draft}</reasoning>",
+    '<think time="3">{draft}</think>',
+    "[THINK]{draft}[/THINK]",
+    "{draft}[/THINK]",
+    "<|begin_of_thought|>{draft}<|end_of_thought|>",
+    "<|START_THINKING|>{draft}<|END_THINKING|>",
+    "\u25c1think\u25b7{draft}\u25c1/think\u25b7",
+    "<seed:think>{draft}</seed:think>",
+    "<thought>{draft}</thought>",
+    "<scratchpad>{draft}</scratchpad>",
+    "<analysis>{draft}</analysis>",
+    "<unused94>thought\n{draft}<unused95>",
+    "<|channel|>analysis<|message|>{draft}<|end|><|start|>assistant<|channel|>final<|message|>",
+    "analysisWe need {draft}.assistantfinal",
+    "<|channel>thought\n{draft}<channel|>",
+    "&lt;think&gt;{draft}&lt;/think&gt;",
+    '<think>{{"facts": [], "facts": NaN}} {{{{{{ </think>',
+    '{{"facts": [], "facts": []}} </think>',
+)
+
+
+@pytest.mark.parametrize("thoughts", THOUGHTS)
+def test_an_object_among_the_thoughts_is_no_answer(thoughts: str) -> None:
+    before = thoughts.format(draft=DRAFT)
+    assert read_facts(before + facts_answer((0, "enlarged heart")), REPORT) == FACTS[:1]
+    assert "no complete JSON object" in reason_of(f"{before} Sorry, I cannot help.")
+    assert "no complete JSON object" in reason_of(f"{before} ")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "{} <think>now {{}}, no",
+        "{} <think>{{}}</think>",
+        "<think>a</think> {} <think>b {{}} </think>",
+        "As a thinker I reason: {}",
+    ],
+)
+def test_thoughts_after_the_answer_do_not_take_it_away(answer: str) -> None:
+    given_ = facts_answer((0, "enlarged heart"))
+    assert read_facts(answer.replace("{{}}", DRAFT).replace("{}", given_, 1), REPORT) == FACTS[:1]
+
+
+def test_a_mark_within_a_fact_is_a_part_of_the_report() -> None:
+    for mark in ("</think>", "<think>"):
+        answer = facts_answer((0, f"enlarged {mark} heart"))
+        assert len(read_facts(answer, f"The heart {mark} think is enlarged.")) == 1
+
+
+@pytest.mark.parametrize(
+    "piece", ["</think>", "<think>", "<", "[/", "<|end_", '{"a":', '</think>{"a":', "<think", "&lt;"]
+)
+def test_marks_without_an_end_take_no_time(piece: str) -> None:
+    began = time.process_time()
+    with pytest.raises(InvalidAnswer):
+        read_facts(piece * (LONGEST_ANSWER // len(piece)), REPORT)
+    assert time.process_time() - began < 2.0
+
+
+def test_what_is_said_aloud() -> None:
+    assert without_thoughts("No marks: p < 0.05 [see image].") == "No marks: p < 0.05 [see image]."
+    assert without_thoughts("a <think>b</think> c </think> d <think> e") == " d "
+    for thoughts in THOUGHTS:
+        assert without_thoughts(thoughts.format(draft=DRAFT) + "Clear.").strip().endswith("Clear.")
+        assert "facts" not in without_thoughts(thoughts.format(draft=DRAFT) + "Clear.")
 
 
 def test_a_comma_before_a_closing_bracket_is_tolerated_and_strings_stay_as_they_are() -> None:

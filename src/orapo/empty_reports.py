@@ -1,0 +1,20 @@
+"""Reports that say nothing: the one rule for rewards, scores and files."""
+
+import re
+
+_WORDS = re.compile(r"[^\W_]+")
+_HEADING = r"findings?|impressions?|conclusions?|comparisons?|indications?|reports?|opinion|summary"
+_PLACEHOLDER = re.compile(
+    rf"(?:(?:{_HEADING}|n a|na|n d|nan|none|null|nil|not (?:applicable|available|given|provided|reported|dictated)|"
+    r"no (?:reports?|text|data|answer|output)|see (?:the )?(?:findings?|impressions?|reports?|above|below)|"
+    r"(?:to follow|unavailable|pending|tbd|tba|blank|empty|missing|undefined|unknown|redacted|deleted))(?: |$))*+"
+)
+
+
+def says_nothing(report: str) -> bool:
+    """Whether a report is empty or a placeholder: no letter or digit, or only headings and words such as "N/A".
+
+    "None.", "nan", "___", "See impression." and "FINDINGS: not available" say nothing; "Normal." and "No findings." do.
+    Such a report mentions no observation: it isn't No Finding either.
+    """
+    return _PLACEHOLDER.fullmatch(" ".join(_WORDS.findall(report.lower()))) is not None
