@@ -11,8 +11,8 @@ class AlignedText:
 
     Attributes:
         text: as rewritten.
-        origins: for each character, and one past the last, where it stands in the report; never falling. All
-            characters of a replacement stand where what they replace began.
+        origins: for each character, and one past the last, where it stands in the report; never falling. The
+            characters of a replacement stand where what they replace began; what it adds behind, where that ended.
     """
 
     __slots__ = ("origins", "text")
@@ -38,7 +38,12 @@ class AlignedText:
         for start, end, new in edits:
             pieces += (text[at:start], new)
             moved += origins[at:start]
-            moved += [origins[start]] * len(new)
+            kept = max(0, new.find(text[start:end]))
+            if new.startswith(text[start:end], kept):
+                moved += [origins[start]] * kept + [*origins[start:end]]
+                moved += [origins[end]] * (len(new) - kept - end + start)
+            else:
+                moved += [origins[start]] * len(new)
             at = end
         if not pieces:
             return self

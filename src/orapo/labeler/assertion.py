@@ -10,7 +10,7 @@ from typing import NamedTuple
 from orapo.chexpert import LabelState, Observation
 from orapo.labeler.asides import split_aside
 from orapo.labeler.cardiac_size import neutral_state
-from orapo.labeler.ellipsis import add_elliptical_hits, echoed_predicate, is_superseded
+from orapo.labeler.ellipsis import add_elliptical_hits, echoed_predicate, is_superseded, repeated_denial
 from orapo.labeler.lexicon import RANKS, Effect, Lexicon, PhraseKind, Reach
 from orapo.labeler.negation_scope import alternatives, reached_hits, taken_for_granted
 from orapo.labeler.presupposition import denied_predicate
@@ -111,7 +111,8 @@ def _strongest_cues(segment: Segment) -> list[Cue | None]:
     strongest: list[Cue | None] = [None] * len(segment.hits)
     for cue in segment.cues:
         if cue.effect is Effect.STABLE and _NO_CHANGE.match(cue.text):
-            _presuppose(strongest, reached_hits(segment, cue._replace(effect=Effect.NEGATION)), cue)
+            spared = reached_hits(segment, cue._replace(effect=Effect.NEGATION))
+            _presuppose(strongest, [*spared, *taken_for_granted(segment, cue, spared)], cue)
         if not cue.rank:
             if cue.effect is Effect.NORMAL or cue.effect is Effect.BORDERLINE:
                 _apply_to_adjacent(segment, cue, strongest)
@@ -120,6 +121,12 @@ def _strongest_cues(segment: Segment) -> list[Cue | None]:
         if cue.effect is Effect.NEGATION and cue.reach is Reach.AFTER:
             _presuppose(strongest, taken_for_granted(segment, cue, reached), cue)
             effect = denied_predicate(segment, cue, reached)
+            if (
+                reached
+                and cue.text == "nor"
+                and (said := repeated_denial(segment, cue, reached[0], strongest)) is not None
+            ):
+                effect = said
             cue = cue._replace(effect=effect, rank=RANKS[effect])
         for index in reached:
             holder = strongest[index]

@@ -26,7 +26,8 @@ _JOINED_IN_FRONT = re.compile(r" ?(?:,|and\b|or\b)")
 _NEITHER = re.compile(r"neither|nor|none")
 _LIST_GAP = re.compile(r",? ?(?:(?:and|or) )?(?:the )?")
 _DIMENSIONS = re.compile(
-    r" (?:and|or) (?:\w+ )?(?:size|shape|configuration|contours?|width|position|appearance|dimensions?) of\b"
+    r"(?:(?:,| and| or|, and) (?:\w+ )?(?:size|shape|configuration|contours?|width|position|appearance|dimensions?))+"
+    r" of\b"
 )
 _TELEGRAPHIC_SUBJECT = re.compile(rf"\b(?:{scope_words('other_subjects')})(?: \w+ly)? $")
 _OTHER_SUBJECT = re.compile(rf"\b(?:{scope_words('other_subjects')})\b")

@@ -48,6 +48,7 @@ _BOUNDARY = re.compile(r"[,;:]| (?:(?:but|and|while|whereas|though|with) |there 
 
 _ECHO = re.compile(r" (?:(?:is|are|was|were|has|have|had|does|do|did) not|isn.t|aren.t|hasn.t|haven.t)$")
 _CONTRAST = re.compile(r" ?not (?:the |in the )?(?:[\w-]+ )?$")
+_REPEATING = re.compile(r" (?:is|are|was|were|has|have|does|do|did)\b")
 _PAST = re.compile(
     r"\b(?:was|were|had)\b.*\b(?:prior|previous(?:ly)?|earlier|yesterday|last|before|initially|formerly|old)\b"
 )
@@ -90,7 +91,7 @@ def _has_noun(sentence: str, hits: Sequence[Hit], match: re.Match[str]) -> bool:
     """Whether a hit stands in the same stretch behind, which the words then belong to ("a trace effusion")."""
     boundary = _BOUNDARY.search(sentence, match.end())
     stop = boundary.start() if boundary else len(sentence)
-    return any(match.start() <= hit.start < stop for hit in hits)
+    return any(match.start() <= hit.start < stop and hit.phrase.is_named for hit in hits)
 
 
 def _other_side_before(sentence: str, match: re.Match[str]) -> bool:
@@ -141,6 +142,18 @@ def echoed_predicate(segment: Segment, before: Segment, previous: Sequence[Cue |
     else:
         effect = Effect.RULED_OPEN if said.effect is Effect.NEGATION and "exclude" in said.text else Effect.PRESUPPOSED
     return (said or NO_CUE._replace(text="not"))._replace(effect=effect, rank=RANKS[effect])
+
+
+def repeated_denial(segment: Segment, cue: Cue, index: int, strongest: Sequence[Cue | None]) -> Effect | None:
+    """What "nor is" or "nor has" says of hit ``index``: as of the hit before it; None where it repeats nothing."""
+    if index == 0 or _REPEATING.match(segment.sentence, cue.end) is None:
+        return None
+    before = segment.hits[index - 1]
+    if before.phrase.kind is PhraseKind.NEUTRAL:
+        enlarged = any(c.effect is Effect.ENLARGED and before.end <= c.start < cue.start for c in segment.cues)
+        return Effect.PRESUPPOSED if enlarged else Effect.NEGATION
+    said = strongest[index - 1]
+    return Effect.PRESUPPOSED if said is None else said.effect
 
 
 def is_superseded(segment: Segment, later: Sequence[Segment]) -> bool:

@@ -78,6 +78,11 @@ class Phrase:
     when_uncertain: tuple[Told, ...] = ()
 
     @property
+    def is_named(self) -> bool:
+        """Whether it names one of the other 13 observations, not just an abnormality that speaks against No Finding."""
+        return self.observations != (Observation.NO_FINDING,)
+
+    @property
     def when_unqualified(self) -> tuple[Told, ...]:
         """What the phrase says where no words negate or hedge it."""
         return self.when_uncertain if self.kind is PhraseKind.HEDGED else self.when_positive

@@ -36,7 +36,7 @@ _CLOSED_NOUN = re.compile(
 )
 _ARTICLE = re.compile(r"\s*(the|an?)\b")
 _OWN_ARTICLE = re.compile(r"\b(the|an?) (?:[\w-]+ ){0,3}$")
-_INVERTED = re.compile(r" (?:is|are|was|were|has|have|does|do|did) (?:there|it|this)\b")
+_INVERTED = re.compile(r" (?:is|are|was|were|has|have|does|do|did) (?:there|it|this|the|an?|any)\b")
 _IN_A_PLACE = re.compile(r" (?:in|on|at|within) ")
 _OTHER_SIDE = re.compile(
     r" (?:left|right)(?:[ -]sided)?,? (?:and|but) (?:an? )?(?:\w+ )?(?:left|right)(?:[ -]sided)? (?:\w+ )?$"

@@ -52,7 +52,7 @@ def taken_for_granted(segment: Segment, cue: Cue, reached: Sequence[int]) -> Seq
         return ()
     start = segment.hits[first].start
     gap = Gap.of(segment.sentence[segment.hits[first - 1].end if reached else cue.end : start], is_first=not reached)
-    if gap.connector or not gap.takes_for_granted:
+    if "and" in gap.connector or not gap.takes_for_granted:
         return ()
     return [*_hits_after(segment, cue._replace(start=start, end=start), negation_carries)]
 
@@ -110,6 +110,8 @@ def _hits_before(segment: Segment, cue: Cue) -> Iterator[int]:
                 return  # "the tube's tip isn't seen" leaves the tube where it is
             if gap.connector == "," and _ANOTHER_SUBJECT.match(gap.behind):
                 return  # "tube in place, tip not seen": it's the tip that isn't seen
+            if gap.connector and answers:
+                return  # "the left lung has a mass, and the right has none"
             index = subject_before(segment.sentence, segment.hits, index)
         else:
             if (not gap.connector and VERB.search(gap.words)) or (answers and _ANSWERED.search(gap.words)):

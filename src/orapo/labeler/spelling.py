@@ -25,13 +25,13 @@ def _meant() -> dict[str, str]:
     """Each wrong spelling and the word that it stands for; none that is near two words or a word itself."""
     entries = tomllib.loads(files("orapo.labeler").joinpath("lexicon", "spelling.toml").read_text(encoding="utf-8"))
     meant: dict[str, str] = {}
-    doubtful = {*entries["words"], *entries["swapped_only"], *entries["never"]}
+    doubtful = {*entries["words"], *entries["short_words"], *entries["never"]}
     for word in entries["words"]:
         for slip in (*_swapped(word), *_changed(word)):
             if meant.setdefault(slip, word) != word:
                 doubtful.add(slip)
-    for word in entries["swapped_only"]:
-        for slip in _swapped(word):
+    for word in entries["short_words"]:
+        for slip in (*_swapped(word), *_doubled(word)):
             meant.setdefault(slip, word)
     return {slip: word for slip, word in meant.items() if slip not in doubtful}
 
@@ -40,6 +40,12 @@ def _swapped(word: str) -> Iterator[str]:
     """The word with two neighbouring letters exchanged."""
     for at in range(len(word) - 1):
         yield word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+
+
+def _doubled(word: str) -> Iterator[str]:
+    """The word with a letter twice."""
+    for at in range(1, len(word)):
+        yield word[:at] + word[at] + word[at:]
 
 
 def _changed(word: str) -> Iterator[str]:
