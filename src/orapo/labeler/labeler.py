@@ -61,6 +61,7 @@ class Labeler:
                         words[start:end],
                         words,
                         sentence_index,
+                        start,
                     )
                 )
         return tuple(mentions)

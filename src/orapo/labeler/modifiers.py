@@ -1,0 +1,150 @@
+"""The words that modify mentions, and what those of one mention add up to."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
+
+from orapo.chexpert import Observation
+from orapo.labeler import noun_phrases
+from orapo.labeler.attributes import DEVICE_PLACES, Change, Place, Severity, Side, Stated
+from orapo.labeler.lexicon import PhraseKind, read_lexicon_file, spell_out
+from orapo.labeler.scanner import Scanner
+from orapo.labeler.segments import Hit
+
+_Value = TypeVar("_Value")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_HAPPENED = re.compile(r"(?:has|have|had|interval|since) $")
+
+
+@dataclass(frozen=True, slots=True)
+class Modifier:
+    """One family of ``lexicon/attributes.toml``; what it doesn't state is None or False."""
+
+    side: Side | None
+    place: Place | None
+    severity: Severity | None
+    change: Change | None
+    is_likely: bool
+    is_measured: bool
+    takes_list: bool
+
+
+class Word(NamedTuple):
+    """A modifier found in a sentence, at ``[start, end)``."""
+
+    start: int
+    end: int
+    modifier: Modifier
+
+
+class Around(NamedTuple):
+    """The modifiers of one hit: in front of it or inside, behind it, and behind the break that ends its segment."""
+
+    front: Sequence[Word]
+    behind: Sequence[Word]
+    tail: Sequence[Word]
+
+
+def _modifier(entry: Mapping[str, Any]) -> Modifier:
+    return Modifier(
+        side=Side(entry["side"]) if "side" in entry else None,
+        place=Place(entry["place"]) if "place" in entry else None,
+        severity=Severity(entry["severity"]) if "severity" in entry else None,
+        change=Change(entry["change"]) if "change" in entry else None,
+        is_likely=entry.get("likely", False),
+        is_measured=entry.get("measured", False),
+        takes_list=entry.get("takes_list", False),
+    )
+
+
+@cache
+def _load_modifiers() -> tuple[Scanner, tuple[Modifier, ...]]:
+    content = read_lexicon_file("attributes.toml")
+    words, entries = content["words"], content["modifier"]
+    scanner = Scanner([tuple(spell_out(spell_out(form, words), words) for form in entry["forms"]) for entry in entries])
+    return scanner, tuple(_modifier(entry) for entry in entries)
+
+
+def find_modifiers(sentence: str) -> list[Word]:
+    """Every modifier of a cleaned sentence, leftmost first, without overlaps; shields are among them."""
+    scanner, modifiers = _load_modifiers()
+    return [Word(start, end, modifiers[index]) for start, end, index in scanner.scan(sentence)]
+
+
+def mask(sentence: str, words: Iterable[Word]) -> str:
+    """The sentence with its modifiers written over, as ``noun_phrases`` reads it."""
+    masked = list(sentence)
+    for start, end, _ in words:
+        masked[start:end] = noun_phrases.MASK * (end - start)
+    return noun_phrases.without_partitives("".join(masked))
+
+
+def add_up(sentence: str, masked: str, hit: Hit, around: Around) -> Stated:
+    """What the modifiers of a hit state; nothing where they state two things."""
+    front, behind, tail = around
+    local = behind
+    if hit.phrase.is_device:
+        local = [word for word in behind if not noun_phrases.names_tip(masked, hit.end, word.start)]
+    changes = [word for word in (*front, *behind, *tail) if _is_change(sentence, masked, hit, word)]
+    return Stated(
+        is_likely=any(word.modifier.is_likely for word in (*front, *behind)),
+        side=_first([_side(front), _side(local)]),
+        place=_first([_place(front, hit), _place(behind, hit)]),
+        severity=_severity(masked, around),
+        size_mm=_size_mm(sentence, (*front, *behind)),
+        change=_only({word.modifier.change for word in changes}),
+    )
+
+
+def _only(values: set[_Value]) -> _Value | None:
+    return next(iter(values)) if len(values) == 1 else None
+
+
+def _first(values: Iterable[_Value | None]) -> _Value | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _side(words: Iterable[Word]) -> Side | None:
+    sides = {word.modifier.side for word in words if word.modifier.side}
+    return Side.BILATERAL if len(sides) > 1 else _only(sides)
+
+
+def _place(words: Iterable[Word], hit: Hit) -> Place | None:
+    found = {word.modifier.place for word in words if word.modifier.place}
+    return _only(found if hit.phrase.is_device else found - DEVICE_PLACES)
+
+
+def _severity(masked: str, around: Around) -> Severity | None:
+    for words in (around.tail, around.front):
+        if found := {word.modifier.severity for word in words if word.modifier.severity}:
+            return _only(found)
+    return _only(
+        {
+            word.modifier.severity
+            for word in around.behind
+            if word.modifier.severity and noun_phrases.ends_degree(masked, word.end)
+        }
+    )
+
+
+def _is_change(sentence: str, masked: str, hit: Hit, word: Word) -> bool:
+    """Whether a word says that a finding changed; "increased opacity", "heart size is increased" say that it's there."""
+    if word.modifier.change is None or hit.start <= word.start < hit.end:
+        return False
+    if sentence[word.start : word.end] == "increased" and not _HAPPENED.search(sentence, 0, word.start):
+        if hit.phrase.kind is PhraseKind.NEUTRAL:
+            return False
+        if word.end < hit.start and Observation.LUNG_OPACITY in hit.phrase.observations:
+            return False
+    return word.end <= hit.start or noun_phrases.stands_alone(masked, word.start, word.end)
+
+
+def _size_mm(sentence: str, words: Iterable[Word]) -> float | None:
+    """The longest diameter; nothing where two lengths are told."""
+    measured = [sentence[word.start : word.end] for word in words if word.modifier.is_measured]
+    if len(measured) != 1:
+        return None
+    size = max(float(number) for number in _NUMBER.findall(measured[0]))
+    return round(size if "mm" in measured[0] or "milli" in measured[0] else 10 * size, 2) or None
