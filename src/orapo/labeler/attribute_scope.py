@@ -61,13 +61,14 @@ class _SentenceReader:
         hits = segment.hits
         start = noun_phrases.phrase_start(self.masked, segment.start, hits[0].start, is_first=True)
         front = self._leading(place, start) + self._within(start, hits[0].end)
+        front += [word for word in self._within(segment.start, start) if self._is_hedge_of(word, hits[0])]
         around = []
         for hit, following in zip(hits, hits[1:], strict=False):
             start = noun_phrases.phrase_start(self.masked, hit.end, following.start, is_first=False)
             behind, inside = self._behind(hit, start), self._within(start, following.end)
             if noun_phrases.holds_place(self.masked, hit.end, start):
                 behind += [word for word in inside if _is_local(word)]
-            ahead = [word for word in behind if word.modifier.is_likely and self._is_ahead(word, following)]
+            ahead = [word for word in behind if self._is_hedge_of(word, following)]
             around.append(Around(front, [word for word in behind if word not in ahead], ()))
             front = ahead + inside
         last = hits[-1]
@@ -88,8 +89,8 @@ class _SentenceReader:
             return []
         return [word for word in self._within(start, stop) if _is_local(word)]
 
-    def _is_ahead(self, word: Word, following: Hit) -> bool:
-        return not noun_phrases.has_connector(self.masked, word.end, following.start)
+    def _is_hedge_of(self, word: Word, following: Hit) -> bool:
+        return word.modifier.is_likely and not noun_phrases.has_connector(self.masked, word.end, following.start)
 
     def _tail(self, start: int, stop: int) -> list[Word]:
         """What is said of the last hit behind the break: "now moderate", "but has increased"."""
@@ -112,7 +113,7 @@ class _SentenceReader:
             giver, taker = stated[index - 1], stated[index]
             start, stop = hits[index - 1].end, hits[index].start
             is_bare = noun_phrases.is_bare_list(self.masked, start, stop)
-            if self._identifies(hits[index - 1], hits[index], taker):
+            if self._identifies(hits[index - 1], hits[index]):
                 taker = _located(taker, giver, hits[index - 1], hits[index], _SAME)
             elif is_bare and is_shared[index - 1] and giver.side is not Side.BILATERAL:
                 taker = _located(taker, giver, hits[index - 1], hits[index], _SIDED)
@@ -124,12 +125,12 @@ class _SentenceReader:
                 is_governed[index] = True
             stated[index] = taker
 
-    def _identifies(self, hit: Hit, following: Hit, said: Stated) -> bool:
+    def _identifies(self, hit: Hit, following: Hit) -> bool:
         """Whether the first is said to be the second: "opacity may represent pneumonia", "opacity, likely pneumonia"."""
         if noun_phrases.identifies(self.masked, hit.end, following.start):
             return True
         is_opacity = _O.LUNG_OPACITY in hit.phrase.observations
-        return is_opacity and said.is_likely and noun_phrases.is_apposition(self.masked, hit.end, following.start)
+        return is_opacity and noun_phrases.is_apposition(self.masked, hit.end, following.start)
 
     def _share_backwards(self, hits: Sequence[Hit], around: Sequence[Around], stated: list[Stated]) -> None:
         """What stands behind a list: "A and B on the left" where neither has more, "A and B are unchanged"."""

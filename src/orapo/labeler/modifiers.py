@@ -76,8 +76,9 @@ def find_modifiers(sentence: str) -> list[Word]:
 def mask(sentence: str, words: Iterable[Word]) -> str:
     """The sentence with its modifiers written over, as ``noun_phrases`` reads it."""
     masked = list(sentence)
-    for start, end, _ in words:
-        masked[start:end] = noun_phrases.MASK * (end - start)
+    for start, end, modifier in words:
+        if not modifier.is_likely:
+            masked[start:end] = noun_phrases.MASK * (end - start)
     return noun_phrases.without_partitives("".join(masked))
 
 

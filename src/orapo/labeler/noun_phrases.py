@@ -1,6 +1,7 @@
 """Where the words that modify a mention can stand: noun phrases, lists, predicates of a sentence.
 
-All functions take a masked sentence: modifiers are written over with "~", so that what stands inside one bounds nothing.
+All functions take a masked sentence: modifiers (but "likely" and the
+like) are written over with "~", so that what stands inside one bounds nothing.
 """
 
 import re
@@ -11,11 +12,12 @@ MASK = "~"
 _CONNECTORS = r",|;|:|\band\b|\bor\b|\bnor\b|\bversus\b|\bas well as\b|\bplus\b"
 _IDENTIFIES = (
     r"represent\w*|reflect\w*|consistent with|compatible with|in keeping with|suspicious for|concerning for"
-    r"|worrisome for|(?:may|might|could|can) be|due to"
+    r"|worrisome for|(?:may|might|could|can) be|due to|suggest\w*|favou?red"
 )
+_LIKELY = "likely|probably|presum\\w+"
 _STOP = re.compile(
     rf"{_CONNECTORS}|\b(?:{scope_words('verbs')}|{scope_words('places')}|{_IDENTIFIES}|within|may|might|could|can|no"
-    r"|without|possibl[ey]|probable|suspected)\b"
+    rf"|without|possibl[ey]|probable|suspected|{_LIKELY})\b"
 )
 _CONNECTOR = re.compile(_CONNECTORS)
 _PARTITIVE = re.compile(r"\b(?:amounts?|degree|areas?|volume|foci|focus|layer|component) of\b")
@@ -23,6 +25,7 @@ _SUBJECTS = scope_words("other_subjects")
 _SUBJECT = re.compile(rf"\b(?:{_SUBJECTS})\b")
 _MODIFIERS_ONLY = re.compile(r"(?: ?(?:~+|[a-z]+)){1,4} ?")
 _STARTS_WITH_PLACE = re.compile(r"[ ,;]*(?:again )?(?:in|at|on|within|along|involving|throughout|over|overlying) ")
+_ASSERTS = re.compile(r"\b(?<!there )(?:is|are|has|have|was|were)\b")
 _SHOWS = re.compile(r"(?:the |both )?(?:[a-z]+ |~+ ?){1,4}(?:shows?|demonstrates?|contains?|has|have)(?: an?)? ?")
 _THERE = re.compile(r"(?:^|[ ,])there(?: \w+)?$")
 _LIST = re.compile(rf" ?(?:, ?(?:and|or)?|and|or|nor|versus|plus|as well as)((?: (?!(?:{_STOP.pattern}))[\w~-]+)* ?)")
@@ -34,7 +37,7 @@ _NEW_SUBJECT = re.compile(
 _IDENTIFIED = re.compile(rf"\b(?:{_IDENTIFIES})\b")
 _PLURAL = re.compile(r"\b(?:are|have|were|remain|appear|persist|both|all)\b")
 _TIP = re.compile(r"\b(?:tips?|terminat\w*|ends?|ending|project\w*|extend\w*|cours\w*)\b")
-_APPOSITION = re.compile(r" ?[,(] ?~+ ")
+_APPOSITION = re.compile(rf" ?[,(] ?(?:most )?(?:{_LIKELY}) (?:~+ )*")
 _NOW = re.compile(r" ?(?:now|but|although|though|yet|albeit|however)?,? ?(?:is |are |remains? )?(?:now )?")
 _DEGREE_ENDS = re.compile(
     r" ?(?:$|,|;|\)|~|and\b|but\b|in (?:size|extent|degree|severity|volume|amount)|on\b|at\b|enlarge|widen|dilat|prominen)"
@@ -79,7 +82,7 @@ def leads(masked: str, low: int, high: int) -> bool:
     front = masked[low:high]
     if _SHOWS.fullmatch(front):
         return True
-    return _STARTS_WITH_PLACE.match(front) is not None and not re.search(r"\b(?:is|are|has|have|was|were)\b", front)
+    return _STARTS_WITH_PLACE.match(front) is not None and not _ASSERTS.search(front)
 
 
 def there_start(masked: str, low: int, high: int) -> int:
@@ -109,7 +112,7 @@ def identifies(masked: str, start: int, stop: int) -> bool:
 
 
 def is_apposition(masked: str, start: int, stop: int) -> bool:
-    """Whether only a comma and one modifier stand between two mentions."""
+    """Whether only a comma, "likely" and modifiers stand between two mentions."""
     return _APPOSITION.fullmatch(masked, start, stop) is not None
 
 
