@@ -7,14 +7,16 @@ from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 from orapo.chexpert import Observation
-from orapo.labeler import noun_phrases
+from orapo.labeler import phrase_bounds
 from orapo.labeler.attributes import DEVICE_PLACES, Change, Place, Severity, Side, Stated
 from orapo.labeler.lexicon import PhraseKind, read_lexicon_file, spell_out
 from orapo.labeler.scanner import Scanner
 from orapo.labeler.segments import Hit
 
 _Value = TypeVar("_Value")
+_INCREASED_IS_THERE = frozenset((Observation.LUNG_OPACITY, Observation.NO_FINDING))
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_PLACE_ONLY, _SIDE_ONLY = (True, False), (False, True)
 _HAPPENED = re.compile(r"(?:has|have|had|interval|since) $")
 
 
@@ -74,12 +76,12 @@ def find_modifiers(sentence: str) -> list[Word]:
 
 
 def mask(sentence: str, words: Iterable[Word]) -> str:
-    """The sentence with its modifiers written over, as ``noun_phrases`` reads it."""
+    """The sentence with its modifiers written over, as ``phrase_bounds`` reads it."""
     masked = list(sentence)
     for start, end, modifier in words:
         if not modifier.is_likely:
-            masked[start:end] = noun_phrases.MASK * (end - start)
-    return noun_phrases.without_partitives("".join(masked))
+            masked[start:end] = phrase_bounds.MASK * (end - start)
+    return phrase_bounds.without_partitives("".join(masked))
 
 
 def add_up(sentence: str, masked: str, hit: Hit, around: Around) -> Stated:
@@ -87,12 +89,12 @@ def add_up(sentence: str, masked: str, hit: Hit, around: Around) -> Stated:
     front, behind, tail = around
     local = behind
     if hit.phrase.is_device:
-        local = [word for word in behind if not noun_phrases.names_tip(masked, hit.end, word.start)]
+        local = [word for word in behind if not phrase_bounds.names_tip(masked, hit.end, word.start)]
     changes = [word for word in (*front, *behind, *tail) if _is_change(sentence, masked, hit, word)]
     return Stated(
-        is_likely=any(word.modifier.is_likely for word in (*front, *behind)),
+        is_likely=_is_likely(masked, around),
         side=_first([_side(front), _side(local)]),
-        place=_first([_place(front, hit), _place(behind, hit)]),
+        place=_first([_place(front, hit), _place(behind, hit), _place(tail, hit)]),
         severity=_severity(masked, around),
         size_mm=_size_mm(sentence, (*front, *behind)),
         change=_only({word.modifier.change for word in changes}),
@@ -107,7 +109,11 @@ def _first(values: Iterable[_Value | None]) -> _Value | None:
     return next((value for value in values if value is not None), None)
 
 
-def _side(words: Iterable[Word]) -> Side | None:
+def _side(words: Sequence[Word]) -> Side | None:
+    """Nothing for "the lingula and right middle lobe", where the side is of the second place alone."""
+    kinds = [(word.modifier.side is None, word.modifier.place is None) for word in words]
+    if [kind for kind in kinds if kind != (True, True)] == [_PLACE_ONLY, _SIDE_ONLY, _PLACE_ONLY]:
+        return None
     sides = {word.modifier.side for word in words if word.modifier.side}
     return Side.BILATERAL if len(sides) > 1 else _only(sides)
 
@@ -115,6 +121,11 @@ def _side(words: Iterable[Word]) -> Side | None:
 def _place(words: Iterable[Word], hit: Hit) -> Place | None:
     found = {word.modifier.place for word in words if word.modifier.place}
     return _only(found if hit.phrase.is_device else found - DEVICE_PLACES)
+
+
+def _is_likely(masked: str, around: Around) -> bool:
+    predicates = [word for word in around.behind if phrase_bounds.is_predicate(masked, word.start, word.end)]
+    return any(word.modifier.is_likely for word in (*around.front, *predicates))
 
 
 def _severity(masked: str, around: Around) -> Severity | None:
@@ -125,21 +136,21 @@ def _severity(masked: str, around: Around) -> Severity | None:
         {
             word.modifier.severity
             for word in around.behind
-            if word.modifier.severity and noun_phrases.ends_degree(masked, word.end)
+            if word.modifier.severity and phrase_bounds.ends_degree(masked, word.end)
         }
     )
 
 
 def _is_change(sentence: str, masked: str, hit: Hit, word: Word) -> bool:
-    """Whether a word says that a finding changed; "increased opacity", "heart size is increased" say that it's there."""
+    """Whether a word says that a finding changed; "increased opacity", "heart size is increased" say it's there."""
     if word.modifier.change is None or hit.start <= word.start < hit.end:
         return False
     if sentence[word.start : word.end] == "increased" and not _HAPPENED.search(sentence, 0, word.start):
         if hit.phrase.kind is PhraseKind.NEUTRAL:
             return False
-        if word.end < hit.start and Observation.LUNG_OPACITY in hit.phrase.observations:
+        if word.end < hit.start and not _INCREASED_IS_THERE.isdisjoint(hit.phrase.observations):
             return False
-    return word.end <= hit.start or noun_phrases.stands_alone(masked, word.start, word.end)
+    return word.end <= hit.start or phrase_bounds.stands_alone(masked, word.start, word.end)
 
 
 def _size_mm(sentence: str, words: Iterable[Word]) -> float | None:

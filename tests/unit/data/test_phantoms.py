@@ -43,7 +43,7 @@ def test_same_seed_same_study_in_any_order():
 
 
 def test_reports_ids_and_labels_of_a_seed_stay_what_they_were():
-    """Runs, subsets and published numbers name seeds: a new wording or draw is a new data set, so change this knowingly."""
+    """Runs, subsets and published numbers name seeds: a new wording or draw is a new data set."""
     told = hashlib.sha256()
     for study in (study for split in Split for study in SOURCE.studies(split)):
         states = " ".join(state.value for state in study.labels.values())

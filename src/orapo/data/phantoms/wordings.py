@@ -20,9 +20,7 @@ WORDINGS: Mapping[Observation, tuple[tuple[str, ...], ...]] = {
         ("a {side} chest pacemaker", "a pacemaker on the {side}", "a {side} pectoral pacemaker"),
         ("an endotracheal tube", "an endotracheal tube", "an endotracheal tube"),
     ),
-    _O.CARDIOMEGALY: (
-        ("{degree} cardiomegaly", "a {degree_ly} enlarged heart", "{degree} enlargement of the heart"),
-    ),
+    _O.CARDIOMEGALY: (("{degree} cardiomegaly", "a {degree_ly} enlarged heart", "{degree} enlargement of the heart"),),
     _O.ENLARGED_CARDIOMEDIASTINUM: (
         (
             "a {extent_ly} widened mediastinum",
@@ -30,9 +28,7 @@ WORDINGS: Mapping[Observation, tuple[tuple[str, ...], ...]] = {
             "a {extent_ly} enlarged cardiomediastinum",
         ),
     ),
-    _O.EDEMA: (
-        ("{degree} pulmonary edema", "{degree} edema in {both} lungs", "{degree} {bilateral} pulmonary edema"),
-    ),
+    _O.EDEMA: (("{degree} pulmonary edema", "{degree} edema in {both} lungs", "{degree} {bilateral} pulmonary edema"),),
     _O.CONSOLIDATION: (
         (f"dense consolidation in the {_LUNG}", f"focal consolidation in the {_LUNG}", f"{_LUNG} consolidation"),
     ),
@@ -83,9 +79,7 @@ WORDINGS: Mapping[Observation, tuple[tuple[str, ...], ...]] = {
             "{side} lateral pleural thickening",
         ),
     ),
-    _O.FRACTURE: (
-        ("a displaced {side} rib fracture", "an acute {side} rib fracture", "a fracture of a {side} rib"),
-    ),
+    _O.FRACTURE: (("a displaced {side} rib fracture", "an acute {side} rib fracture", "a fracture of a {side} rib"),),
 }
 """The order of the keys is the order of the report."""
 

@@ -13,6 +13,7 @@ _CONNECTORS = r",|;|:|\band\b|\bor\b|\bnor\b|\bversus\b|\bas well as\b|\bplus\b"
 _IDENTIFIES = (
     r"represent\w*|reflect\w*|consistent with|compatible with|in keeping with|suspicious for|concerning for"
     r"|worrisome for|(?:may|might|could|can) be|due to|suggest\w*|favou?red"
+    r"|(?:is|are) (?:most )?likely(?! ?[,;]| and\b| but\b)|combination of"
 )
 _LIKELY = "likely|probably|presum\\w+"
 _STOP = re.compile(
@@ -29,10 +30,11 @@ _ASSERTS = re.compile(r"\b(?<!there )(?:is|are|has|have|was|were)\b")
 _SHOWS = re.compile(r"(?:the |both )?(?:[a-z]+ |~+ ?){1,4}(?:shows?|demonstrates?|contains?|has|have)(?: an?)? ?")
 _THERE = re.compile(r"(?:^|[ ,])there(?: \w+)?$")
 _LIST = re.compile(rf" ?(?:, ?(?:and|or)?|and|or|nor|versus|plus|as well as)((?: (?!(?:{_STOP.pattern}))[\w~-]+)* ?)")
-_DETERMINER = re.compile(r"~|\b(?:the|an?|new|this|these)\b")
+_ARTICLE = re.compile(r"\b(?:the|an?|this|these)\b")
+_DETERMINER = re.compile(rf"~|{_ARTICLE.pattern}")
 _NEW_SUBJECT = re.compile(
     rf"(?:,|;|\band\b|\bor\b)(?: the| both| remaining)?(?: [\w~-]+){{0,2}}? (?:{_SUBJECTS}) (?:is|are|has|have|remains?"
-    r"|appears?)\b|(?:,|;|\band\b|\bbut\b) ?(?:none|no|not|nothing|without)\b"
+    r"|appears?)\b|(?:,|;|\band\b|\bbut\b) ?(?:none|no|not|nothing|without|only)\b"
 )
 _IDENTIFIED = re.compile(rf"\b(?:{_IDENTIFIES})\b")
 _PLURAL = re.compile(r"\b(?:are|have|were|remain|appear|persist|both|all)\b")
@@ -40,17 +42,20 @@ _TIP = re.compile(r"\b(?:tips?|terminat\w*|ends?|ending|project\w*|extend\w*|cou
 _APPOSITION = re.compile(rf" ?[,(] ?(?:most )?(?:{_LIKELY}) (?:~+ )*")
 _NOW = re.compile(r" ?(?:now|but|although|though|yet|albeit|however)?,? ?(?:is |are |remains? )?(?:now )?")
 _DEGREE_ENDS = re.compile(
-    r" ?(?:$|,|;|\)|~|and\b|but\b|in (?:size|extent|degree|severity|volume|amount)|on\b|at\b|enlarge|widen|dilat|prominen)"
+    r" ?(?:$|,|;|\)|~|in (?:size|extent|degree|severity|volume|amount)|(?:and|but|on|at)\b|enlarge|widen|dilat"
+    r"|prominen)"
 )
+_LINKED = re.compile(r"\b(?:is|are|seems?|appears?|remains?) (?:\w+ )?$")
+_PREDICATE_ENDS = re.compile(r" ?(?:$|,|;|\)|and\b|but\b|present\b|in\b|on\b|at\b)")
 _AFTER_CONNECTOR = re.compile(r"(?:,|;|\band\b) ?$")
 _CHANGE_ENDS = re.compile(
-    r" ?(?:$|,|;|\)|~|in (?:size|extent|degree|severity|volume|the interval|appearance)\b|(?:since|from|than|to|with|when"
-    r"|compared|on|as|and|but|by|over|at|overall|again|now|\w+ly)\b)"
+    r" ?(?:$|,|;|\)|~|in (?:size|extent|degree|severity|volume|the interval|appearance)\b"
+    r"|(?:since|from|than|to|with|when|compared|on|as|and|but|by|over|at|overall|again|now|\w+ly)\b)"
 )
 
 
 def without_partitives(masked: str) -> str:
-    """"Amount of" and the like written over, because what stands before it modifies what stands behind."""
+    """The sentence with "amount of" and the like written over: what stands before modifies what stands behind."""
     return _PARTITIVE.sub(lambda found: "x" * (found.end() - found.start()), masked)
 
 
@@ -104,6 +109,23 @@ def is_list(masked: str, start: int, stop: int) -> bool:
 def is_bare_list(masked: str, start: int, stop: int) -> bool:
     """Whether the second of two mentions in a list has neither modifier nor article of its own."""
     return is_list(masked, start, stop) and not _DETERMINER.search(masked, start, stop)
+
+
+def is_joined(masked: str, start: int, stop: int) -> bool:
+    """Whether a conjunction connects two mentions, the second without article."""
+    return (
+        is_list(masked, start, stop) and not is_comma(masked, start, stop) and not _ARTICLE.search(masked, start, stop)
+    )
+
+
+def is_comma(masked: str, start: int, stop: int) -> bool:
+    """Whether no word, but a comma, connects two mentions."""
+    return masked[start:stop].lstrip().startswith(",") and not re.match(r" ?, ?(?:and|or)\b", masked[start:stop])
+
+
+def is_predicate(masked: str, start: int, end: int) -> bool:
+    """Whether ``[start, end)`` is what a verb in front says, and nothing follows: "is likely"."""
+    return _LINKED.search(masked, 0, start) is not None and _PREDICATE_ENDS.match(masked, end) is not None
 
 
 def identifies(masked: str, start: int, stop: int) -> bool:
