@@ -9,6 +9,7 @@ from orapo.labeler.attribute_lists import share
 from orapo.labeler.attributes import DEVICE_PLACES, Stated
 from orapo.labeler.lexicon import load_lexicon
 from orapo.labeler.modifiers import Around, Word, add_up, find_modifiers, mask
+from orapo.labeler.scanner import mask_digits
 from orapo.labeler.segments import Hit, Segment, find_cues, find_hits, split_segments
 
 _MOST_REMEMBERED_SENTENCES = 20_000
@@ -18,13 +19,15 @@ _MOST_REMEMBERED_SENTENCES = 20_000
 def read_sentence(sentence: str) -> tuple[tuple[int, int, Stated], ...]:
     """Start and end of each phrase of a cleaned sentence, and what the words around it state."""
     lexicon = load_lexicon("none")
-    hits = find_hits(sentence, lexicon)
+    scanned = mask_digits(sentence)
+    phrase_places, cue_places = lexicon.places.of(scanned)
+    hits = find_hits(scanned, lexicon, phrase_places)
     if not hits:
         return ()
-    words = find_modifiers(sentence)
+    words = find_modifiers(scanned)
     if not words:
         return tuple((hit.start, hit.end, Stated()) for hit in hits)
-    segments = split_segments(sentence, hits, find_cues(sentence, lexicon))
+    segments = split_segments(scanned, hits, find_cues(scanned, lexicon, cue_places))
     return tuple(_SentenceReader(sentence, words).read(segments))
 
 

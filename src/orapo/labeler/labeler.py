@@ -7,12 +7,12 @@ from orapo.labeler.aggregation import aggregate_mentions
 from orapo.labeler.assertion import Assertion, assert_sentence
 from orapo.labeler.lexicon import load_lexicon
 from orapo.labeler.quirks import Quirks
+from orapo.labeler.scanner import mask_digits
 from orapo.labeler.sentences import split_sentences
 from orapo.labeler.types import LabeledReport, Mention
 
 _MOST_REMEMBERED_SENTENCES = 50_000
 _NOWHERE = (-1, -1)
-_DIGITS_MASKED = str.maketrans("123456789", "000000000")
 
 
 class Labeler:
@@ -74,7 +74,7 @@ class Labeler:
 
     def _assertions(self, sentence: str) -> tuple[Assertion, ...]:
         """Those of a sentence, whatever its digits: no form of the lexicon tells them apart."""
-        masked = sentence.translate(_DIGITS_MASKED)
+        masked = mask_digits(sentence)
         found = self._remembered.get(masked)
         if found is None:
             if len(self._remembered) >= _MOST_REMEMBERED_SENTENCES:
