@@ -40,10 +40,10 @@ class _Sharing:
 
     def share_places_forwards(self) -> None:
         """As in "left atelectasis and effusion", "left opacity, likely pneumonia"; a "bilateral" isn't shared."""
-        is_given = [any(word.modifier.side for word in front) for front, _, _ in self.around]
+        is_given = [any(word.modifier.side for word in before) for before, _, _ in self.around]
         source: dict[int, int] = {}
         for index in range(1, len(self.hits)):
-            before = self.stated[index]
+            own = self.stated[index]
             if self._identifies(index):
                 source[index] = index - 1
             elif self._is_bare(index) and index - 1 in source:
@@ -52,12 +52,12 @@ class _Sharing:
                 self._locate(index, index - 1)
             if index in source:
                 self._locate(index, source[index], is_same=True)
-            is_given[index] |= self.stated[index] != before
+            is_given[index] |= self.stated[index] != own
 
     def share_places_backwards(self) -> None:
         """As in "atelectasis and effusion on the left"."""
         for index in range(len(self.hits) - 1, 0, -1):
-            if any(word.modifier.side for word in self.around[index].behind) and self._is_bare(index):
+            if any(word.modifier.side for word in self.around[index].after) and self._is_bare(index):
                 self._locate(index - 1, index)
 
     def share_hedges(self) -> None:
@@ -70,7 +70,7 @@ class _Sharing:
 
     def share_governing_changes(self) -> None:
         """As in "no change in the left effusion, edema or atelectasis"."""
-        is_governed = [any(word.modifier.takes_list for word in front) for front, _, _ in self.around]
+        is_governed = [any(word.modifier.takes_list for word in before) for before, _, _ in self.around]
         for index in range(1, len(self.hits)):
             if is_governed[index - 1] and not self.stated[index].change and self._is_list(index):
                 self.stated[index] = self.stated[index]._replace(change=self.stated[index - 1].change)
@@ -80,7 +80,7 @@ class _Sharing:
         """As in "left effusion and right atelectasis are unchanged"."""
         change = None
         for index in range(len(self.hits) - 1, -1, -1):
-            changed = [word for word in self.around[index].behind if word.modifier.change]
+            changed = [word for word in self.around[index].after if word.modifier.change]
             if changed:
                 is_plural = phrase_bounds.is_plural(self.masked, self.hits[index].end, changed[0].start)
                 change = self.stated[index].change if is_plural else None
@@ -90,7 +90,7 @@ class _Sharing:
                 change = None
 
     def _gap(self, index: int) -> tuple[int, int]:
-        """Between the hit and the one in front of it."""
+        """Between the hit and the one before it."""
         return self.hits[index - 1].end, self.hits[index].start
 
     def _is_list(self, index: int) -> bool:

@@ -54,25 +54,25 @@ class _SentenceReader:
 
         Args:
             segment: with the hits.
-            place: where a place in front of the segment starts ("in the left lung there is"), else the segment's start.
-            stop: where such a place in front of the next segment starts, else that segment's start.
+            place: where a place before the segment starts ("in the left lung there is"), else the segment's start.
+            stop: where such a place before the next segment starts, else that segment's start.
         """
         hits = segment.hits
         start = phrase_bounds.phrase_start(self.masked, segment.start, hits[0].start, is_first=True)
-        front = self._leading(place, start) + self._within(start, hits[0].end)
-        front += [word for word in self._within(segment.start, start) if self._is_hedge_of(word, hits[0])]
+        before = self._leading(place, start) + self._within(start, hits[0].end)
+        before += [word for word in self._within(segment.start, start) if self._is_hedge_of(word, hits[0])]
         around = []
         for hit, following in pairwise(hits):
             start = phrase_bounds.phrase_start(self.masked, hit.end, following.start, is_first=False)
-            behind, inside = self._behind(hit, start), self._within(start, following.end)
+            after, inside = self._after(hit, start), self._within(start, following.end)
             if phrase_bounds.holds_place(self.masked, hit.end, start):
-                behind += [word for word in inside if _is_local(word)]
-            ahead = [word for word in behind if self._is_hedge_of(word, following)]
-            around.append(Around(front, [word for word in behind if word not in ahead], ()))
-            front = ahead + inside
+                after += [word for word in inside if _is_local(word)]
+            ahead = [word for word in after if self._is_hedge_of(word, following)]
+            around.append(Around(before, [word for word in after if word not in ahead], ()))
+            before = ahead + inside
         last = hits[-1]
         around.append(
-            Around(front, self._behind(last, min(segment.end, stop)), self._tail(max(segment.end, last.end), stop))
+            Around(before, self._after(last, min(segment.end, stop)), self._tail(max(segment.end, last.end), stop))
         )
         return around
 
@@ -80,7 +80,7 @@ class _SentenceReader:
         """The modifiers that begin in ``[start, stop)``."""
         return [word for word in self.words if start <= word.start < stop]
 
-    def _behind(self, hit: Hit, stop: int) -> list[Word]:
+    def _after(self, hit: Hit, stop: int) -> list[Word]:
         return self._within(hit.end, phrase_bounds.predicate_end(self.masked, hit.end, stop))
 
     def _leading(self, start: int, stop: int) -> list[Word]:
@@ -92,7 +92,7 @@ class _SentenceReader:
         return word.modifier.is_likely and not phrase_bounds.has_connector(self.masked, word.end, following.start)
 
     def _tail(self, start: int, stop: int) -> list[Word]:
-        """What is said of the last hit behind the break: "now moderate", "but has increased", "with tip in the SVC"."""
+        """What is said of the last hit after the break: "now moderate", "but has increased", "with tip in the SVC"."""
         return [
             word
             for word in self._within(start, stop)

@@ -11,7 +11,7 @@ _LIKELY = re.compile(r"\b(?<!less )(?<!not )(?:likely|probabl\w+|presum\w+|suspe
 _UNLIKELY = re.compile(r"\b(?:unlikely|(?:less|not) likely|doubtful)\b")
 _GONE = re.compile(
     r"\b(?:resol\w+|remov\w+|clear(?:ed|ing|ance)|no(?:t any)? ?(?:longer|more)|disappear\w+|extubated|gone|evacuated"
-    r"|discontinu\w+|withdraw\w+|vanished|subsided|normali[sz]ed|(?:re-?)?absorbed|ext?racted|explanted|taken out)\b"
+    r"|discontinu\w+|withdraw\w+|vanished|subsided|normali[sz]ed|(?:re-?)?absorbed|extracted|explanted|taken out)\b"
 )
 _UNSIDED = (Observation.CARDIOMEGALY, Observation.ENLARGED_CARDIOMEDIASTINUM)
 

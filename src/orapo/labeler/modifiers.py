@@ -24,6 +24,7 @@ _HAPPENED = re.compile(r"(?:has|have|had|interval|since) $")
 class Modifier:
     """One family of ``lexicon/attributes.toml``; what it doesn't state is None or False."""
 
+    name: str
     side: Side | None
     place: Place | None
     severity: Severity | None
@@ -42,15 +43,16 @@ class Word(NamedTuple):
 
 
 class Around(NamedTuple):
-    """The modifiers of one hit: in front of it or inside, behind it, and behind the break that ends its segment."""
+    """The modifiers of one hit: before it or inside, after it, and after the break that ends its segment."""
 
-    front: Sequence[Word]
-    behind: Sequence[Word]
+    before: Sequence[Word]
+    after: Sequence[Word]
     tail: Sequence[Word]
 
 
 def _modifier(entry: Mapping[str, Any]) -> Modifier:
     return Modifier(
+        name=entry["name"],
         side=Side(entry["side"]) if "side" in entry else None,
         place=Place(entry["place"]) if "place" in entry else None,
         severity=Severity(entry["severity"]) if "severity" in entry else None,
@@ -62,7 +64,8 @@ def _modifier(entry: Mapping[str, Any]) -> Modifier:
 
 
 @cache
-def _load_modifiers() -> tuple[Scanner, tuple[Modifier, ...]]:
+def load_modifiers() -> tuple[Scanner, tuple[Modifier, ...]]:
+    """Reads ``lexicon/attributes.toml``; the scanner reports indices of the families."""
     content = read_lexicon_file("attributes.toml")
     words, entries = content["words"], content["modifier"]
     scanner = Scanner([tuple(spell_out(spell_out(form, words), words) for form in entry["forms"]) for entry in entries])
@@ -71,7 +74,7 @@ def _load_modifiers() -> tuple[Scanner, tuple[Modifier, ...]]:
 
 def find_modifiers(sentence: str) -> list[Word]:
     """Every modifier of a cleaned sentence, leftmost first, without overlaps; shields are among them."""
-    scanner, modifiers = _load_modifiers()
+    scanner, modifiers = load_modifiers()
     return [Word(start, end, modifiers[index]) for start, end, index in scanner.scan(sentence)]
 
 
@@ -86,17 +89,17 @@ def mask(sentence: str, words: Iterable[Word]) -> str:
 
 def add_up(sentence: str, masked: str, hit: Hit, around: Around) -> Stated:
     """What the modifiers of a hit state; nothing where they state two things."""
-    front, behind, tail = around
-    local = behind
+    before, after, tail = around
+    local = after
     if hit.phrase.is_device:
-        local = [word for word in behind if not phrase_bounds.names_tip(masked, hit.end, word.start)]
-    changes = [word for word in (*front, *behind, *tail) if _is_change(sentence, masked, hit, word)]
+        local = [word for word in after if not phrase_bounds.names_tip(masked, hit.end, word.start)]
+    changes = [word for word in (*before, *after, *tail) if _is_change(sentence, masked, hit, word)]
     return Stated(
         is_likely=_is_likely(masked, around),
-        side=_first([_side(front), _side(local)]),
-        place=_first([_place(front, hit), _place(behind, hit), _place(tail, hit)]),
+        side=_first([_side(before), _side(local)]),
+        place=_first([_place(before, hit), _place(after, hit), _place(tail, hit)]),
         severity=_severity(masked, around),
-        size_mm=_size_mm(sentence, (*front, *behind)),
+        size_mm=_size_mm(sentence, (*before, *after)),
         change=_only({word.modifier.change for word in changes}),
     )
 
@@ -124,18 +127,18 @@ def _place(words: Iterable[Word], hit: Hit) -> Place | None:
 
 
 def _is_likely(masked: str, around: Around) -> bool:
-    predicates = [word for word in around.behind if phrase_bounds.is_predicate(masked, word.start, word.end)]
-    return any(word.modifier.is_likely for word in (*around.front, *predicates))
+    predicates = [word for word in around.after if phrase_bounds.is_predicate(masked, word.start, word.end)]
+    return any(word.modifier.is_likely for word in (*around.before, *predicates))
 
 
 def _severity(masked: str, around: Around) -> Severity | None:
-    for words in (around.tail, around.front):
+    for words in (around.tail, around.before):
         if found := {word.modifier.severity for word in words if word.modifier.severity}:
             return _only(found)
     return _only(
         {
             word.modifier.severity
-            for word in around.behind
+            for word in around.after
             if word.modifier.severity and phrase_bounds.ends_degree(masked, word.end)
         }
     )

@@ -1,7 +1,7 @@
 """Where the words that modify a mention can stand: noun phrases, lists, predicates of a sentence.
 
-All functions take a masked sentence: modifiers (but "likely" and the
-like) are written over with "~", so that what stands inside one bounds nothing.
+All functions take a masked sentence: modifiers, but for "likely" and its like, are written over with "~", so that what
+stands inside one bounds nothing. Positions count its characters.
 """
 
 import re
@@ -25,11 +25,17 @@ _PARTITIVE = re.compile(r"\b(?:amounts?|degree|areas?|volume|foci|focus|layer|co
 _SUBJECTS = scope_words("other_subjects")
 _SUBJECT = re.compile(rf"\b(?:{_SUBJECTS})\b")
 _MODIFIERS_ONLY = re.compile(r"(?: ?(?:~+|[a-z]+)){1,4} ?")
-_STARTS_WITH_PLACE = re.compile(r"[ ,;]*(?:again )?(?:in|at|on|within|along|involving|throughout|over|overlying) ")
+_LOCATIVE = "in|at|on|within|along|involving|throughout|over|overlying"
+_STARTS_WITH_PLACE = re.compile(rf"[ ,;]*(?:again )?(?:{_LOCATIVE}) ")
+_PLACE_THERE = re.compile(rf"(?:^|[,;]) ?(?:again )?(?:{_LOCATIVE}) [^,;]*,? ?there(?: \w+)? ?$")
+_HOLDS = re.compile(r" (?:in|within|along|at|of|involving) ?")
 _ASSERTS = re.compile(r"\b(?<!there )(?:is|are|has|have|was|were)\b")
-_SHOWS = re.compile(r"(?:the |both )?(?:[a-z]+ |~+ ?){1,4}(?:shows?|demonstrates?|contains?|has|have)(?: an?)? ?")
-_THERE = re.compile(r"(?:^|[ ,])there(?: \w+)?$")
+_SHOWS = re.compile(
+    r"(?:the |both )?(?:[a-z]+ |~+ ?){1,4}"
+    r"(?:shows?|demonstrates?|contains?|has|have|is|are|appears?|remains?)(?: an?)? ?"
+)
 _LIST = re.compile(rf" ?(?:, ?(?:and|or)?|and|or|nor|versus|plus|as well as)((?: (?!(?:{_STOP.pattern}))[\w~-]+)* ?)")
+_COMMA = re.compile(r" ?,(?! ?(?:and|or)\b)")
 _ARTICLE = re.compile(r"\b(?:the|an?|this|these)\b")
 _DETERMINER = re.compile(rf"~|{_ARTICLE.pattern}")
 _NEW_SUBJECT = re.compile(
@@ -39,8 +45,10 @@ _NEW_SUBJECT = re.compile(
 _IDENTIFIED = re.compile(rf"\b(?:{_IDENTIFIES})\b")
 _PLURAL = re.compile(r"\b(?:are|have|were|remain|appear|persist|both|all)\b")
 _TIP = re.compile(r"\b(?:tips?|terminat\w*|ends?|ending|project\w*|extend\w*|cours\w*)\b")
-_APPOSITION = re.compile(rf" ?[,(] ?(?:most )?(?:{_LIKELY}) (?:~+ )*")
-_NOW = re.compile(r" ?(?:now|but|although|though|yet|albeit|however)?,? ?(?:is |are |remains? )?(?:now )?")
+_APPOSITION = re.compile(
+    rf"(?: (?:in|at|of|within|the|both|lungs?|{MASK}+))* ?[,(] ?(?:most )?(?:{_LIKELY}|favou?r(?:ed|ing|s)?) (?:~+ )*"
+)
+_NOW = re.compile(r" ?(?:now|but|although|though|yet|albeit|however)?,? ?(?:is |are |remains? )?(?:now |still )?")
 _DEGREE_ENDS = re.compile(
     r" ?(?:$|,|;|\)|~|in (?:size|extent|degree|severity|volume|amount)|(?:and|but|on|at)\b|enlarge|widen|dilat"
     r"|prominen)"
@@ -55,7 +63,7 @@ _CHANGE_ENDS = re.compile(
 
 
 def without_partitives(masked: str) -> str:
-    """The sentence with "amount of" and the like written over: what stands before modifies what stands behind."""
+    """The sentence with "amount of" and the like written over: what stands before modifies what stands after."""
     return _PARTITIVE.sub(lambda found: "x" * (found.end() - found.start()), masked)
 
 
@@ -63,7 +71,7 @@ def phrase_start(masked: str, low: int, high: int, *, is_first: bool) -> int:
     """Where the noun phrase that ends at ``high`` starts, not before ``low``.
 
     Modifiers in a list of their own belong to it ("small right and moderate left effusions"); after another mention
-    only behind a connector ("effusion, small, and ...").
+    only after a connector ("effusion, small, and ...").
     """
     stops = [*_STOP.finditer(masked, low, high)]
     start = stops[-1].end() if stops else low
@@ -83,7 +91,7 @@ def _is_modifiers_only(piece: str) -> bool:
 
 
 def leads(masked: str, low: int, high: int) -> bool:
-    """Whether a place in front tells where what follows is: "in the right lung, ...", "both lower lobes show ..."."""
+    """Whether a place before tells where what follows is: "in the right lung, ...", "both lower lobes show ..."."""
     front = masked[low:high]
     if _SHOWS.fullmatch(front):
         return True
@@ -92,13 +100,8 @@ def leads(masked: str, low: int, high: int) -> bool:
 
 def there_start(masked: str, low: int, high: int) -> int:
     """Where a place before "there is" starts, or ``high`` where none stands in ``[low, high)``."""
-    if not _THERE.search(masked[low:high].rstrip().removesuffix(" is").removesuffix(" are").removesuffix(" has been")):
-        return high
-    at = max(masked.rfind(mark, low, high) for mark in (",", ";"))
-    starts = [low, *([at] if at > low else [])]
-    before_comma = max((masked.rfind(mark, low, at) for mark in (",", ";")), default=-1)
-    starts += [before_comma] if before_comma > low else []
-    return next((start for start in reversed(starts) if _STARTS_WITH_PLACE.match(masked, start)), high)
+    found = _PLACE_THERE.search(masked[low:high])
+    return low + found.start() if found else high
 
 
 def is_list(masked: str, start: int, stop: int) -> bool:
@@ -120,11 +123,11 @@ def is_joined(masked: str, start: int, stop: int) -> bool:
 
 def is_comma(masked: str, start: int, stop: int) -> bool:
     """Whether no word, but a comma, connects two mentions."""
-    return masked[start:stop].lstrip().startswith(",") and not re.match(r" ?, ?(?:and|or)\b", masked[start:stop])
+    return _COMMA.match(masked, start, stop) is not None
 
 
 def is_predicate(masked: str, start: int, end: int) -> bool:
-    """Whether ``[start, end)`` is what a verb in front says, and nothing follows: "is likely"."""
+    """Whether ``[start, end)`` is what a verb before it says, and nothing follows: "is likely"."""
     return _LINKED.search(masked, 0, start) is not None and _PREDICATE_ENDS.match(masked, end) is not None
 
 
@@ -144,7 +147,7 @@ def is_renewed(masked: str, start: int, degree_start: int, degree_end: int) -> b
 
 
 def predicate_end(masked: str, start: int, stop: int) -> int:
-    """Where what is said behind a mention turns to another subject."""
+    """Where what is said after a mention turns to another subject."""
     other = _NEW_SUBJECT.search(masked, start, stop)
     return other.start() if other else stop
 
@@ -160,12 +163,12 @@ def names_tip(masked: str, start: int, stop: int) -> bool:
 
 
 def ends_degree(masked: str, at: int) -> bool:
-    """Whether a degree that ends at ``at`` stands alone and modifies no noun behind it."""
+    """Whether a degree that ends at ``at`` stands alone and modifies no noun after it."""
     return _DEGREE_ENDS.match(masked, at) is not None
 
 
 def ends_change(masked: str, at: int) -> bool:
-    """Whether a change that ends at ``at`` modifies no noun behind it."""
+    """Whether a change that ends at ``at`` modifies no noun after it."""
     return _CHANGE_ENDS.match(masked, at) is not None
 
 
@@ -176,7 +179,7 @@ def stands_alone(masked: str, start: int, end: int) -> bool:
 
 def holds_place(masked: str, start: int, stop: int) -> bool:
     """Whether the second mention is the place of the first, so that its own place is the first's too."""
-    return masked[start:stop].strip() in ("in", "within", "along", "at", "of", "involving")
+    return _HOLDS.fullmatch(masked, start, stop) is not None
 
 
 def has_connector(masked: str, start: int, stop: int) -> bool:
