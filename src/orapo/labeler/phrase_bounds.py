@@ -153,8 +153,8 @@ def predicate_end(masked: str, start: int, stop: int) -> int:
 
 
 def is_plural(masked: str, start: int, stop: int) -> bool:
-    """Whether a verb between the two, or "both", speaks of several."""
-    return _PLURAL.search(masked, start, stop) is not None
+    """Whether a verb between the two, or "both", speaks of several; "lines and tubes unchanged" has left it out."""
+    return _PLURAL.search(masked, start, stop) is not None or masked[start:stop] == " "
 
 
 def names_tip(masked: str, start: int, stop: int) -> bool:
