@@ -1,4 +1,4 @@
-"""Report text to 14 label states, with the evidence for each.
+"""Report text to 14 label states, with the evidence for each and what is stated of it: side, place, severity, change.
 
 The labels mean what those of the original CheXpert labeler mean, so that they can be compared with published ones. By
 default, as there:
