@@ -1,4 +1,4 @@
-"""Report text to 14 label states, with the evidence for each.
+"""Report text to 14 label states, with the evidence for each and what is stated of it: side, place, severity, change.
 
 The labels mean what those of the original CheXpert labeler mean, so that they can be compared with published ones. By
 default, as there:
@@ -20,8 +20,20 @@ uncertain beats negative, always. ``Labeler("original")`` adds the accidents of 
 which its code aggregates; not its rule that a sentence beginning "findings: no" is negative as a whole.
 """
 
+from orapo.labeler.attributes import Attributes, Certainty, Change, Place, Severity, Side
 from orapo.labeler.labeler import Labeler
 from orapo.labeler.quirks import Quirks
 from orapo.labeler.types import LabeledReport, Mention
 
-__all__ = ["LabeledReport", "Labeler", "Mention", "Quirks"]
+__all__ = [
+    "Attributes",
+    "Certainty",
+    "Change",
+    "LabeledReport",
+    "Labeler",
+    "Mention",
+    "Place",
+    "Quirks",
+    "Severity",
+    "Side",
+]

@@ -84,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="also write, for each report, a line of JSON with every mention: observation, state, sentence, matched "
-        "words, cue (.jsonl or .jsonl.gz). IT QUOTES THE REPORTS: keep it where the reports themselves must stay",
+        "words, cue, start and end of the words in the report (characters from 0, end excluded), and what is stated of "
+        "it: certainty, side, place, severity, size_mm, change (.jsonl or .jsonl.gz). IT QUOTES THE REPORTS: keep it "
+        "where the reports themselves must stay",
     )
     add("--workers", type=int, default=1, metavar="N", help="processes (default: 1; 0: one for each core)")
     add(

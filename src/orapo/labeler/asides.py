@@ -1,10 +1,7 @@
 """Words that interrupt a sentence, in brackets or between commas, and are read by themselves."""
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from orapo.labeler.assertion import Assertion
+from typing import NamedTuple
 
 _VERB = r"(?:is|are|was|were|has|have|had|can|cannot|could|may|might|remains?|appears?|persists?|does|did|will)\b"
 _ASIDE = re.compile(
@@ -35,15 +32,8 @@ class Part(NamedTuple):
     gap_at: int
     gap: int
 
-    def place(self, assertion: "Assertion") -> "Assertion":
-        """An assertion about this part, at its place in the sentence."""
-        return assertion._replace(
-            start=self._moved(assertion.start),
-            end=self._moved(assertion.end - 1) + 1,
-            cue_start=assertion.cue_start if assertion.cue_start < 0 else self._moved(assertion.cue_start),
-        )
-
-    def _moved(self, at: int) -> int:
+    def moved(self, at: int) -> int:
+        """Where character ``at`` of this part stands in the sentence."""
         return self.start + at + (self.gap if at >= self.gap_at else 0)
 
 

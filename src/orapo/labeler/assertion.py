@@ -50,19 +50,16 @@ def assert_sentence(sentence: str, lexicon: Lexicon, *, bare_heart_is_positive: 
     """Every mention of a cleaned sentence, in reading order."""
     if (parts := split_aside(sentence)) is not None:
         found = [
-            part.place(assertion)
+            assertion._replace(
+                start=part.moved(assertion.start),
+                end=part.moved(assertion.end - 1) + 1,
+                cue_start=assertion.cue_start if assertion.cue_start < 0 else part.moved(assertion.cue_start),
+            )
             for part in parts
             for assertion in assert_sentence(part.text, lexicon, bare_heart_is_positive=bare_heart_is_positive)
         ]
         return tuple(sorted(found, key=lambda assertion: assertion.start))
-    phrase_places, cue_places = lexicon.places.of(sentence)
-    hits = find_hits(sentence, lexicon, phrase_places)
-    if not hits:
-        return ()
-    cues = find_cues(sentence, lexicon, cue_places)
-    hits = add_elliptical_hits(sentence, hits, cues)
-    cues = answers_to_labels(sentence, hits, cues)
-    segments = split_segments(sentence, hits, cues)
+    segments = read_segments(sentence, lexicon)
     assertions: list[Assertion] = []
     previous: list[Cue | None] = []
     for number, segment in enumerate(segments):
@@ -74,6 +71,17 @@ def assert_sentence(sentence: str, lexicon: Lexicon, *, bare_heart_is_positive: 
             continue
         assertions += _assertions(segment, strongest, bare_heart_is_positive=bare_heart_is_positive)
     return tuple(assertions)
+
+
+def read_segments(sentence: str, lexicon: Lexicon) -> list[Segment]:
+    """The segments of a cleaned sentence without asides, with every mention and cue; none without a mention."""
+    phrase_places, cue_places = lexicon.places.of(sentence)
+    hits = find_hits(sentence, lexicon, phrase_places)
+    if not hits:
+        return []
+    cues = find_cues(sentence, lexicon, cue_places)
+    hits = add_elliptical_hits(sentence, hits, cues)
+    return split_segments(sentence, hits, answers_to_labels(sentence, hits, cues))
 
 
 def _assertions(segment: Segment, strongest: Sequence[Cue | None], *, bare_heart_is_positive: bool) -> list[Assertion]:

@@ -23,6 +23,7 @@ _COPULA = re.compile(
 _PREDICATIVE = re.compile(r"(?:\b(?:is|are|was|were|remains?|appears?|seems?)\b(?: \w+){0,2}|,) ?$")
 _ATTRIBUTIVE = re.compile(rf"(?: (?:{scope_words('between_attribute_and_heart')})|,)* ?")
 _JOINED_IN_FRONT = re.compile(r" ?(?:,|and\b|or\b)")
+_SHARED_PREDICATE = re.compile(r" and (?:[\w-]+ ){1,4}(?:are|remain|have|were|appear)\b")
 _NEITHER = re.compile(r"neither|nor|none")
 _LIST_GAP = re.compile(r",? ?(?:(?:and|or) )?(?:the )?")
 _DIMENSIONS = re.compile(
@@ -131,7 +132,10 @@ def _behind(segment: Segment, hit: Hit) -> Cue | None:
         if cue.start < edge or not _is_predicate(cue):
             continue
         between = segment.sentence[edge : cue.start]
-        if len(between) > _LONGEST_REACH or _holds_finding(segment, edge, cue.start):
+        if len(between) > _LONGEST_REACH:
+            break
+        shares = cue.effect is Effect.STABLE and _SHARED_PREDICATE.match(between)
+        if not shares and _holds_finding(segment, edge, cue.start):
             break
         if first is None:
             if not _reaches_first(segment, between, cue):

@@ -29,11 +29,11 @@ _PATTERNS = {
     rf"(?= ?$|,| ?;| (?:{_VERB}|in|on|at|of the (?:left|right)|along|seen|noted|present|as|that"
     r"|which|with|now|and|but))",
     "side": rf"\bthe {_SIDE}(?: side)?(?= {_VERB})",
-    "amount": rf"\b(?:an? |some |only )?(?:{_SIZE} |{_SIDE} |apical |basal |basilar )*"
+    "amount": rf"\b(?<!now )(?:an? |some |only )?(?:{_SIZE} |{_SIDE} |apical |basal |basilar )*"
     rf"\b(?:{scope_words('amount_nouns')})\b(?! of)",
     "some": rf"\b(?:some|two|three|four|several|a few|others?)(?= {_PLACED})",
     "that": r"\b(?:that|those)(?= (?:at|in|on|of|along|near) )",
-    "size": rf"(?:(?<=[,;] )|(?<=but )|(?<=and )){_SIZE}(?= {_PLACED})",
+    "size": rf"(?:(?<=[,;:] )|(?<=but )|(?<=and )){_SIZE}(?= {_PLACED})",
     "there": r"\b(?:now )?there (?:is|are)(?: now)?(?: some)?(?= ?$)",
     "none": r"\bthere (?:is|are)(?= (?:now )?none\b)",
     "it": rf"(?:(?<=on the left )|(?<=on the right ))(?:it|they) (?={_VERB})"

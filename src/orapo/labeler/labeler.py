@@ -8,11 +8,11 @@ from orapo.labeler.assertion import Assertion, assert_sentence
 from orapo.labeler.ellipsis import leaves_out_noun
 from orapo.labeler.lexicon import load_lexicon
 from orapo.labeler.quirks import Quirks
+from orapo.labeler.scanner import mask_digits
 from orapo.labeler.sentences import split_sentences
 from orapo.labeler.types import LabeledReport, Mention
 
 _MOST_REMEMBERED_SENTENCES = 50_000
-_DIGITS_MASKED = str.maketrans("123456789", "000000000")
 
 
 class Labeler:
@@ -62,7 +62,9 @@ class Labeler:
                     cue_first, cue_last = report.span(at + cue_start, at + cue_start + len(cue))
                 matched = words[start:end]
                 mentions.append(
-                    Mention(observation, state, first, last, cue, cue_first, cue_last, matched, words, sentence_index)
+                    Mention(
+                        observation, state, first, last, cue, cue_first, cue_last, matched, words, sentence_index, start
+                    )
                 )
         return tuple(mentions)
 
@@ -88,7 +90,7 @@ class Labeler:
 
     def _assertions(self, sentence: str) -> tuple[Assertion, ...]:
         """Those of a sentence, whatever its digits: no form of the lexicon tells them apart."""
-        masked = sentence.translate(_DIGITS_MASKED)
+        masked = mask_digits(sentence)
         found = self._remembered.get(masked)
         if found is None:
             if len(self._remembered) >= _MOST_REMEMBERED_SENTENCES:

@@ -120,14 +120,15 @@ class Lexicon:
     places: Places
 
 
-def _read(name: str) -> dict[str, Any]:
+def read_lexicon_file(name: str) -> dict[str, Any]:
+    """The content of a TOML file of the lexicon."""
     return tomllib.loads(files("orapo.labeler").joinpath("lexicon", name).read_text(encoding="utf-8"))
 
 
 @cache
 def scope_words(name: str) -> str:
     """One class of ``lexicon/scope.toml`` as the inside of an alternation, "a|b|c"."""
-    return "|".join(_read("scope.toml")[name])
+    return "|".join(read_lexicon_file("scope.toml")[name])
 
 
 def _told(
@@ -167,15 +168,15 @@ def _phrase(entry: Mapping[str, Any], default_observations: Sequence[str]) -> Ph
     )
 
 
-def _expanded(form: str, words: Mapping[str, str]) -> str:
-    """A form with the entries of [words] that it names, and those that they name."""
+def spell_out(form: str, words: Mapping[str, str]) -> str:
+    """A form with the entries of ``words`` in the place of their ``<name>``, and of those that they name."""
     while (expanded := _WORDS.sub(lambda found: words[found[1]], form)) != form:
         form = expanded
     return form
 
 
 def _cue(entry: Mapping[str, Any], words: Mapping[str, str]) -> CueFamily:
-    forms = tuple(_expanded(form, words) for form in entry["forms"])
+    forms = tuple(spell_out(form, words) for form in entry["forms"])
     return CueFamily(
         name=entry["name"],
         effect=(effect := Effect(entry["effect"])),
@@ -192,12 +193,12 @@ def _cue(entry: Mapping[str, Any], words: Mapping[str, str]) -> CueFamily:
 @cache
 def load_lexicon(vocabulary: str) -> Lexicon:
     """Reads and compiles the package's lexicon files for "none" or "original" quirks; cached, it's immutable."""
-    cue_file = _read("cues.toml")
+    cue_file = read_lexicon_file("cues.toml")
     phrases = tuple(
         phrase
         for phrase in (
-            *(_phrase(entry, ()) for entry in _read("observations.toml")["phrase"]),
-            *(_phrase(entry, ("No Finding",)) for entry in _read("other_abnormalities.toml")["phrase"]),
+            *(_phrase(entry, ()) for entry in read_lexicon_file("observations.toml")["phrase"]),
+            *(_phrase(entry, ("No Finding",)) for entry in read_lexicon_file("other_abnormalities.toml")["phrase"]),
         )
         if phrase.only_quirks in (None, vocabulary)
     )

@@ -87,6 +87,9 @@ def _evidence(mentions: tuple[Mention, ...]) -> str:
             "sentence": mention.sentence,
             "matched": mention.matched_text,
             "cue": mention.cue,
+            "start": mention.start,
+            "end": mention.end,
+            "attributes": {name: value for name, value in mention.attributes._asdict().items() if value is not None},
         }
         for mention in mentions
     ]

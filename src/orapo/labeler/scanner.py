@@ -14,6 +14,7 @@ from orapo.labeler.form_syntax import WORD_CHARACTERS, can_begin_with, first_cha
 _PREFIX_LENGTH = 3
 _LETTERS_AHEAD = 2
 _MOST_REMEMBERED = 100_000
+_DIGITS_MASKED = str.maketrans("123456789", "000000000")
 _FOR_FIRST, _FOR_SECOND = 1, 2
 
 Place = tuple[int, int]
@@ -128,6 +129,11 @@ class Scanner:
             groups = "|".join(f"({'|'.join(forms)})" for forms in chosen.values())
             self._compiled[numbers] = re.compile(rf"(?:{groups})(?![a-z0-9])").match, tuple(chosen)
         return self._compiled[numbers]
+
+
+def mask_digits(sentence: str) -> str:
+    """The sentence with a 0 for each digit, so that numbers are no words to learn; no form tells digits apart."""
+    return sentence.translate(_DIGITS_MASKED)
 
 
 class Places:

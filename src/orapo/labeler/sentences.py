@@ -141,7 +141,7 @@ def clean(report: str) -> AlignedText:
         aligned = aligned.replace(_LIST_LETTER, " . ")
     text = aligned.text
     if "-" in text or "+" in text:
-        aligned = aligned.replace(_SIGN, lambda found: " present ; " if "+" in found.group() else " absent ; ")
+        aligned = aligned.replace(_SIGN, lambda found: " present ;" if "+" in found.group() else " absent ;")
     text = aligned.text
     if ";" in text or ":" in text or "?" in text:
         aligned = aligned.replace(_MARK, lambda found: f" {found.group()} ")

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from orapo.chexpert import LabelState, LabelStates, Observation
+from orapo.labeler.attribute_scope import read_sentence
+from orapo.labeler.attributes import Attributes, Stated, attributes_of
 
 
 class Mention(NamedTuple):
@@ -20,6 +22,7 @@ class Mention(NamedTuple):
         matched_text: the words that were recognised, as cleaned for matching.
         sentence: their sentence, as cleaned for matching.
         sentence_index: which sentence of the report, counted from 0.
+        start_in_sentence: first character of the matched words in ``sentence``.
     """
 
     observation: Observation
@@ -32,6 +35,14 @@ class Mention(NamedTuple):
     matched_text: str
     sentence: str
     sentence_index: int
+    start_in_sentence: int
+
+    @property
+    def attributes(self) -> Attributes:
+        """What the report states of it: certainty, side, place, severity, size, change; read when first asked for."""
+        at = self.start_in_sentence
+        stated = next((said for start, end, said in read_sentence(self.sentence) if start <= at < end), Stated())
+        return attributes_of(stated, self.observation, self.state, self.cue)
 
 
 @dataclass(frozen=True, slots=True)

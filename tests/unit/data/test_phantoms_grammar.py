@@ -6,7 +6,8 @@ from orapo.chexpert import LabelState, Observation
 from orapo.data.phantoms import PhantomSource
 from orapo.data.phantoms.draws import Draws
 from orapo.data.phantoms.findings import FINDINGS, Finding
-from orapo.data.phantoms.grammar import NOUN_PHRASES, write_report
+from orapo.data.phantoms.grammar import write_report
+from orapo.data.phantoms.wordings import WORDINGS
 from orapo.records import Split
 
 WORDS = {
@@ -60,10 +61,10 @@ def test_reports_are_sentences_of_moderate_length():
 
 
 def test_wording_varies():
-    assert set(NOUN_PHRASES) == set(FINDINGS)
+    assert set(WORDINGS) == set(FINDINGS)
     for observation in FINDINGS:
         finding = Finding(observation, 1, "left", "upper", uncertain=False)
-        reports = {write_report(Draws(seed), {observation: finding})[0] for seed in range(60)}
+        reports = {write_report(Draws(seed), {observation: finding}).text for seed in range(60)}
         statements = {
             s
             for report in reports
@@ -86,5 +87,19 @@ def test_every_state_occurs_in_the_text():
 
 def test_side_and_severity_follow_the_finding():
     finding = Finding(Observation.PNEUMOTHORAX, 2, "right", "", uncertain=False)
-    report, _ = write_report(Draws(0), {Observation.PNEUMOTHORAX: finding})
+    report = write_report(Draws(0), {Observation.PNEUMOTHORAX: finding}).text
     assert re.search(r"[Ll]arge (right|pneumothorax on the right)", report)
+
+
+def test_a_report_states_the_severity_only_where_its_sentence_does():
+    finding = Finding(Observation.LUNG_LESION, 2, "right", "upper", uncertain=False)
+    stated = set()
+    for seed in range(60):
+        report = write_report(Draws(seed), {Observation.LUNG_LESION: finding})
+        (lesion,) = [s for s in report.statements if s.observation is Observation.LUNG_LESION]
+        sentence = re.split(r"(?<=\.) ", report.text)[lesion.sentence_index].lower()
+        assert "right upper lung" in sentence
+        assert (lesion.attributes.side, lesion.attributes.place) == ("right", "upper")
+        assert (lesion.attributes.severity == "severe") is ("large" in sentence)
+        stated.add(lesion.attributes.severity)
+    assert stated == {None, "severe"}

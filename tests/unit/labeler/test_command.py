@@ -111,7 +111,11 @@ def test_evidence_names_words_and_cues(reports: Path, tmp_path: Path, run: Run) 
         "sentence": "no pneumothorax",
         "matched": "pneumothorax",
         "cue": "no",
+        "start": 3,
+        "end": 15,
+        "attributes": {"certainty": "denied"},
     }
+    assert lines[0]["mentions"][1]["attributes"] == {"certainty": "certain", "side": "left", "severity": "mild"}
     assert lines[3]["mentions"] == []
     assert run(reports, tmp_path / "labels.csv", "--evidence", tmp_path / "evidence.jsonl.gz")[0] == 0
     assert gzip.decompress((tmp_path / "evidence.jsonl.gz").read_bytes()) == (tmp_path / "evidence.jsonl").read_bytes()

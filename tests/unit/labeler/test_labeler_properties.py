@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orapo.chexpert import OBSERVATIONS, LabelState, Observation
 from orapo.errors import SettingError
-from orapo.labeler import Labeler, Quirks
+from orapo.labeler import Certainty, Labeler, Quirks
 from orapo.labeler.sentences import clean, split_sentences
 
 LABELERS = (Labeler(), Labeler("original"))
@@ -21,7 +21,9 @@ WORDS = st.sampled_from(
     """no|or|and|but|without|possible|may represent|not seen|is|are|the|small|left|right|effusion|pneumothorax|opacity
 |heart|size|mediastinum|normal|enlarged|stable|unchanged|,|;|tube|line|chf|fracture|nodule|versus|cannot exclude|of
 |resolved|congestion|calcified|granuloma|likely|with|1.5|cm|___|xxxx|?|:|/|-|new|consolidation|pneumonia|atelectasis
-|no new|no change in|has been removed|in the|vs|(""".replace("\n", "").split("|")
+|no new|no change in|has been removed|larger|there is|lobe|apex|mild|likely|now|both|in the|vs|(""".replace(
+        "\n", ""
+    ).split("|")
 )
 SENTENCES = st.lists(WORDS, min_size=1, max_size=14).map(" ".join)
 REPORTS = st.lists(SENTENCES, max_size=6).map(lambda sentences: ". ".join([*sentences, ""]))
@@ -59,6 +61,9 @@ def test_any_clinical_salad_gets_fourteen_states(text: str) -> None:
         report = labeler.label(text)
         assert report.states[Observation.NO_FINDING] in (LabelState.POSITIVE, LabelState.UNMENTIONED)
         assert labeler.aggregate(report.mentions) == report.states
+        for mention in report.mentions:
+            is_denied = mention.state is LabelState.NEGATIVE and mention.observation is not Observation.NO_FINDING
+            assert (mention.attributes.certainty is Certainty.DENIED) is is_denied
 
 
 @given(REPORTS)
@@ -119,6 +124,7 @@ def test_digits_change_the_quotes_only(text: str, data: st.DataObject) -> None:
     for labeler in LABELERS:
         for kept, other in zip(labeler.mentions(text), labeler.mentions(changed), strict=True):
             assert kept[:3] == other[:3]
+            assert kept.attributes._replace(size_mm=None) == other.attributes._replace(size_mm=None)
             assert (kept.start, kept.end) == (other.start, other.end)
             assert len(kept.cue) == len(other.cue)
             assert other.sentence in texts_of(changed)

@@ -10,7 +10,7 @@ from orapo.bounds import require_whole
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation
 from orapo.data.phantoms import PhantomSource
 from orapo.data.phantoms.findings import Finding
-from orapo.data.phantoms.grammar import NOUN_PHRASES
+from orapo.data.phantoms.wordings import WORDINGS, fill, wordings_of
 from orapo.records import Split
 
 IMAGE_SIZE = 112
@@ -145,10 +145,10 @@ def conclude(findings: Mapping[Observation, Finding]) -> tuple[str, LabelStates]
     """An impression of what is drawn: a sentence for each finding, nothing denied but the whole; and its states."""
     states = dict.fromkeys(OBSERVATIONS, LabelState.UNMENTIONED)
     sentences = []
-    for observation, phrases in NOUN_PHRASES.items():
+    for observation in WORDINGS:
         if (finding := findings.get(observation)) is None:
             continue
-        phrase = phrases(finding)[0].removeprefix("+").removeprefix("a ").removeprefix("an ")
+        phrase = fill(wordings_of(finding)[0], finding)[0].removeprefix("+").removeprefix("a ").removeprefix("an ")
         sentences.append(f"Possible {phrase}." if finding.uncertain else f"{phrase[0].upper()}{phrase[1:]}.")
         states[observation] = LabelState.UNCERTAIN if finding.uncertain else LabelState.POSITIVE
     if findings.keys() <= {Observation.SUPPORT_DEVICES}:

@@ -5,142 +5,16 @@ another observation, so "wall thickening", "plate-like" or "vascular congestion"
 "contours" occur only where the label says so.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from orapo.chexpert import OBSERVATIONS, LabelState, Observation
+from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation
 from orapo.data.phantoms.draws import Draws
 from orapo.data.phantoms.findings import Finding
+from orapo.data.phantoms.wordings import fill, wordings_of
+from orapo.labeler import Attributes, Certainty
 
 _O = Observation
-_SIZE = ("small", "moderate", "large")
-_DEGREE = ("mild", "moderate", "severe")
-_DEGREE_ADVERB = ("mildly", "moderately", "severely")
-_EXTENT = ("mild", "moderate", "marked")
-_EXTENT_ADVERB = ("mildly", "moderately", "markedly")
-
-# A noun phrase starts with "a "/"an " when it is countable and singular, with "+" when it is plural.
-NounPhrases = Callable[[Finding], tuple[str, ...]]
-
-
-def _mediastinum(f: Finding) -> tuple[str, ...]:
-    adverb = _EXTENT_ADVERB[f.severity]
-    return (
-        f"a {adverb} widened mediastinum",
-        f"{_EXTENT[f.severity]} widening of the mediastinum",
-        f"a {adverb} enlarged cardiomediastinum",
-    )
-
-
-def _heart(f: Finding) -> tuple[str, ...]:
-    degree = _DEGREE[f.severity]
-    return (
-        f"{degree} cardiomegaly",
-        f"a {_DEGREE_ADVERB[f.severity]} enlarged heart",
-        f"{degree} enlargement of the heart",
-    )
-
-
-def _edema(f: Finding) -> tuple[str, ...]:
-    degree = _DEGREE[f.severity]
-    return (f"{degree} pulmonary edema", f"{degree} edema in both lungs", f"{degree} bilateral pulmonary edema")
-
-
-def _consolidation(f: Finding) -> tuple[str, ...]:
-    lung = f"{f.side} {f.zone} lung"
-    return (f"dense consolidation in the {lung}", f"focal consolidation in the {lung}", f"{lung} consolidation")
-
-
-def _opacity(f: Finding) -> tuple[str, ...]:
-    lung = f"{f.side} {f.zone} lung"
-    return (f"a {_SIZE[f.severity]} opacity in the {lung}", f"a hazy opacity in the {lung}", f"a hazy {lung} opacity")
-
-
-def _pneumonia(f: Finding) -> tuple[str, ...]:
-    lung = f"{f.side} {f.zone} lung"
-    return (f"pneumonia in the {lung}", f"patchy pneumonia in the {lung}", f"{lung} pneumonia")
-
-
-def _lesion(f: Finding) -> tuple[str, ...]:
-    lung = f"{f.side} {f.zone} lung"
-    noun = "mass" if f.severity == 2 else "nodule"
-    size = ("small", "round", "large")[f.severity]
-    return (f"a {size} {noun} in the {lung}", f"a {lung} {noun}", f"a {size} {lung} {noun}")
-
-
-def _atelectasis(f: Finding) -> tuple[str, ...]:
-    degree = _DEGREE[f.severity] if f.severity < 2 else "marked"
-    if f.side == "both":
-        return (f"{degree} bibasilar atelectasis", "atelectasis at both lung bases", "streaky bibasilar atelectasis")
-    return (
-        f"{degree} {f.side} basilar atelectasis",
-        f"subsegmental atelectasis at the {f.side} lung base",
-        f"streaky {f.side} basilar atelectasis",
-    )
-
-
-def _effusion(f: Finding) -> tuple[str, ...]:
-    size = _SIZE[f.severity]
-    if f.side == "both":
-        noun = "bilateral pleural effusions"
-        return (f"+{size} {noun}", f"+{noun}", f"+layering {noun}")
-    return (
-        f"a {size} {f.side} pleural effusion",
-        f"a {size} pleural effusion on the {f.side}",
-        f"a {size} layering {f.side} pleural effusion",
-    )
-
-
-def _pneumothorax(f: Finding) -> tuple[str, ...]:
-    size = _SIZE[f.severity]
-    return (
-        f"a {size} {f.side} pneumothorax",
-        f"a {size} pneumothorax on the {f.side}",
-        f"a {size} {f.side} apical pneumothorax",
-    )
-
-
-def _pleural_other(f: Finding) -> tuple[str, ...]:
-    extent = _EXTENT[f.severity]
-    return (
-        f"{extent} {f.side} pleural thickening",
-        f"{extent} pleural thickening on the {f.side}",
-        f"{f.side} lateral pleural thickening",
-    )
-
-
-def _fracture(f: Finding) -> tuple[str, ...]:
-    return (f"a displaced {f.side} rib fracture", f"an acute {f.side} rib fracture", f"a fracture of a {f.side} rib")
-
-
-def _device(f: Finding) -> tuple[str, ...]:
-    if f.severity == 0:
-        return (
-            f"a {f.side} central venous catheter",
-            f"a {f.side} internal jugular catheter",
-            f"a {f.side} central venous line",
-        )
-    if f.severity == 1:
-        return (f"a {f.side} chest pacemaker", f"a pacemaker on the {f.side}", f"a {f.side} pectoral pacemaker")
-    return ("an endotracheal tube", "an endotracheal tube", "an endotracheal tube")
-
-
-NOUN_PHRASES: Mapping[Observation, NounPhrases] = {
-    _O.SUPPORT_DEVICES: _device,
-    _O.CARDIOMEGALY: _heart,
-    _O.ENLARGED_CARDIOMEDIASTINUM: _mediastinum,
-    _O.EDEMA: _edema,
-    _O.CONSOLIDATION: _consolidation,
-    _O.LUNG_OPACITY: _opacity,
-    _O.PNEUMONIA: _pneumonia,
-    _O.LUNG_LESION: _lesion,
-    _O.ATELECTASIS: _atelectasis,
-    _O.PLEURAL_EFFUSION: _effusion,
-    _O.PNEUMOTHORAX: _pneumothorax,
-    _O.PLEURAL_OTHER: _pleural_other,
-    _O.FRACTURE: _fracture,
-}
-"""Wordings of each finding; the order of the keys is the order of the report."""
-
 _PARENCHYMAL = (_O.EDEMA, _O.CONSOLIDATION, _O.LUNG_OPACITY, _O.PNEUMONIA, _O.LUNG_LESION, _O.ATELECTASIS)
 _HEART_SIZE = ("Heart size is normal.", "The heart is normal in size.", "The heart size is normal.")
 _CONTOURS = (
@@ -169,7 +43,42 @@ _NORMAL = (
     "There is no acute cardiopulmonary process.",
 )
 
-Report = tuple[str, dict[Observation, LabelState]]
+_HEDGES = (
+    (0.4, "Possible {bare}.", Certainty.POSSIBLE),
+    (0.7, "Suspected {bare}.", Certainty.LIKELY),
+    (1.0, "Findings may represent {phrase}.", Certainty.POSSIBLE),
+)
+"""Up to which drawn number, the sentence, and what it states."""
+
+
+class Statement(NamedTuple):
+    """What one sentence of a report states of one observation.
+
+    Attributes:
+        observation: never No Finding.
+        state: POSITIVE, NEGATIVE or UNCERTAIN.
+        attributes: as the sentence states them; a finding may have a severity that it leaves out.
+        sentence_index: which sentence of the report, counted from 0.
+    """
+
+    observation: Observation
+    state: LabelState
+    attributes: Attributes
+    sentence_index: int
+
+
+class Report(NamedTuple):
+    """A report and what it states.
+
+    Attributes:
+        text: the sentences.
+        labels: the 14 label states that a CheXpert-style labeler should read from them.
+        statements: of each observation that the report names, in reading order.
+    """
+
+    text: str
+    labels: LabelStates
+    statements: tuple[Statement, ...]
 
 
 class _Writer:
@@ -179,7 +88,7 @@ class _Writer:
         self.draws = draws
         self.findings = findings
         self.sentences: list[str] = []
-        self.states: dict[Observation, LabelState] = dict.fromkeys(OBSERVATIONS, LabelState.UNMENTIONED)
+        self.statements: list[Statement] = []
         # Long reports would slow every rollout: many findings leave room for few negated sentences.
         self.negations_left = max(1, 3 - max(0, len(findings) - 1))
 
@@ -188,8 +97,9 @@ class _Writer:
         for observation in observations:
             finding = self.findings.get(observation)
             if finding is not None:
-                self.sentences.append(_statement(self.draws, finding))
-                self.states[observation] = LabelState.UNCERTAIN if finding.uncertain else LabelState.POSITIVE
+                sentence, attributes = _sentence(self.draws, finding)
+                self.sentences.append(sentence)
+                self._add(observation, LabelState.UNCERTAIN if finding.uncertain else LabelState.POSITIVE, attributes)
 
     def deny(self, probability: float, sentences: tuple[str, ...], *denied: Observation) -> bool:
         """With this probability adds a sentence that denies observations which the study doesn't have."""
@@ -198,12 +108,28 @@ class _Writer:
         self.negations_left -= 1
         self.sentences.append(self.draws.pick(sentences))
         for observation in denied:
-            self.states[observation] = LabelState.NEGATIVE
+            self._add(observation, LabelState.NEGATIVE, Attributes(Certainty.DENIED))
         return True
+
+    def names(self, observation: Observation) -> bool:
+        """Whether a sentence states anything of the observation so far."""
+        return any(statement.observation is observation for statement in self.statements)
+
+    def report(self) -> Report:
+        """What was written, No Finding where nothing but devices was found."""
+        labels = dict.fromkeys(OBSERVATIONS, LabelState.UNMENTIONED)
+        labels.update((statement.observation, statement.state) for statement in self.statements)
+        if self.findings.keys() <= {_O.SUPPORT_DEVICES}:
+            labels[_O.NO_FINDING] = LabelState.POSITIVE
+        return Report(" ".join(self.sentences), labels, tuple(self.statements))
+
+    def _add(self, observation: Observation, state: LabelState, attributes: Attributes) -> None:
+        """Of the last sentence."""
+        self.statements.append(Statement(observation, state, attributes, len(self.sentences) - 1))
 
 
 def write_report(draws: Draws, findings: Mapping[Observation, Finding]) -> Report:
-    """The oracle report of a study and the 14 label states that a CheXpert-style labeler should read from it."""
+    """The oracle report of a study."""
     writer = _Writer(draws, findings)
     writer.affirm(_O.SUPPORT_DEVICES, _O.CARDIOMEGALY, _O.ENLARGED_CARDIOMEDIASTINUM)
     writer.deny(0.25, _HEART_SIZE, _O.CARDIOMEGALY)
@@ -216,12 +142,9 @@ def write_report(draws: Draws, findings: Mapping[Observation, Finding]) -> Repor
     writer.affirm(_O.FRACTURE)
     if _O.FRACTURE not in findings and not writer.deny(0.15, _NO_FRACTURE, _O.FRACTURE):
         writer.deny(0.15, _BONES)
-    nothing_found = all(o is _O.SUPPORT_DEVICES for o in findings)
-    if nothing_found:
-        writer.states[_O.NO_FINDING] = LabelState.POSITIVE
-        if not findings:
-            writer.deny(0.5 if writer.sentences else 1.0, _NORMAL)
-    return " ".join(writer.sentences), writer.states
+    if not findings:
+        writer.deny(0.5 if writer.sentences else 1.0, _NORMAL)
+    return writer.report()
 
 
 def _deny_lung_findings(writer: _Writer) -> None:
@@ -235,7 +158,7 @@ def _deny_lung_findings(writer: _Writer) -> None:
 
 
 def _deny_pleural_findings(writer: _Writer) -> None:
-    if writer.states[_O.CONSOLIDATION] is LabelState.UNMENTIONED and writer.deny(
+    if not writer.names(_O.CONSOLIDATION) and writer.deny(
         0.12, _NO_TRIPLE, _O.CONSOLIDATION, _O.PLEURAL_EFFUSION, _O.PNEUMOTHORAX
     ):
         return
@@ -245,21 +168,21 @@ def _deny_pleural_findings(writer: _Writer) -> None:
         writer.deny(0.2, _NO_EFFUSION, _O.PLEURAL_EFFUSION)
 
 
-def _statement(draws: Draws, finding: Finding) -> str:
-    phrase = draws.pick(NOUN_PHRASES[finding.observation](finding))
+def _sentence(draws: Draws, finding: Finding) -> tuple[str, Attributes]:
+    phrase, attributes = fill(draws.pick(wordings_of(finding)), finding)
     be = "are" if phrase[0] == "+" else "is"
     phrase = phrase.removeprefix("+")
     bare = phrase.removeprefix("a ").removeprefix("an ")
     style = draws.uniform()
     if finding.uncertain:
-        if style < 0.4:
-            return f"Possible {bare}."
-        return f"Suspected {bare}." if style < 0.7 else f"Findings may represent {phrase}."
+        sentence, certainty = next((sentence, certainty) for below, sentence, certainty in _HEDGES if style < below)
+        return sentence.format(bare=bare, phrase=phrase), attributes._replace(certainty=certainty)
     if style < 0.6:
-        return f"{_capitalised(bare)}."
+        return f"{_capitalised(bare)}.", attributes
     if style < 0.8:
-        return f"There {be} {phrase}."
-    return f"{_capitalised(phrase)} {be} {'in place' if finding.observation is _O.SUPPORT_DEVICES else 'seen'}."
+        return f"There {be} {phrase}.", attributes
+    where = "in place" if finding.observation is _O.SUPPORT_DEVICES else "seen"
+    return f"{_capitalised(phrase)} {be} {where}.", attributes
 
 
 def _capitalised(phrase: str) -> str:

@@ -12,7 +12,7 @@ from orapo.chexpert import Observation
 from orapo.data.phantoms.difficulty import Difficulty
 from orapo.data.phantoms.draws import Draws
 from orapo.data.phantoms.findings import Finding, Prevalence, draw_findings, misreported
-from orapo.data.phantoms.grammar import write_report
+from orapo.data.phantoms.grammar import Report, Statement, write_report
 from orapo.data.phantoms.signs import paint_study
 from orapo.data.source import LeftOut
 from orapo.errors import DataError, SettingError
@@ -89,8 +89,7 @@ class PhantomSource:
 
     def study(self, split: Split, index: int) -> Study:
         """Study number ``index`` of a split, from 0; numbers beyond the split's size are valid and unseen studies."""
-        draws = Draws(self.seed, _SPLIT_KEYS[split], index, _TEXT_KEY)
-        report, labels = write_report(draws, self._reported(split, index, self._drawn(draws, split, index)))
+        report = self._report(split, index)
         name = f"{split.value}/{index:06d}"
         return Study(
             study_id=f"phantom-{split.value}-{index:06d}",
@@ -98,9 +97,13 @@ class PhantomSource:
             split=split,
             image_paths=(f"phantom:{name}",),
             views=("PA",),
-            oracle_report=report,
-            labels=labels,
+            oracle_report=report.text,
+            labels=report.labels,
         )
+
+    def statements(self, split: Split, index: int) -> tuple[Statement, ...]:
+        """What the report of study number ``index`` states, observation by observation, in reading order."""
+        return self._report(split, index).statements
 
     def findings(self, split: Split, index: int) -> dict[Observation, Finding]:
         """What is drawn on the image of study number ``index``."""
@@ -141,6 +144,10 @@ class PhantomSource:
         pixels, findings = Draws(self.seed, _SPLIT_KEYS[split], index, _PIXEL_KEY), self.findings(split, index)
         has_mark = self._is_marked(split, index, findings)
         return Image.fromarray(paint_study(pixels, findings, self.image_size, self.difficulty, has_mark=has_mark))
+
+    def _report(self, split: Split, index: int) -> Report:
+        draws = Draws(self.seed, _SPLIT_KEYS[split], index, _TEXT_KEY)
+        return write_report(draws, self._reported(split, index, self._drawn(draws, split, index)))
 
     def _drawn(self, draws: Draws, split: Split, index: int) -> dict[Observation, Finding]:
         return draw_findings(draws, self._prevalence(split), index)
