@@ -1,8 +1,8 @@
 """How well the offline judge tells statements from word salad, and how long a step's reward takes.
 
-Two sets of sentences in radiologists' style, written before the grammar saw them, and corruptions of each. A sentence is
-admitted when the judge rejects nothing of it, and paid when a study with an effusion and edema earns anything by it. A
-word left out often leaves good English. Usage: python benchmarks/judge_quality.py
+Two sets of sentences in radiologists' style, and corruptions of each. A sentence is admitted when the judge rejects
+nothing of it, and paid when a study with an effusion and edema earns anything by it. A word left out often leaves good
+English. Usage: python benchmarks/judge_quality.py
 """
 
 import random
@@ -120,10 +120,25 @@ Two left-sided chest tubes are in unchanged position.
 Suspected left lower lobe infiltrate is better seen on the lateral view.
 """.strip().splitlines()
 
-KEYWORDS = (
-    "effusion edema pneumothorax consolidation cardiomegaly atelectasis pneumonia opacity nodule fracture small large "
-    "left right bilateral mild moderate"
-).split()
+KEYWORDS = [
+    "effusion",
+    "edema",
+    "pneumothorax",
+    "consolidation",
+    "cardiomegaly",
+    "atelectasis",
+    "pneumonia",
+    "opacity",
+    "nodule",
+    "fracture",
+    "small",
+    "large",
+    "left",
+    "right",
+    "bilateral",
+    "mild",
+    "moderate",
+]
 TRUTH = dict.fromkeys(OBSERVATIONS, LabelState.UNMENTIONED) | {
     Observation.PLEURAL_EFFUSION: LabelState.POSITIVE,
     Observation.EDEMA: LabelState.POSITIVE,
@@ -221,8 +236,8 @@ def main() -> None:
     cold, warm = seconds_of_a_step()
     is_met = "met" if cold < TARGET_SECONDS else "missed"
     print(
-        f"\nreward of {NUM_ROLLOUTS} rollouts: {1e3 * cold:.0f} ms with sentences that are new, {1e3 * warm:.0f} ms with "
-        f"known ones; target {1e3 * TARGET_SECONDS:.0f} ms: {is_met}"
+        f"\nreward of {NUM_ROLLOUTS} rollouts: {1e3 * cold:.0f} ms with sentences that are new, {1e3 * warm:.0f} ms "
+        f"with known ones; target {1e3 * TARGET_SECONDS:.0f} ms: {is_met}"
     )
 
 

@@ -47,7 +47,7 @@ class AlignedText:
         return AlignedText("".join(pieces), moved)
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """Where ``[start, end)`` stands in the report; the report's characters between the two bounds are its source."""
+        """Where ``[start, end)`` stands in the report: what lies between the two bounds there is its source."""
         origins = self.origins
         if start == end:
             return origins[start], origins[start]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from orapo.chexpert import LabelState, LabelStates, Observation
+from orapo.records import MentionSpan
 
 
 class Mention(NamedTuple):
@@ -32,6 +33,11 @@ class Mention(NamedTuple):
     matched_text: str
     sentence: str
     sentence_index: int
+
+    @property
+    def span(self) -> MentionSpan:
+        """What is kept of it where the report's words aren't."""
+        return MentionSpan(self.observation, self.state, self.start, self.end, self.cue_start, self.cue_end)
 
 
 @dataclass(frozen=True, slots=True)

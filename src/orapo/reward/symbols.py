@@ -2,8 +2,8 @@
 
 import re
 
-from orapo.reward.lexicon import Lexicon
 from orapo.reward.noun_phrases import IllFormedError, NounPhrase, Token, chunk, tokenize
+from orapo.reward.word_classes import WordClasses
 
 END = "$"
 
@@ -13,14 +13,14 @@ class Symbols:
 
     Args:
         sentence: without its final stop.
-        lexicon: the word classes.
+        classes: what is known of words.
 
     Raises:
         IllFormedError: gibberish, or a noun phrase that isn't one.
     """
 
-    def __init__(self, sentence: str, lexicon: Lexicon) -> None:
-        self._symbols, self._parts = chunk(tokenize(sentence, lexicon), lexicon)
+    def __init__(self, sentence: str, classes: WordClasses) -> None:
+        self._symbols, self._parts = chunk(tokenize(sentence, classes), classes)
         self.position = 0
 
     @property

@@ -1,4 +1,4 @@
-"""The word classes of the offline judge, read once from ``lexicon.toml``."""
+"""The word classes of the offline judge, read once from ``word_classes.toml``."""
 
 import re
 import tomllib
@@ -63,14 +63,14 @@ _ENDINGS: Mapping[str, str] = {"ly": "l", "ing": "y", "ed": "p"}
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """What the lexicon knows of one word.
+    """What is known of one word.
 
     Attributes:
         letter: its class.
         singular: the dictionary form of a noun, else the word itself.
         group: the observation that a finding or device word states, "" for other words.
         plural: True and False for known nouns, None where number is unknown or has no meaning.
-        known: False for a word that the lexicon lacks; its class is a guess.
+        known: False for a word that stands in no class; its class is a guess.
     """
 
     letter: str
@@ -81,8 +81,8 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Lexicon:
-    """Word classes and the constraints of meaning between them; see the comments in ``lexicon.toml``.
+class WordClasses:
+    """Word classes and the constraints of meaning between them; see the comments in ``word_classes.toml``.
 
     Attributes:
         words: entry of every known word and fixed phrase.
@@ -141,17 +141,19 @@ class Lexicon:
 
 
 @lru_cache(maxsize=1)
-def load_lexicon() -> Lexicon:
-    """Reads the packaged lexicon.
+def load_word_classes() -> WordClasses:
+    """Reads the packaged table.
 
     Raises:
         DataError: a word stands in two classes, or a class has no letter.
     """
-    table = tomllib.loads(files("orapo.reward").joinpath("lexicon.toml").read_text(encoding="utf-8"))
+    table = tomllib.loads(files("orapo.reward").joinpath("word_classes.toml").read_text(encoding="utf-8"))
     words: dict[str, Word] = {}
     for form, word in _entries(table):
         if form in words and words[form] != word:
-            raise DataError(f"lexicon.toml: {form!r} stands in two classes, {words[form]} and {word}; each has one")
+            raise DataError(
+                f"word_classes.toml: {form!r} stands in two classes, {words[form]} and {word}; each has one"
+            )
         words[form] = word
     for phrase, word_class in table["phrases"].items():
         words[phrase] = Word(CLASS_LETTERS[word_class], phrase)
@@ -159,7 +161,7 @@ def load_lexicon() -> Lexicon:
         words[side] = Word(SIDE, side)
     longest_first = sorted(table["phrases"], key=len, reverse=True)
     sets = {name: frozenset(table[name]["words"].split()) for name in _PLAIN_SETS}
-    return Lexicon(
+    return WordClasses(
         words=words,
         token=re.compile(
             rf"(?<![a-z0-9])(?:{'|'.join(map(re.escape, longest_first))})(?![a-z0-9])"
@@ -179,7 +181,7 @@ def _entries(table: Mapping[str, Any]) -> Iterator[tuple[str, Word]]:
     irregular = {singular: plural for plural, singular in table["plurals"].items()}
     for word_class, names in table["words"].items():
         if word_class not in CLASS_LETTERS:
-            raise DataError(f"lexicon.toml: class {word_class!r} is none of {', '.join(CLASS_LETTERS)}")
+            raise DataError(f"word_classes.toml: class {word_class!r} is none of {', '.join(CLASS_LETTERS)}")
         letter = CLASS_LETTERS[word_class]
         for name in names.split():
             if letter in "avg":
