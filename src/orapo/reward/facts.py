@@ -17,7 +17,7 @@ from orapo.labeler.sentences import split_sentences
 from orapo.labeler.types import Mention
 from orapo.records import Fact
 from orapo.reward.grammar import ParsedSentence
-from orapo.reward.noun_phrases import IllFormedError
+from orapo.reward.tokens import IllFormedError
 from orapo.reward.word_classes import load_word_classes
 
 UNFINISHED = "no end: the report stops in this sentence"

@@ -20,9 +20,11 @@ from orapo.reward.meaning import (
     check_list,
     check_predicate,
 )
-from orapo.reward.noun_phrases import IllFormedError, NounPhrase, Token
-from orapo.reward.symbols import END, Symbols
-from orapo.reward.word_classes import WordClasses
+from orapo.reward.noun_phrases import NounPhrase
+from orapo.reward.symbols import Symbols
+from orapo.reward.tokens import IllFormedError, Token
+from orapo.reward.word_classes import END, WordClasses
+from orapo.reward.word_order import check_verbs
 
 # Over the class string after chunking: "N" a noun phrase, other letters as in CLASS_LETTERS.
 _VERBS = re.compile(r"[klt]*[bhz:](?:[klt]*(?:i[lt]*(?=[klt]*[bhz]))?[bhz])*[lt]*(?:d(?=[lpj]))?")
@@ -198,7 +200,8 @@ class ParsedSentence(Symbols):
 
     def _participle(self) -> bool:
         """Reads "silhouetting the diaphragm" or "to suggest pneumonia"."""
-        if self.take(_INFINITIVE) is not None:
+        if (infinitive := self.take(_INFINITIVE)) is not None:
+            check_verbs([part for part in infinitive if isinstance(part, Token)])
             self._verb_phrase([], agree=False)
             return True
         if self.take(_PARTICIPLE) is None:
@@ -241,7 +244,9 @@ class ParsedSentence(Symbols):
         taken = self.take(_VERBS)
         if taken is None:
             raise self.refuse()
-        return [part for part in taken if isinstance(part, Token) and part.word.letter in "bhz:"]
+        group = [part for part in taken if isinstance(part, Token)]
+        check_verbs(group)
+        return [token for token in group if token.word.letter in "bhz:"]
 
     def _verb_phrases(self, subjects: list[NounPhrase]) -> None:
         self._verb_phrase(subjects, agree=True)

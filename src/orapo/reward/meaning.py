@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from orapo.reward.noun_phrases import IllFormedError, NounPhrase, Token, check_place
+from orapo.reward.noun_phrases import NounPhrase, check_place
+from orapo.reward.tokens import IllFormedError, Token
 from orapo.reward.word_classes import DEVICE_GROUP, WordClasses
 
 MAX_OBSERVATIONS = 6
@@ -69,6 +70,8 @@ def check_equation(
         described = any(token.word.letter == "p" for token in complement.tokens)  # "this is an enlarged heart"
         if complement.head.letter == "a" and not described:
             raise IllFormedError(f"nothing is anatomy: {complement.head.singular!r}")
+        if complement.head.singular in classes.attributes and len(complement.tokens) == 1:
+            raise IllFormedError(f"a measure says nothing: {complement.head.singular!r}")
         if not complement.groups:
             continue
         for subject in subjects:

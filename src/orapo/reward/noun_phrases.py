@@ -4,10 +4,9 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
-from orapo.reward.word_classes import DEVICE_GROUP, GARBAGE, Word, WordClasses
-
-_MARKS = {",": ",", ";": ";", ":": ":", "/": "c", "&": "c", "-": ";", "–": ";", "—": ";", "~": "l", "?": "l"}
-_FUNCTION = frozenset("dntxercskbhi,;:")
+from orapo.reward.tokens import IllFormedError, Token
+from orapo.reward.word_classes import DEVICE_GROUP, Word, WordClasses
+from orapo.reward.word_order import check_premodifiers
 
 # Premodifiers may be coordinated ("patchy and confluent opacities"), nouns may follow each other ("lung base opacity").
 # Left and right are nouns after a determiner or preposition ("on the left"), numbers after a preposition.
@@ -18,27 +17,6 @@ _CHUNK = re.compile(
     r"|(?:d[jlpmou]*|(?<=[bigj])|^)y(?=i)"
     r"|n?d?(?<=[iy])m|d(?=[klt]*[bhz])"
 )
-
-_ARTICLES = frozenset({"a", "an"})
-
-MAX_UNKNOWN_FRACTION = 1 / 3
-"""Share of a statement's content words that may be unknown."""
-MAX_TOKENS = 60
-"""Longest statement; beyond it a sentence runs on."""
-
-
-class IllFormedError(Exception):
-    """A statement that no reader would take for one; the message is the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """One word or mark: what is known of it and its place in the sentence."""
-
-    text: str
-    word: Word
-    start: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,54 +41,6 @@ class NounPhrase:
     def states_finding(self) -> bool:
         """Its head is a finding, a device isn't one."""
         return self.head.letter == "f"
-
-
-def tokenize(sentence: str, classes: WordClasses) -> tuple[Token, ...]:
-    """Words and marks of one sentence without its final stop.
-
-    Raises:
-        IllFormedError: gibberish, too long, a word twice in a row, or too many unknown words.
-    """
-    tokens = tuple(_token(match, classes) for match in classes.token.finditer(sentence.lower()))
-    if not tokens:
-        raise IllFormedError("no words")
-    if len(tokens) > MAX_TOKENS:
-        raise IllFormedError(f"runs on: {len(tokens)} words and marks, at most {MAX_TOKENS}")
-    for token in tokens:
-        if token.word.letter == GARBAGE:
-            raise IllFormedError(f"gibberish: {token.text!r}")
-    for first, second in pairwise(tokens):
-        if first.text == second.text:
-            raise IllFormedError(f"repeats a word: {first.text!r}")
-        if first.text in classes.degree and second.word.letter not in "pjlyzt":
-            raise IllFormedError(f"grades nothing: {first.text!r}")
-        if first.text in _ARTICLES and not _article_fits(first.text, second.text):
-            raise IllFormedError(f"wrong article: {first.text!r} before {second.text!r}")
-        if first.text in classes.kind and second.text in classes.before_kind:
-            raise IllFormedError(f"wrong order: {first.text!r} before {second.text!r}")
-    if tokens[-1].text in classes.degree:
-        raise IllFormedError(f"grades nothing: {tokens[-1].text!r}")
-    content = [token for token in tokens if token.word.letter not in _FUNCTION]
-    unknown = [token.text for token in content if not token.word.known]
-    if len(unknown) > MAX_UNKNOWN_FRACTION * len(content):
-        raise IllFormedError(f"unknown words: {', '.join(unknown)}")
-    return tokens
-
-
-def _article_fits(article: str, word: str) -> bool:
-    """False in the clear cases only: abbreviations, "h", "u" and numbers go by sound."""
-    if len(word) < 4 or not word.isalpha() or word[0] in "hu" or word.startswith(("one", "eu")):
-        return True
-    return (word[0] in "aeio") == (article == "an")
-
-
-def _token(match: re.Match[str], classes: WordClasses) -> Token:
-    text = match.group()
-    if len(text) == 1 and not text.isalnum() and text != "_":
-        word = Word(_MARKS.get(text, GARBAGE), text)
-    else:
-        word = classes.lookup(text)
-    return Token(text, word, match.start(), match.end())
 
 
 def chunk(tokens: tuple[Token, ...], classes: WordClasses) -> tuple[str, tuple[NounPhrase | Token, ...]]:
@@ -148,6 +78,7 @@ def _noun_phrase(tokens: tuple[Token, ...], classes: WordClasses) -> NounPhrase:
     _check_compound(phrase, nouns, classes)
     _check_modifiers(phrase, classes)
     _check_determiner(phrase, classes)
+    check_premodifiers(tokens, classes)
     return phrase
 
 
@@ -160,8 +91,12 @@ def _check_compound(phrase: NounPhrase, nouns: list[Word], classes: WordClasses)
             raise IllFormedError(f"a finding doesn't qualify anatomy: {text!r}")
         if first.singular in classes.attributes and second.letter in "fva":
             raise IllFormedError(f"a measure doesn't qualify a thing: {text!r}")
-        if first.plural and first.letter in "fag":
+        if first.plural and (first.letter in "fag" or first.letter == "v" == second.letter):
             raise IllFormedError(f"a plural doesn't qualify: {text!r}")
+        if first.letter == "v" and second.letter == "a":
+            raise IllFormedError(f"a device doesn't qualify anatomy: {text!r}")
+        if first.singular in classes.parts and second.letter == "a" and second.singular not in classes.regions:
+            raise IllFormedError(f"a part doesn't qualify the whole: {text!r}")
         if first == second:
             raise IllFormedError(f"repeats a word: {text!r}")
     check_place(phrase.groups, phrase.anatomy, classes)

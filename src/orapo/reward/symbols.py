@@ -2,10 +2,10 @@
 
 import re
 
-from orapo.reward.noun_phrases import IllFormedError, NounPhrase, Token, chunk, tokenize
-from orapo.reward.word_classes import WordClasses
-
-END = "$"
+from orapo.reward.noun_phrases import NounPhrase, chunk
+from orapo.reward.tokens import IllFormedError, Token, tokenize
+from orapo.reward.word_classes import END, WordClasses
+from orapo.reward.word_order import check_neighbours
 
 
 class Symbols:
@@ -20,7 +20,9 @@ class Symbols:
     """
 
     def __init__(self, sentence: str, classes: WordClasses) -> None:
-        self._symbols, self._parts = chunk(tokenize(sentence, classes), classes)
+        tokens = tokenize(sentence, classes)
+        check_neighbours(tokens, classes)
+        self._symbols, self._parts = chunk(tokens, classes)
         self.position = 0
 
     @property

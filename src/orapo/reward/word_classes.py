@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -38,6 +38,8 @@ DEVICE_GROUP = "Support Devices"
 SIDE = "o"
 UNKNOWN = "u"
 GARBAGE = "?"
+END = "$"
+"""In place of a class letter behind the last word."""
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)?(?:st|nd|rd|th|mm|cm|%|-?year-old)?|[tcl]\d{1,2}|\d+(?:[-x]\d+)+")
 _HAS_VOWEL = re.compile(r"[aeiouy]")
@@ -53,10 +55,13 @@ _PLAIN_SETS = (
     "locating",
     "equating",
     "predicate_only",
-    "degree",
     "linking",
     "standing_alone",
-    "kind",
+    "parts",
+    "transitive",
+    "units",
+    "counting",
+    "before_of",
 )
 _ENDINGS: Mapping[str, str] = {"ly": "l", "ing": "y", "ed": "p"}
 
@@ -80,6 +85,19 @@ class Word:
     known: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Succession:
+    """What may directly follow a word.
+
+    Attributes:
+        letters: classes of the next word, ``END`` among them where it may be the last one.
+        reason: for refusing another one.
+    """
+
+    letters: frozenset[str]
+    reason: str
+
+
 @dataclass(frozen=True)
 class WordClasses:
     """Word classes and the constraints of meaning between them; see the comments in ``word_classes.toml``.
@@ -89,6 +107,9 @@ class WordClasses:
         token: finds the next fixed phrase, word or mark in lower-case text.
         combinable: pairs of observations that one phrase may state.
         misplaced: per observation the anatomy that it can't be in.
+        preposition_pairs: per preposition those that may follow it directly.
+        never_before: per premodifier those that can't follow it in a noun phrase.
+        successions: per word what may follow it directly.
     """
 
     words: Mapping[str, Word]
@@ -105,11 +126,16 @@ class WordClasses:
     equating: frozenset[str]
     equatable: frozenset[str]
     predicate_only: frozenset[str]
-    degree: frozenset[str]
     linking: frozenset[str]
     standing_alone: frozenset[str]
-    kind: frozenset[str]
-    before_kind: frozenset[str]
+    parts: frozenset[str]
+    transitive: frozenset[str]
+    units: frozenset[str]
+    counting: frozenset[str]
+    before_of: frozenset[str]
+    preposition_pairs: Mapping[str, frozenset[str]]
+    never_before: Mapping[str, frozenset[str]]
+    successions: Mapping[str, tuple[Succession, ...]]
     opposites: frozenset[frozenset[str]]
     sides: Mapping[str, frozenset[str]]
 
@@ -171,10 +197,30 @@ def load_word_classes() -> WordClasses:
         misplaced={group: frozenset(nouns.split()) for group, nouns in table["misplaced"].items()},
         sides={side: frozenset(names.split()) for side, names in table["sides"].items()},
         opposites=frozenset(frozenset(pair) for pair in table["opposites"]["pairs"]),
-        before_kind=frozenset(table["kind"]["before"].split()),
+        preposition_pairs={first: frozenset(names.split()) for first, names in table["preposition_pairs"].items()},
+        never_before=_never_before(table["order"]),
+        successions=_successions(table["next"]),
         equatable=frozenset(table["equatable"]["words"]),
         **sets,
     )
+
+
+def _never_before(rules: Sequence[Mapping[str, str]]) -> dict[str, frozenset[str]]:
+    never_before: dict[str, frozenset[str]] = {}
+    for rule in rules:
+        for word in rule["words"].split():
+            never_before[word] = never_before.get(word, frozenset()) | frozenset(rule["never_before"].split())
+    return never_before
+
+
+def _successions(rules: Sequence[Mapping[str, str]]) -> dict[str, tuple[Succession, ...]]:
+    every = frozenset((*CLASS_LETTERS.values(), *"fomu,;:", END))
+    successions: dict[str, tuple[Succession, ...]] = {}
+    for rule in rules:
+        letters = frozenset(rule["letters"]) if "letters" in rule else every - frozenset(rule["never"])
+        for word in rule["words"].split():
+            successions[word] = (*successions.get(word, ()), Succession(letters, rule["reason"]))
+    return successions
 
 
 def _entries(table: Mapping[str, Any]) -> Iterator[tuple[str, Word]]:
