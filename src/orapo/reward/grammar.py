@@ -33,7 +33,8 @@ _PREDICATE = re.compile(r"[lt]*[pjyo](?:l*[pjyo])*(?:(?:,?c|,)(?!N)[lt]*[pjyo](?
 _BARE_PREDICATE = re.compile(r"[lt]*p")
 _ATTACHMENT = re.compile(r",?[lt]*(?:i?l*[py](?:l*[py])*(?:,?c[lt]*[pyj])*l*)?i{1,3}(?=[Ne])")
 _AND_PLACE = re.compile(r"(?:,?c|,)l*(?=N)")
-_TRAILING = re.compile(r",l+j(?=$|[,;])|l+(?![pji:b])|,?[lt]*p(?:l*p)*(?:(?:,?c|,)[lt]*p)*l*")
+_TRAILING = re.compile(r",l+jl*(?=$|[,;])|l+(?![pji:b])|,?[lt]*p(?:l*p)*(?:(?:,?c|,)[lt]*p)*l*")
+_MORE_PREDICATE = re.compile(r",?c(?=[lt]*[pj])")
 _RELATIVE = re.compile(r",?i?r(?=[klt]*[bhz])")
 _INFINITIVE = re.compile(r"i(?=z)")
 _PARTICIPLE = re.compile(r",?[lt]*y(?=N)")
@@ -281,6 +282,8 @@ class ParsedSentence(Symbols):
         self._complement = None
         while self._relative_or_attachment(subjects[0] if located else None) or self.take(_TRAILING) is not None:
             pass
+        if self.take(_MORE_PREDICATE) is not None:
+            self._predicate(subjects, negated=negated)
 
     def _relative_or_attachment(self, host: NounPhrase | None = None) -> bool:
         return self._relative_any() or self._attachment(host) or self._participle()

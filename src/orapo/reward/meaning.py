@@ -9,8 +9,8 @@ from orapo.reward.word_classes import DEVICE_GROUP, WordClasses
 MAX_OBSERVATIONS = 6
 """Observations that a sentence may speak of; "no consolidation, effusion, pneumothorax, edema or fracture" has five."""
 
-_SINGULAR = frozenset({"is", "was", "has"})
-_PLURAL = frozenset({"are", "were", "have"})
+_SINGULAR = frozenset({"is", "was", "has", "isn't", "wasn't", "hasn't"})
+_PLURAL = frozenset({"are", "were", "have", "aren't", "weren't", "haven't"})
 _NO_NUMBER = frozenset({"be", "been", "being", "had", "having", "did", "became", "lay", "made", "bear", ":"})
 
 

@@ -91,10 +91,12 @@ class Succession:
 
     Attributes:
         letters: classes of the next word, ``END`` among them where it may be the last one.
+        after: classes of the word in front with which anything may follow.
         reason: for refusing another one.
     """
 
     letters: frozenset[str]
+    after: frozenset[str]
     reason: str
 
 
@@ -218,8 +220,9 @@ def _successions(rules: Sequence[Mapping[str, str]]) -> dict[str, tuple[Successi
     successions: dict[str, tuple[Succession, ...]] = {}
     for rule in rules:
         letters = frozenset(rule["letters"]) if "letters" in rule else every - frozenset(rule["never"])
+        succession = Succession(letters, frozenset(rule.get("after", "")), rule["reason"])
         for word in rule["words"].split():
-            successions[word] = (*successions.get(word, ()), Succession(letters, rule["reason"]))
+            successions[word] = (*successions.get(word, ()), succession)
     return successions
 
 

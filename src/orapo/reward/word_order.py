@@ -7,8 +7,7 @@ from orapo.reward.tokens import IllFormedError, Token
 from orapo.reward.word_classes import END, WordClasses
 
 _ARTICLES = frozenset({"a", "an"})
-_FINITE_BE = frozenset({"is", "are", "was", "were"})
-_HAVE = frozenset({"has", "have", "had", "having"})
+_NOT_FINITE = frozenset({"be", "been", "being", "have", "having"})
 
 
 def check_neighbours(tokens: Sequence[Token], classes: WordClasses) -> None:
@@ -17,14 +16,15 @@ def check_neighbours(tokens: Sequence[Token], classes: WordClasses) -> None:
     Raises:
         IllFormedError: two neighbours that never are.
     """
-    _check_next(tokens[-1], END, classes)
+    letters = ["", *(token.word.letter for token in tokens), END]
+    for place, token in enumerate(tokens):
+        _check_next(token, letters[place], letters[place + 2], classes)
     _check_unit("", tokens[0], classes)
     for first, second in pairwise(tokens):
         if first.text == second.text:
             raise IllFormedError(f"repeats a word: {first.text!r}")
         if first.text in _ARTICLES and not _article_fits(first.text, second.text):
             raise IllFormedError(f"wrong article: {first.text!r} before {second.text!r}")
-        _check_next(first, second.word.letter, classes)
         _check_unit(first.word.letter, second, classes, first.text)
         if second.word.letter == "i":
             _check_preposition(first, second, classes)
@@ -77,21 +77,19 @@ def _may_follow(before: Token, verb: Token) -> bool:
     """Whether ``verb`` has the form that a verb, modal or "to" in front asks for."""
     text, asks = verb.text, before.word.letter
     if text == "been":
-        return before.text in _HAVE
-    if text == "be":
-        return asks in "ki"
-    if text in _FINITE_BE or verb.word.letter == "k":
+        return asks == "h"
+    if verb.word.letter in "kbh" and text not in _NOT_FINITE:
         return False
-    if text in _HAVE:
-        return text == "have" and asks in "ki"
+    if text in ("be", "have"):
+        return asks in "ki"
     is_base = not text.endswith(("ed", "s")) or text.endswith("ss")
     return is_base if asks in "ki" else text.endswith("ed") or not is_base or asks != "b" or text == "being"
 
 
-def _check_next(first: Token, letter: str, classes: WordClasses) -> None:
-    for succession in classes.successions.get(first.text, ()):
-        if letter not in succession.letters:
-            raise IllFormedError(f"{succession.reason}: {first.text!r}")
+def _check_next(token: Token, before: str, after: str, classes: WordClasses) -> None:
+    for succession in classes.successions.get(token.text, ()):
+        if after not in succession.letters and before not in succession.after:
+            raise IllFormedError(f"{succession.reason}: {token.text!r}")
 
 
 def _check_unit(letter: str, unit: Token, classes: WordClasses, text: str = "") -> None:
