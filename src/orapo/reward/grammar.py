@@ -29,7 +29,7 @@ from orapo.reward.word_order import check_verbs
 # Over the class string after chunking: "N" a noun phrase, other letters as in CLASS_LETTERS.
 _VERBS = re.compile(r"[klt]*[bhz:](?:[klt]*(?:i[lt]*(?=[klt]*[bhz]))?[bhz])*[lt]*(?:d(?=[lpj]))?")
 _VERB_AHEAD = re.compile(r"(?:(?:l*i+l*N|l*p))*[klt]*[bhz:]")
-_PREDICATE = re.compile(r"[lt]*[pjyo](?:l*[pjyo])*(?:(?:,?c|,)(?!N)[lt]*[pjyo](?:l*[pjyo])*(?![klt]*[bhz]))*")
+_PREDICATE = re.compile(r"[lt]*[pjyo](?:l*[pyo])*(?:(?:,?c|,)(?!N)[lt]*[pjyo](?:l*[pyo])*(?![klt]*[bhz]))*")
 _BARE_PREDICATE = re.compile(r"[lt]*p")
 _ATTACHMENT = re.compile(r",?[lt]*(?:i?l*[py](?:l*[py])*(?:,?c[lt]*[pyj])*l*)?i{1,3}(?=[Ne])")
 _AND_PLACE = re.compile(r"(?:,?c|,)l*(?=N)")

@@ -95,7 +95,8 @@ def _check_compound(phrase: NounPhrase, nouns: list[Word], classes: WordClasses)
             raise IllFormedError(f"a plural doesn't qualify: {text!r}")
         if first.letter == "v" and second.letter == "a":
             raise IllFormedError(f"a device doesn't qualify anatomy: {text!r}")
-        if first.singular in classes.parts and second.letter == "a" and second.singular not in classes.regions:
+        is_like = first.letter == second.letter and second.singular not in classes.regions
+        if first.singular in classes.parts and is_like:
             raise IllFormedError(f"a part doesn't qualify the whole: {text!r}")
         if first == second:
             raise IllFormedError(f"repeats a word: {text!r}")

@@ -62,6 +62,7 @@ _PLAIN_SETS = (
     "units",
     "counting",
     "before_of",
+    "never_after_be",
 )
 _ENDINGS: Mapping[str, str] = {"ly": "l", "ing": "y", "ed": "p"}
 
@@ -135,6 +136,7 @@ class WordClasses:
     units: frozenset[str]
     counting: frozenset[str]
     before_of: frozenset[str]
+    never_after_be: frozenset[str]
     preposition_pairs: Mapping[str, frozenset[str]]
     never_before: Mapping[str, frozenset[str]]
     successions: Mapping[str, tuple[Succession, ...]]

@@ -101,6 +101,8 @@ def _check_preposition(first: Token, second: Token, classes: WordClasses) -> Non
     letter = first.word.letter
     if letter == "i" and second.text not in classes.preposition_pairs.get(first.text, frozenset()):
         raise IllFormedError(f"two prepositions: {first.text!r}, {second.text!r}")
+    if letter == "b" and second.text in classes.never_after_be:
+        raise IllFormedError(f"doesn't follow {first.text!r}: {second.text!r}")
     if second.text == "of" and letter in "pj" and first.text not in classes.before_of:
         raise IllFormedError(f"takes no 'of': {first.text!r}")
 
