@@ -70,8 +70,10 @@ def check_equation(
         described = any(token.word.letter == "p" for token in complement.tokens)  # "this is an enlarged heart"
         if complement.head.letter == "a" and not described:
             raise IllFormedError(f"nothing is anatomy: {complement.head.singular!r}")
-        if complement.head.singular in classes.attributes and len(complement.tokens) == 1:
-            raise IllFormedError(f"a measure says nothing: {complement.head.singular!r}")
+        is_bare = all(token.word.letter in "afvgum" for token in complement.tokens)
+        first = complement.tokens[0].word
+        if is_bare and (first.singular in classes.attributes or (first.letter == "v" and not complement.head.plural)):
+            raise IllFormedError(f"lacks a determiner: {first.singular!r}")
         if not complement.groups:
             continue
         for subject in subjects:

@@ -108,8 +108,9 @@ def _check_compound(phrase: NounPhrase, nouns: list[Word], classes: WordClasses)
 
 def _check_modifiers(phrase: NounPhrase, classes: WordClasses) -> None:
     texts = [token.text for token in phrase.tokens]
-    if classes.predicate_only.intersection(texts) and "previously" not in texts:
-        raise IllFormedError(f"not before a noun: {', '.join(sorted(classes.predicate_only.intersection(texts)))}")
+    for before, text in pairwise(["", *texts]):
+        if text in classes.predicate_only and before != "previously":
+            raise IllFormedError(f"not before a noun: {text!r}")
     sides = [side for side, names in classes.sides.items() if names.intersection(texts)]
     if len(sides) > 1 and not any(token.word.letter in "c," for token in phrase.tokens):
         raise IllFormedError(f"several sides: {' '.join(texts)!r}")

@@ -58,14 +58,14 @@ def check_verbs(group: Sequence[Token]) -> None:
         IllFormedError: "been has", "may shows", "is has".
     """
     before: Token | None = None
-    for token in group:
+    for place, token in enumerate(group):
         letter = token.word.letter
         if letter not in "kbhzi":
             continue
         if letter == "i":
             fits = token.text == "to"
         elif before is None:
-            fits = token.text not in ("be", "been")
+            fits = token.text not in ("be", "been") and not (letter in "kb" and place and group[place - 1].text == "not")
         else:
             fits = _may_follow(before, token)
         if not fits:
