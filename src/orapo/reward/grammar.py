@@ -269,8 +269,12 @@ class ParsedSentence(Symbols):
             self._predicate(subjects, negated="t" in self._symbols[start : self.position])
         elif self.symbol() == "e":
             self.position += 1
-        elif verbs[-1].text not in self._classes.intransitive and not self.just_read(_HEDGES):
+        elif not self._needs_no_object(verbs) and not self.just_read(_HEDGES):
             raise self.refuse()
+
+    def _needs_no_object(self, verbs: list[Token]) -> bool:
+        is_passive = len(verbs) > 1 and verbs[-2].word.letter == "b" and verbs[-1].text.endswith("ed")
+        return is_passive or verbs[-1].text in self._classes.intransitive
 
     def _predicate(self, subjects: list[NounPhrase], *, negated: bool = False) -> None:
         words = [part for part in self.take(_PREDICATE) or () if isinstance(part, Token)]

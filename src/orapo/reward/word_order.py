@@ -58,14 +58,16 @@ def check_verbs(group: Sequence[Token]) -> None:
         IllFormedError: "been has", "may shows", "is has".
     """
     before: Token | None = None
-    for place, token in enumerate(group):
+    is_denied = False
+    for token in group:
         letter = token.word.letter
+        is_denied |= token.text == "not"
         if letter not in "kbhzi":
             continue
         if letter == "i":
             fits = token.text == "to"
         elif before is None:
-            fits = token.text not in ("be", "been") and not (letter in "kb" and place and group[place - 1].text == "not")
+            fits = token.text not in ("be", "been") and not (is_denied and letter in "kb")
         else:
             fits = _may_follow(before, token)
         if not fits:

@@ -242,6 +242,17 @@ Pneumonia is unlikely.
 Severe scoliosis of the thoracic spine.
 Sternal wires appear intact.
 Low lung volumes accentuate the bronchovascular markings.
+The effusion has decreased slightly in size.
+Neither effusion nor pneumothorax is seen.
+The effusion is moderate in size and partly loculated.
+Pneumonia can't be excluded.
+The left lower lobe is consolidated because of aspiration.
+The radiograph was obtained with the patient supine.
+Surgical changes of prior CABG are again demonstrated.
+The cardiac silhouette is at the upper limits of normal.
+Since yesterday the tube has been pulled back slightly.
+There is no consolidation except in the lingula.
+The tip lies in the upper right atrium.
 """.strip().splitlines()
 
 
