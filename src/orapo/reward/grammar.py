@@ -182,7 +182,7 @@ class ParsedSentence(Symbols):
             check_equation([host], [Token("represent", first.word, 0, 0)], [self.phrase_here()], self._classes)
             self.position += 1
             return True
-        if self.ahead(_MORE_VERBS) or self._starts_after_comma():
+        if self.ahead(_MORE_VERBS) or self.ahead(_PREDICATE_AHEAD):
             return False
         trailing = self.take(_TRAILING)
         if trailing is None:
@@ -190,13 +190,10 @@ class ParsedSentence(Symbols):
         check_predicate([host], [part for part in trailing if isinstance(part, Token)], self._classes)
         return True
 
-    def _starts_after_comma(self) -> bool:
-        return self.ahead(_PREDICATE_AHEAD)
-
-    def _relative(self, host: NounPhrase) -> bool:
+    def _relative(self, host: NounPhrase | None) -> bool:
         if self.take(_RELATIVE) is None:
             return False
-        self._verb_phrase([host], agree=False)
+        self._verb_phrase([host] if host else [], agree=False)
         return True
 
     def _participle(self) -> bool:
@@ -290,10 +287,4 @@ class ParsedSentence(Symbols):
             self._predicate(subjects, negated=negated)
 
     def _relative_or_attachment(self, host: NounPhrase | None = None) -> bool:
-        return self._relative_any() or self._attachment(host) or self._participle()
-
-    def _relative_any(self) -> bool:
-        if self.take(_RELATIVE) is None:
-            return False
-        self._verb_phrase([], agree=False)
-        return True
+        return self._relative(None) or self._attachment(host) or self._participle()

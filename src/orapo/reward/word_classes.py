@@ -45,25 +45,6 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)?(?:st|nd|rd|th|mm|cm|%|-?year-old)?|[tcl]\
 _HAS_VOWEL = re.compile(r"[aeiouy]")
 _GARBAGE = re.compile(r"(.)\1\1|[a-z]\d+[a-z]|\d[a-z]+\d")
 _LONGEST_WORD = 24
-_PLAIN_SETS = (
-    "attributes",
-    "normality",
-    "restrictions",
-    "intransitive",
-    "collectives",
-    "regions",
-    "locating",
-    "equating",
-    "predicate_only",
-    "linking",
-    "standing_alone",
-    "parts",
-    "transitive",
-    "units",
-    "counting",
-    "before_of",
-    "never_after_be",
-)
 _ENDINGS: Mapping[str, str] = {"ly": "l", "ing": "y", "ed": "p"}
 
 
@@ -190,7 +171,11 @@ def load_word_classes() -> WordClasses:
     for side in ("left", "right"):
         words[side] = Word(SIDE, side)
     longest_first = sorted(table["phrases"], key=len, reverse=True)
-    sets = {name: frozenset(table[name]["words"].split()) for name in _PLAIN_SETS}
+    sets = {
+        name: frozenset(entry["words"].split())
+        for name, entry in table.items()
+        if isinstance(entry, dict) and entry.keys() == {"words"}
+    }
     return WordClasses(
         words=words,
         token=re.compile(
@@ -204,7 +189,7 @@ def load_word_classes() -> WordClasses:
         preposition_pairs={first: frozenset(names.split()) for first, names in table["preposition_pairs"].items()},
         never_before=_never_before(table["order"]),
         successions=_successions(table["next"]),
-        equatable=frozenset(table["equatable"]["words"]),
+        equatable=frozenset(table["equatable"]["groups"]),
         **sets,
     )
 

@@ -52,7 +52,7 @@ def offline(reports: list[str]) -> list[object]:
 
 
 def read(judgements: list[Judged | FailedJudgement]) -> list[object]:
-    """Facts and verdicts in words: what the labeler reads in a fact, and where in its sentence, only one judge tells."""
+    """Facts and verdicts in words: only the offline judge tells what a fact says where in its sentence."""
     assert all(isinstance(each, Judged) for each in judgements)
     return [
         (
