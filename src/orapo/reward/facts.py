@@ -23,6 +23,7 @@ from orapo.reward.word_classes import load_word_classes
 UNFINISHED = "no end: the report stops in this sentence"
 REPEATED = "repeated"
 
+_HEADING = re.compile(r"(?:findings?|impressions?|conclusions?|(?:final )?report|summary|opinion)", re.IGNORECASE)
 _SHORT_HEADING = re.compile(r"^[A-Za-z ,/&]{2,40}:\s*(?=\S)")
 _PLAIN = str.maketrans({"’": "'", "‘": "'", "“": " ", "”": " ", '"': " ", "*": " "})
 _ASIDE = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
@@ -97,6 +98,8 @@ def read_statement(sentence: str) -> ReadStatement:
     asides = tuple(found.span() for found in _ASIDE.finditer(plain.text))
     plain = plain.replace(_ASIDE, " ").replace(_SPACES, " ")
     text = plain.text.rstrip(" -:;")
+    if _HEADING.fullmatch(text.strip()):
+        return ReadStatement((), asides, "a heading")
     try:
         return ReadStatement(_clauses(plain, 0, text), asides, "")
     except IllFormedError as error:

@@ -115,6 +115,11 @@ def test_headings_numbers_and_asides_are_not_statements() -> None:
         "FINDINGS:\n1. Cardiomegaly.\n2. Mild edema (right effusion).\n\nIMPRESSION: **No fracture.**\n- Clear lungs.\n"
     )
     assert facts_of(report) == ["Cardiomegaly", "Mild edema", "No fracture", "Clear lungs"]
+    assert facts_of("# Findings\n\nNo edema.\n\n## Impression\n\n**Clear lungs.** **No fracture.**") == [
+        "No edema",
+        "Clear lungs",
+        "No fracture",
+    ]
     assert facts_of("Lungs: The lungs are clear.") == ["The lungs are clear"]
 
 
