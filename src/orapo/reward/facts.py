@@ -125,19 +125,22 @@ def _facts_of(
     clauses, asides = (
         [(offset + start, offset + end) for start, end in spans] for spans in (read.clauses, read.asides)
     )
-    outside = [mention for mention in mentions if not any(start <= mention.start < end for start, end in asides)]
-    evidence = [
-        (mention.start, mention.end) if mention.cue_start < 0 else _hull(mention)
-        for mention in outside
-        if any(start <= mention.start < end for start, end in clauses)
-    ]
-    for start, end in _merged([*clauses, *asides, *evidence]):
+    evidence = {mention: _evidence(mention) for mention in mentions if not _stands_in(mention, asides)}
+    spans = [*clauses, *asides, *(span for mention, span in evidence.items() if _stands_in(mention, clauses))]
+    for start, end in _merged(spans):
         if any(start <= first < end for first, _ in clauses):
-            told = tuple(mention.span for mention in outside if start <= mention.start and mention.end <= end)
+            told = tuple(mention.span for mention, (first, last) in evidence.items() if start <= first and last <= end)
             yield Fact(_one_line(report[start:end]), sentence_index, start, end, told)
 
 
-def _hull(mention: Mention) -> Span:
+def _stands_in(mention: Mention, spans: Iterable[Span]) -> bool:
+    return any(start <= mention.start < end for start, end in spans)
+
+
+def _evidence(mention: Mention) -> Span:
+    """From the first to the last character of a mention and the words that decided its state."""
+    if mention.cue_start < 0:
+        return mention.start, mention.end
     return min(mention.start, mention.cue_start), max(mention.end, mention.cue_end)
 
 

@@ -183,7 +183,11 @@ def test_any_text_is_answered() -> None:
     ]
     for _ in range(3000):
         report = " ".join(rng.choice(words) for _ in range(rng.randint(1, 14))) + rng.choice(["", "."])
-        extract(report)
+        for fact in extract(report).facts:
+            assert fact.text == " ".join(report[fact.start : fact.end].split())
+            for mention in fact.mentions:
+                assert fact.start <= mention.start < mention.end <= fact.end
+                assert mention.cue_start == -1 or fact.start <= mention.cue_start < mention.cue_end <= fact.end
 
 
 def test_random_words_of_the_lexicon_rarely_pass() -> None:

@@ -6,7 +6,10 @@ from orapo.records import MentionSpan
 from orapo.reward import OfflineJudge
 from orapo.training.run_files import fact_row
 
-REPORT = "IMPRESSION:\n1. NO  Pneumothorax,\nor Left   EFFUSION.\n2) **Moderate** cardiomegaly; possible edema.\n\n- <b>Rib</b> fracture."
+REPORT = (
+    "IMPRESSION:\n1. NO  Pneumothorax,\nor Left   EFFUSION.\n2) **Moderate** cardiomegaly; possible edema.\n\n"
+    "- <b>Rib</b> fracture."
+)
 
 
 def test_places_in_a_row_are_those_of_the_report() -> None:
