@@ -207,37 +207,42 @@ def seconds_of_a_step() -> tuple[float, float]:
     return min(cold), min(warm)
 
 
+def print_refused(sentences: list[str]) -> None:
+    """How many sentences of a set aren't read, and why."""
+    refused = [judged.rejected for judged in OfflineJudge().judge(sentences) if judged.rejected]
+    print(f"{len(refused)} of {len(sentences)} refused")
+    for rejected in refused:
+        print("  ", *(f"{text} ({reason})" for text, reason in rejected.items()))
+
+
+def cells(sentences: list[str]) -> dict[str, str]:
+    """Admitted and paid corruptions of a set, by kind."""
+    rng = random.Random(0)
+    words = [word for sentence in sentences for word in sentence.rstrip(".").lower().split()]
+    kinds: dict[str, Corrupt] = {
+        "shuffled": shuffled,
+        "two neighbours swapped": swapped,
+        "a word left out": shortened,
+        "any words of the set": any_of(words),
+        "any keywords": any_of(KEYWORDS),
+    }
+    return {
+        kind: "{:.1f} / {:.1f}".format(*shares(corrupted(rng, sentences, corrupt))) for kind, corrupt in kinds.items()
+    }
+
+
 def main() -> None:
-    """Prints the tables."""
-    sets = {"first 46": FIRST, "second 46": SECOND}
-    judge = OfflineJudge()
-    for name, sentences in sets.items():
-        refused = [judged for judged in judge.judge(sentences) if judged.rejected]
-        print(f"{name}: {len(refused)} of {len(sentences)} refused")
-        for judged in refused:
-            print("  ", *(f"{text} ({reason})" for text, reason in judged.rejected.items()))
-    print(f"\n| admitted / paid, % | {' | '.join(sets)} |\n|---|{'---|' * len(sets)}")
-    rows: dict[str, list[str]] = {}
-    for sentences in sets.values():
-        rng = random.Random(0)
-        words = [word for sentence in sentences for word in sentence.rstrip(".").lower().split()]
-        kinds: dict[str, Corrupt] = {
-            "shuffled": shuffled,
-            "two neighbours swapped": swapped,
-            "a word left out": shortened,
-            "any words of the set": any_of(words),
-            "any keywords": any_of(KEYWORDS),
-        }
-        for kind, corrupt in kinds.items():
-            admitted, paid = shares(corrupted(rng, sentences, corrupt))
-            rows.setdefault(kind, []).append(f"{admitted:.1f} / {paid:.1f}")
-    for kind, cells in rows.items():
-        print(f"| {kind} | {' | '.join(cells)} |")
-    cold, warm = seconds_of_a_step()
-    is_met = "met" if cold < TARGET_SECONDS else "missed"
+    """Prints the table."""
+    print_refused(FIRST)
+    print_refused(SECOND)
+    first, second = cells(FIRST), cells(SECOND)
+    print("\n| admitted / paid, % | first 46 | second 46 |\n|---|---|---|")
+    for kind in first:
+        print(f"| {kind} | {first[kind]} | {second[kind]} |")
+    cold, warm = (1e3 * seconds for seconds in seconds_of_a_step())
     print(
-        f"\nreward of {NUM_ROLLOUTS} rollouts: {1e3 * cold:.0f} ms with sentences that are new, {1e3 * warm:.0f} ms "
-        f"with known ones; target {1e3 * TARGET_SECONDS:.0f} ms: {is_met}"
+        f"\nreward of {NUM_ROLLOUTS} rollouts: {cold:.0f} ms with sentences that are new, {warm:.0f} ms with known "
+        f"ones; target {1e3 * TARGET_SECONDS:.0f} ms: {'met' if cold < 1e3 * TARGET_SECONDS else 'missed'}"
     )
 
 
