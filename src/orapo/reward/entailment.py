@@ -103,12 +103,12 @@ class OfflineJudge:
     def _verdict(
         self, report: str, observation: Observation, state: LabelState, mentions: list[FactMention]
     ) -> LabelVerdict:
-        support = _facts_in(mentions, state)
+        affirmed = {LabelState.POSITIVE} | ({LabelState.UNCERTAIN} if self.uncertain_is_positive else set())
+        if state is not LabelState.NEGATIVE and state not in affirmed:
+            return LabelVerdict(observation, Judgement.NOT_MENTIONED)
+        support = tuple(dict.fromkeys(fact for fact, mention in mentions if mention.state is state))
         if state is LabelState.NEGATIVE:
             return LabelVerdict(observation, Judgement.CONTRADICTED, support)
-        affirmed = {LabelState.POSITIVE} | ({LabelState.UNCERTAIN} if self.uncertain_is_positive else set())
-        if state not in affirmed:
-            return LabelVerdict(observation, Judgement.NOT_MENTIONED)
         denials = _contradicting(report, mentions, affirmed)
         if denials:
             return LabelVerdict(observation, Judgement.CONTRADICTED, tuple(dict.fromkeys((*support, *denials))))
@@ -133,10 +133,6 @@ def _no_finding(facts: Sequence[Fact], *, is_normal: bool) -> LabelVerdict:
     if is_normal and support:
         return LabelVerdict(Observation.NO_FINDING, Judgement.ENTAILED, support)
     return LabelVerdict(Observation.NO_FINDING, Judgement.NOT_MENTIONED)
-
-
-def _facts_in(mentions: Sequence[FactMention], state: LabelState) -> tuple[Fact, ...]:
-    return tuple(dict.fromkeys(fact for fact, mention in mentions if mention.state is state))
 
 
 def _contradicting(report: str, mentions: Sequence[FactMention], affirmed: set[LabelState]) -> tuple[Fact, ...]:

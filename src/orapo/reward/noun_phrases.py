@@ -1,8 +1,8 @@
 """From the words of a statement to its noun phrases: the chunks between verbs, prepositions and conjunctions."""
 
 import re
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from orapo.reward.tokens import IllFormedError, Token
 from orapo.reward.word_classes import DEVICE_GROUP, Word, WordClasses
@@ -19,8 +19,7 @@ _CHUNK = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class NounPhrase:
+class NounPhrase(NamedTuple):
     """One noun phrase without what follows it ("a small effusion", not "on the left").
 
     Attributes:

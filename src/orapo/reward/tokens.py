@@ -1,7 +1,7 @@
 """The words and marks of one sentence, each with its class."""
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from orapo.reward.word_classes import GARBAGE, Word, WordClasses
 
@@ -18,8 +18,7 @@ class IllFormedError(Exception):
     """A statement that no reader would take for one; the message is the reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """One word or mark: what is known of it and its place in the sentence."""
 
     text: str

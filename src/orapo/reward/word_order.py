@@ -1,7 +1,6 @@
 """Rules of English on the order of words that hold whatever the sentence says; each refuses with the reason."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from orapo.reward.tokens import IllFormedError, Token
 from orapo.reward.word_classes import END, WordClasses
@@ -16,18 +15,20 @@ def check_neighbours(tokens: Sequence[Token], classes: WordClasses) -> None:
     Raises:
         IllFormedError: two neighbours that never are.
     """
-    letters = ["", *(token.word.letter for token in tokens), END]
-    for place, token in enumerate(tokens):
-        _check_next(token, letters[place], letters[place + 2], classes)
-    _check_unit("", tokens[0], classes)
-    for first, second in pairwise(tokens):
-        if first.text == second.text:
-            raise IllFormedError(f"repeats a word: {first.text!r}")
-        if first.text in _ARTICLES and not _article_fits(first.text, second.text):
-            raise IllFormedError(f"wrong article: {first.text!r} before {second.text!r}")
-        _check_unit(first.word.letter, second, classes, first.text)
-        if second.word.letter == "i":
-            _check_preposition(first, second, classes)
+    text = letter = ""
+    for token, after in zip(tokens, [*(token.word.letter for token in tokens[1:]), END], strict=True):
+        if token.text == text:
+            raise IllFormedError(f"repeats a word: {text!r}")
+        if text in _ARTICLES and not _article_fits(text, token.text):
+            raise IllFormedError(f"wrong article: {text!r} before {token.text!r}")
+        if token.text in classes.units and letter != "m" and text not in classes.counting:
+            raise IllFormedError(f"a unit without a number: {token.text!r}")
+        if token.word.letter == "i":
+            _check_preposition(text, letter, token.text, classes)
+        for succession in classes.successions.get(token.text, ()):
+            if after not in succession.letters and letter not in succession.after:
+                raise IllFormedError(f"{succession.reason}: {token.text!r}")
+        text, letter = token.text, token.word.letter
 
 
 def check_premodifiers(tokens: Sequence[Token], classes: WordClasses) -> None:
@@ -88,25 +89,14 @@ def _may_follow(before: Token, verb: Token) -> bool:
     return is_base if asks in "ki" else text.endswith("ed") or not is_base or asks != "b" or text == "being"
 
 
-def _check_next(token: Token, before: str, after: str, classes: WordClasses) -> None:
-    for succession in classes.successions.get(token.text, ()):
-        if after not in succession.letters and before not in succession.after:
-            raise IllFormedError(f"{succession.reason}: {token.text!r}")
-
-
-def _check_unit(letter: str, unit: Token, classes: WordClasses, text: str = "") -> None:
-    if unit.text in classes.units and letter != "m" and text not in classes.counting:
-        raise IllFormedError(f"a unit without a number: {unit.text!r}")
-
-
-def _check_preposition(first: Token, second: Token, classes: WordClasses) -> None:
-    letter = first.word.letter
-    if letter == "i" and second.text not in classes.preposition_pairs.get(first.text, frozenset()):
-        raise IllFormedError(f"two prepositions: {first.text!r}, {second.text!r}")
-    if letter == "b" and second.text in classes.never_after_be:
-        raise IllFormedError(f"doesn't follow {first.text!r}: {second.text!r}")
-    if second.text == "of" and letter in "pj" and first.text not in classes.before_of:
-        raise IllFormedError(f"takes no 'of': {first.text!r}")
+def _check_preposition(before: str, letter: str, preposition: str, classes: WordClasses) -> None:
+    """Whether a preposition may follow ``before``, a word of class ``letter``."""
+    if letter == "i" and preposition not in classes.preposition_pairs.get(before, ()):
+        raise IllFormedError(f"two prepositions: {before!r}, {preposition!r}")
+    if letter == "b" and preposition in classes.never_after_be:
+        raise IllFormedError(f"doesn't follow {before!r}: {preposition!r}")
+    if preposition == "of" and letter in ("p", "j") and before not in classes.before_of:
+        raise IllFormedError(f"takes no 'of': {before!r}")
 
 
 def _article_fits(article: str, word: str) -> bool:
