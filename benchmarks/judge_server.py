@@ -20,9 +20,11 @@ from types import TracebackType
 
 from aiohttp import web
 
+from orapo.chexpert import LabelState, Observation
+from orapo.labeler import Labeler
 from orapo.records import Fact, LabelVerdict
 from orapo.reward.entailment import OfflineJudge
-from orapo.reward.facts import read_statement
+from orapo.reward.facts import extract_facts
 from orapo.reward.llm.schemas import key_of
 
 CALL_FAULTS = ("429", "500", "503", "reset", "slow")
@@ -104,6 +106,7 @@ class JudgeServer:
     def __post_init__(self) -> None:
         self._asked: Counter[tuple[str, str]] = Counter()
         self._offline = OfflineJudge()
+        self._labeler = Labeler()
         self._loop = asyncio.new_event_loop()
 
     def __enter__(self) -> "JudgeServer":
@@ -199,16 +202,26 @@ class JudgeServer:
 
     def _right_answer(self, stage: str, texts: list[str]) -> dict[str, object]:
         if stage == "entail":
-            return {"verdicts": self._verdicts([Fact(text, number) for number, text in enumerate(texts)])}
-        facts = [
-            Fact(clause, number) for number, sentence in enumerate(texts) for clause in read_statement(sentence)[0]
-        ]
-        answer: dict[str, object] = {"facts": [{"sentence": f.sentence_index, "text": f.text} for f in facts]}
-        return answer if stage == "extract" else {**answer, "verdicts": self._verdicts(facts)}
+            return {"verdicts": self._verdicts(texts)}
+        facts = [(number, fact.text) for number, sentence in enumerate(texts) for fact in self._facts(f"{sentence}.")]
+        answer: dict[str, object] = {"facts": [{"sentence": number, "text": text} for number, text in facts]}
+        return answer if stage == "extract" else {**answer, "verdicts": self._verdicts([text for _, text in facts])}
 
-    def _verdicts(self, facts: list[Fact]) -> dict[str, object]:
-        mentions = [(fact, mention) for fact in facts for mention in self._offline._mentions(fact.text)]
-        verdicts = self._offline._verdicts(tuple(facts), mentions)
+    def _facts(self, sentence: str) -> tuple[Fact, ...]:
+        return extract_facts(sentence, self._labeler.mentions(sentence)).facts
+
+    def _verdicts(self, texts: list[str]) -> dict[str, object]:
+        """The offline judge's on a report that has each text in a line of its own, as one fact."""
+        report, facts = "", []
+        for number, text in enumerate(texts):
+            start = len(report)
+            report += f"{text}\n"
+            mentions = (mention.span for mention in self._labeler.mentions(text))
+            moved = tuple(span._replace(start=start + span.start, end=start + span.end) for span in mentions)
+            facts.append(Fact(text, number, start, start + len(text), moved))
+        states = self._labeler.aggregate(mention for fact in facts for mention in fact.mentions)
+        is_normal = states[Observation.NO_FINDING] is LabelState.POSITIVE
+        verdicts = self._offline.verdicts(report, facts, is_normal=is_normal)
         return {key_of(verdict.observation): _written(verdict, facts) for verdict in verdicts}
 
 

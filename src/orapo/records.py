@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
+from typing import Any, NamedTuple
 
-from orapo.chexpert import LabelStates, Observation
+from orapo.chexpert import LabelState, LabelStates, Observation
 
 
 class Split(StrEnum):
@@ -39,17 +40,58 @@ class Study:
     labels: LabelStates
 
 
+class MentionSpan(NamedTuple):
+    """Where a report speaks of an observation and what it says, without its words.
+
+    Attributes:
+        observation: what is spoken of.
+        state: POSITIVE, NEGATIVE or UNCERTAIN, never UNMENTIONED.
+        start: first character of the mention in the report.
+        end: one past its last character.
+        cue_start: first character of the words that decided the state, -1 where there are none.
+        cue_end: one past their last character, or -1.
+    """
+
+    observation: Observation
+    state: LabelState
+    start: int
+    end: int
+    cue_start: int
+    cue_end: int
+
+    def to_row(self) -> dict[str, str | int]:
+        """Plain words and numbers, for a line of JSON."""
+        return {**self._asdict(), "observation": self.observation.value, "state": self.state.value}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "MentionSpan":
+        """Reads what ``to_row`` made.
+
+        Raises:
+            KeyError: an entry is missing.
+            ValueError: an unknown observation or state, or a place that is no number.
+        """
+        places = (int(row[name]) for name in ("start", "end", "cue_start", "cue_end"))
+        return cls(Observation(row["observation"]), LabelState(row["state"]), *places)
+
+
 @dataclass(frozen=True, slots=True)
 class Fact:
     """One atomic clinical statement of a generated report, equation (13).
 
     Attributes:
-        text: the statement, as written in the report.
+        text: the statement in one line, as written in the report, or as a language model put it.
         sentence_index: which sentence of the report it comes from, counted from 0.
+        start: its first character in the report; that of the sentence where a language model put it.
+        end: one past the last character.
+        mentions: what the rule labeler reads in it, in reading order; none where a language model put it.
     """
 
     text: str
     sentence_index: int
+    start: int
+    end: int
+    mentions: tuple[MentionSpan, ...] = ()
 
 
 class Judgement(Enum):

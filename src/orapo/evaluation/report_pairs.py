@@ -13,7 +13,7 @@ from orapo.evaluation.clinical import ClinicalScores, clinical_scores
 from orapo.evaluation.text import TextScores, text_scores
 from orapo.json_lines import read_json_lines
 from orapo.labeler.types import LabeledReport
-from orapo.records import Study
+from orapo.records import MentionSpan, Study
 
 
 class ReportLabeler(Protocol):
@@ -33,6 +33,7 @@ class ReportPair:
         generated_report: the policy's report; may be empty.
         oracle_states: the study's true label states, the yardstick.
         generated_states: what ``labeled`` reads in ``generated_report``.
+        generated_mentions: where it reads that; none where the file that a pair was read from doesn't tell.
     """
 
     study_id: str
@@ -40,6 +41,7 @@ class ReportPair:
     generated_report: str
     oracle_states: LabelStates
     generated_states: LabelStates
+    generated_mentions: tuple[MentionSpan, ...] = ()
 
     def to_row(self) -> dict[str, Any]:
         """One row of test_reports.jsonl: label states as words under the observations' CheXpert names."""
@@ -49,6 +51,7 @@ class ReportPair:
             "generated_report": self.generated_report,
             "oracle_states": _states_to_words(self.oracle_states),
             "generated_states": _states_to_words(self.generated_states),
+            "generated_mentions": [mention.to_row() for mention in self.generated_mentions],
         }
 
     @classmethod
@@ -56,7 +59,8 @@ class ReportPair:
         """Reads a row written by ``to_row``.
 
         Raises:
-            DataError: a key or observation is missing, or a label state is none of the four words.
+            DataError: a key or observation is missing, a label state is none of the four words, or a mention has no
+                place.
         """
         study_id = row.get("study_id")
         keys = ("study_id", "oracle_report", "generated_report", "oracle_states", "generated_states")
@@ -69,6 +73,7 @@ class ReportPair:
             generated_report=str(row["generated_report"]),
             oracle_states=_states_from_words(row["oracle_states"], f"study {study_id!r}: oracle_states"),
             generated_states=_states_from_words(row["generated_states"], f"study {study_id!r}: generated_states"),
+            generated_mentions=_mentions_from_rows(row.get("generated_mentions", ()), f"study {study_id!r}"),
         )
 
 
@@ -109,9 +114,15 @@ def pair_reports(
             oracle_report=study.oracle_report,
             generated_report=generated_report,
             oracle_states=study.labels,
-            generated_states=labeled(generated_report, labeler).states,
+            generated_states=read.states,
+            generated_mentions=tuple(mention.span for mention in read.mentions),
         )
-        for study, generated_report in zip(studies, generated_reports, strict=True)
+        for study, generated_report, read in zip(
+            studies,
+            generated_reports,
+            (labeled(report, labeler) for report in generated_reports),
+            strict=True,
+        )
     )
 
 
@@ -185,3 +196,13 @@ def _states_from_words(words: Mapping[str, str], where: str) -> dict[Observation
             raise DataError(f"{where}: {observation.value} is {word!r}, allowed are {', '.join(allowed)}")
         states[observation] = LabelState(word)
     return states
+
+
+def _mentions_from_rows(rows: Sequence[Mapping[str, Any]], where: str) -> tuple[MentionSpan, ...]:
+    try:
+        return tuple(map(MentionSpan.from_row, rows))
+    except (KeyError, TypeError, ValueError):
+        raise DataError(
+            f"{where}: one of generated_mentions can't be read; each has observation, state, and whole numbers start, "
+            "end, cue_start, cue_end"
+        ) from None

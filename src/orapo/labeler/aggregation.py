@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation
 from orapo.labeler.types import Mention
+from orapo.records import MentionSpan
 
 _NEGATIVE, _UNCERTAIN, _POSITIVE = 1, 2, 4  # flags, because a report's mentions of one observation can be of all kinds
 _UNMENTIONED = dict.fromkeys(OBSERVATIONS, LabelState.UNMENTIONED)
@@ -22,7 +23,9 @@ _AS_CODED = (*_DOCUMENTED[:-1], LabelState.UNCERTAIN)
 """The original's code asks for negative with uncertain first, so all three together are uncertain."""
 
 
-def aggregate_mentions(mentions: Iterable[Mention], *, negative_and_uncertain_hide_positive: bool) -> LabelStates:
+def aggregate_mentions(
+    mentions: Iterable[Mention | MentionSpan], *, negative_and_uncertain_hide_positive: bool
+) -> LabelStates:
     """One state for each of the 14 observations: positive beats uncertain beats negative; no mention, unmentioned.
 
     No Finding is positive when no observation but Support Devices is positive or uncertain and no mention speaks

@@ -11,6 +11,7 @@ from orapo.labeler.quirks import Quirks
 from orapo.labeler.scanner import mask_digits
 from orapo.labeler.sentences import split_sentences
 from orapo.labeler.types import LabeledReport, Mention
+from orapo.records import MentionSpan
 
 _MOST_REMEMBERED_SENTENCES = 50_000
 
@@ -68,7 +69,7 @@ class Labeler:
                 )
         return tuple(mentions)
 
-    def aggregate(self, mentions: Iterable[Mention]) -> LabelStates:
+    def aggregate(self, mentions: Iterable[Mention | MentionSpan]) -> LabelStates:
         """The 14 states that a report's mentions add up to, in any order; see ``aggregate_mentions``."""
         return aggregate_mentions(
             mentions, negative_and_uncertain_hide_positive=self.quirks.negative_and_uncertain_hide_positive

@@ -21,7 +21,7 @@ _SIGN = re.compile(
 _MARK = re.compile(r"[;:?]")
 
 # What begins on a line of its own: a paragraph with a capital, an item behind a dash.
-_NEW_BLOCK = re.compile(r"\n[^\S\n]*\n\s*(?=[A-Z])|\n[ \t]*-+[ \t]+(?=[^\s\d])")
+_NEW_BLOCK = re.compile(r"\n[^\S\n]*\n\s*(?=\**[A-Z])|\n[ \t]*-+[ \t]+(?=[^\s\d])")
 _TAG = re.compile(r"</?([A-Za-z][A-Za-z0-9]{0,9})(?:\s[^<>]{0,100})?/?>")
 _INLINE_TAGS = frozenset(
     ("a", "b", "i", "u", "s", "em", "strong", "span", "sub", "sup", "mark", "small", "font", "code")
@@ -76,9 +76,9 @@ _HEADING = re.compile(
 _LONGEST_HEADING = 30
 _FINAL_REPORT = re.compile(r"\bfinal report\b")
 # Both patterns begin with the characters they can't do without, which is what makes a search fast.
-_LIST_NUMBER = re.compile(r"[(#\d](?<![^ .:;,].)(?:(?<=\d)\d?|(?<=[(#])\d{1,2})[.)](?= ?[a-z?\"])")
+_LIST_NUMBER = re.compile(r"[(#\d](?<![^ .:;,].)(?:(?<=\d)\d?|(?<=[(#])\d{1,2})[.)](?= ?[a-z?\"*])")
 _FULL_STOP = re.compile(
-    r"[.!](?:(?<![.!].)[.!]*+(?=[ ,;:?\"')]|$)|(?<=[a-z)\]][a-z)\]]\.)(?=[a-z])|(?<=\d\.)(?=[a-z]{2}))"
+    r"[.!](?:(?<![.!].)[.!]*+(?=[ ,;:?\"')*]|$)|(?<=[a-z)\]][a-z)\]]\.)(?=[a-z])|(?<=\d\.)(?=[a-z]{2}))"
 )
 _EDGE = " .,:-*\"'#=|"
 _LONGEST_SENTENCE = 1_500

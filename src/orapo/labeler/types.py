@@ -6,6 +6,7 @@ from typing import NamedTuple
 from orapo.chexpert import LabelState, LabelStates, Observation
 from orapo.labeler.attribute_scope import read_sentence
 from orapo.labeler.attributes import Attributes, Stated, attributes_of
+from orapo.records import MentionSpan
 
 
 class Mention(NamedTuple):
@@ -43,6 +44,11 @@ class Mention(NamedTuple):
         at = self.start_in_sentence
         stated = next((said for start, end, said in read_sentence(self.sentence) if start <= at < end), Stated())
         return attributes_of(stated, self.observation, self.state, self.cue)
+
+    @property
+    def span(self) -> MentionSpan:
+        """What is kept of it where the report's words aren't."""
+        return MentionSpan(self.observation, self.state, self.start, self.end, self.cue_start, self.cue_end)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ a preposition, article or conjunction without its noun, a verb without its compl
 
 import re
 
-from orapo.reward.lexicon import Lexicon
 from orapo.reward.meaning import (
     check_agreement,
     check_attachment,
@@ -21,17 +20,21 @@ from orapo.reward.meaning import (
     check_list,
     check_predicate,
 )
-from orapo.reward.noun_phrases import IllFormedError, NounPhrase, Token
-from orapo.reward.symbols import END, Symbols
+from orapo.reward.noun_phrases import NounPhrase
+from orapo.reward.symbols import Symbols
+from orapo.reward.tokens import IllFormedError, Token
+from orapo.reward.word_classes import END, WordClasses
+from orapo.reward.word_order import check_verbs
 
 # Over the class string after chunking: "N" a noun phrase, other letters as in CLASS_LETTERS.
 _VERBS = re.compile(r"[klt]*[bhz:](?:[klt]*(?:i[lt]*(?=[klt]*[bhz]))?[bhz])*[lt]*(?:d(?=[lpj]))?")
 _VERB_AHEAD = re.compile(r"(?:(?:l*i+l*N|l*p))*[klt]*[bhz:]")
-_PREDICATE = re.compile(r"[lt]*[pjyo](?:l*[pjyo])*(?:(?:,?c|,)(?!N)[lt]*[pjyo](?:l*[pjyo])*(?![klt]*[bhz]))*")
+_PREDICATE = re.compile(r"[lt]*[pjyo](?:l*[pyo])*(?:(?:,?c|,)(?!N)[lt]*[pjyo](?:l*[pyo])*(?![klt]*[bhz]))*")
 _BARE_PREDICATE = re.compile(r"[lt]*p")
 _ATTACHMENT = re.compile(r",?[lt]*(?:i?l*[py](?:l*[py])*(?:,?c[lt]*[pyj])*l*)?i{1,3}(?=[Ne])")
 _AND_PLACE = re.compile(r"(?:,?c|,)l*(?=N)")
-_TRAILING = re.compile(r",l+j(?=$|[,;])|l+(?![pji:b])|,?[lt]*p(?:l*p)*(?:(?:,?c|,)[lt]*p)*l*")
+_TRAILING = re.compile(r",l+jl*(?=$|[,;])|l+(?![pji:b])|,?[lt]*p(?:l*p)*(?:(?:,?c|,)[lt]*p)*l*")
+_MORE_PREDICATE = re.compile(r",?c(?=[lt]*[pj])")
 _RELATIVE = re.compile(r",?i?r(?=[klt]*[bhz])")
 _INFINITIVE = re.compile(r"i(?=z)")
 _PARTICIPLE = re.compile(r",?[lt]*y(?=N)")
@@ -45,20 +48,20 @@ _PREDICATE_AHEAD = re.compile(r",?c?,?[lt]*p+l*(?:[bhz]|N)")
 _HEDGES = frozenset({"likely", "possibly", "probably", "presumably", "mostly", "most likely", "perhaps"})
 
 
-class Statement(Symbols):
+class ParsedSentence(Symbols):
     """One sentence, parsed from left to right.
 
     Args:
         sentence: without its final stop.
-        lexicon: the word classes.
+        classes: what is known of words.
 
     Raises:
         IllFormedError: it isn't a statement; the message is the reason.
     """
 
-    def __init__(self, sentence: str, lexicon: Lexicon) -> None:
-        super().__init__(sentence, lexicon)
-        self._lexicon = lexicon
+    def __init__(self, sentence: str, classes: WordClasses) -> None:
+        super().__init__(sentence, classes)
+        self._classes = classes
         self._complement: NounPhrase | None = None
         check_breadth([part for part in self._parts if isinstance(part, NounPhrase)])
         self.clauses: list[tuple[int, int]] = []
@@ -124,7 +127,7 @@ class Statement(Symbols):
         self.take(_INVERSION) if self.symbol(1) == "N" and self.symbol() == "p" else None
         phrases = self._list(in_complement=True)
         if verbs and verbs[0].text in ("are", "were") and len(phrases) == 1:
-            check_agreement(phrases, verbs[0].text, self._lexicon)
+            check_agreement(phrases, verbs[0].text, self._classes)
 
     def _noun_clause(self) -> None:
         first = self.position
@@ -176,29 +179,27 @@ class Statement(Symbols):
             first = self.phrase_here().tokens[0]
             if first.word.letter != "y" and first.text not in _HEDGES:
                 raise IllFormedError(f"two phrases side by side: {host.head.singular!r}, {first.text!r}")
-            check_equation([host], [Token("represent", first.word, 0, 0)], [self.phrase_here()], self._lexicon)
+            check_equation([host], [Token("represent", first.word, 0, 0)], [self.phrase_here()], self._classes)
             self.position += 1
             return True
-        if self.ahead(_MORE_VERBS) or self._starts_after_comma():
+        if self.ahead(_MORE_VERBS) or self.ahead(_PREDICATE_AHEAD):
             return False
         trailing = self.take(_TRAILING)
         if trailing is None:
             return False
-        check_predicate([host], [part for part in trailing if isinstance(part, Token)], self._lexicon)
+        check_predicate([host], [part for part in trailing if isinstance(part, Token)], self._classes)
         return True
 
-    def _starts_after_comma(self) -> bool:
-        return self.ahead(_PREDICATE_AHEAD)
-
-    def _relative(self, host: NounPhrase) -> bool:
+    def _relative(self, host: NounPhrase | None) -> bool:
         if self.take(_RELATIVE) is None:
             return False
-        self._verb_phrase([host], agree=False)
+        self._verb_phrase([host] if host else [], agree=False)
         return True
 
     def _participle(self) -> bool:
         """Reads "silhouetting the diaphragm" or "to suggest pneumonia"."""
-        if self.take(_INFINITIVE) is not None:
+        if (infinitive := self.take(_INFINITIVE)) is not None:
+            check_verbs([part for part in infinitive if isinstance(part, Token)])
             self._verb_phrase([], agree=False)
             return True
         if self.take(_PARTICIPLE) is None:
@@ -218,7 +219,7 @@ class Statement(Symbols):
         complement = self.phrase_here()
         if prepositions == ["of"] and self._complement is not None:
             host = self._complement  # "in the fracture of the nodule": the nodule belongs to the fracture
-        check_attachment(host if direct else None, prepositions[-1], complement, self._lexicon)
+        check_attachment(host if direct else None, prepositions[-1], complement, self._classes)
         self._complement = complement
         self.position += 1
         while (match := _AND_PLACE.match(self._symbols, self.position)) is not None:
@@ -241,7 +242,9 @@ class Statement(Symbols):
         taken = self.take(_VERBS)
         if taken is None:
             raise self.refuse()
-        return [part for part in taken if isinstance(part, Token) and part.word.letter in "bhz:"]
+        group = [part for part in taken if isinstance(part, Token)]
+        check_verbs(group)
+        return [token for token in group if token.word.letter in "bhz:"]
 
     def _verb_phrases(self, subjects: list[NounPhrase]) -> None:
         self._verb_phrase(subjects, agree=True)
@@ -252,36 +255,36 @@ class Statement(Symbols):
         start = self.position
         verbs = self._verbs()
         if agree and subjects and "k" not in self._symbols[start : self.position]:
-            check_agreement(subjects, verbs[0].text, self._lexicon)
+            check_agreement(subjects, verbs[0].text, self._classes)
         if self.symbol() == "N":
             complements = self._list(in_complement=True)
-            check_equation(subjects, verbs, complements, self._lexicon)
+            check_equation(subjects, verbs, complements, self._classes)
         elif self._attachment(subjects[-1] if len(subjects) == 1 else None):
             while self._relative_or_attachment() or self.take(_TRAILING) is not None:
                 pass
-        elif self.ahead(_PREDICATE) and (verbs[-1].word.letter != "z" or verbs[-1].text in self._lexicon.linking):
+        elif self.ahead(_PREDICATE) and (verbs[-1].word.letter != "z" or verbs[-1].text in self._classes.linking):
             self._predicate(subjects, negated="t" in self._symbols[start : self.position])
         elif self.symbol() == "e":
             self.position += 1
-        elif verbs[-1].text not in self._lexicon.intransitive and not self.just_read(_HEDGES):
+        elif not self._needs_no_object(verbs) and not self.just_read(_HEDGES):
             raise self.refuse()
+
+    def _needs_no_object(self, verbs: list[Token]) -> bool:
+        is_passive = len(verbs) > 1 and verbs[-2].word.letter == "b" and verbs[-1].text.endswith("ed")
+        return is_passive or verbs[-1].text in self._classes.intransitive
 
     def _predicate(self, subjects: list[NounPhrase], *, negated: bool = False) -> None:
         words = [part for part in self.take(_PREDICATE) or () if isinstance(part, Token)]
         if not negated:
-            check_predicate(subjects, words, self._lexicon)
+            check_predicate(subjects, words, self._classes)
         if self.symbol() == "N" and words[-1].word.letter == "y":
             self._list(in_complement=True)
-        located = words[-1].text in self._lexicon.predicate_only and len(subjects) == 1
+        located = words[-1].text in self._classes.predicate_only and len(subjects) == 1
         self._complement = None
         while self._relative_or_attachment(subjects[0] if located else None) or self.take(_TRAILING) is not None:
             pass
+        if self.take(_MORE_PREDICATE) is not None:
+            self._predicate(subjects, negated=negated)
 
     def _relative_or_attachment(self, host: NounPhrase | None = None) -> bool:
-        return self._relative_any() or self._attachment(host) or self._participle()
-
-    def _relative_any(self) -> bool:
-        if self.take(_RELATIVE) is None:
-            return False
-        self._verb_phrase([], agree=False)
-        return True
+        return self._relative(None) or self._attachment(host) or self._participle()

@@ -2,53 +2,54 @@
 
 from collections.abc import Sequence
 
-from orapo.reward.lexicon import DEVICE_GROUP, Lexicon
-from orapo.reward.noun_phrases import IllFormedError, NounPhrase, Token, check_place
+from orapo.reward.noun_phrases import NounPhrase, check_place
+from orapo.reward.tokens import IllFormedError, Token
+from orapo.reward.word_classes import DEVICE_GROUP, WordClasses
 
 MAX_OBSERVATIONS = 6
 """Observations that a sentence may speak of; "no consolidation, effusion, pneumothorax, edema or fracture" has five."""
 
-_SINGULAR = frozenset({"is", "was", "has"})
-_PLURAL = frozenset({"are", "were", "have"})
+_SINGULAR = frozenset({"is", "was", "has", "isn't", "wasn't", "hasn't"})
+_PLURAL = frozenset({"are", "were", "have", "aren't", "weren't", "haven't"})
 _NO_NUMBER = frozenset({"be", "been", "being", "had", "having", "did", "became", "lay", "made", "bear", ":"})
 
 
-def check_attachment(host: NounPhrase | None, preposition: str, complement: NounPhrase, lexicon: Lexicon) -> None:
+def check_attachment(host: NounPhrase | None, preposition: str, complement: NounPhrase, classes: WordClasses) -> None:
     """A finding isn't "of", "in" or "at" another one, nor in anatomy where it can't be.
 
     Args:
         host: what the preposition follows, None at the start of a statement.
         preposition: the last preposition before ``complement``.
         complement: what it leads to.
-        lexicon: the word classes.
+        classes: what is known of words.
 
     Raises:
         IllFormedError: such a pair.
     """
-    if host is None or preposition not in lexicon.locating:
+    if host is None or preposition not in classes.locating:
         return
     if host.states_finding and complement.head.singular in ("place", "position"):
         raise IllFormedError(f"only a device is {preposition} {complement.head.singular}: {host.head.singular!r}")
     if host.groups and complement.groups and host.groups != complement.groups:
         groups = f"{' and '.join(sorted(host.groups))} {preposition} {' and '.join(sorted(complement.groups))}"
         raise IllFormedError(f"one finding within another: {groups}")
-    check_place(host.groups, complement.anatomy, lexicon)
-    misled = host.head.letter == "a" and host.head.singular not in lexicon.regions
+    check_place(host.groups, complement.anatomy, classes)
+    misled = host.head.letter == "a" and host.head.singular not in classes.regions
     if preposition == "of" and misled and complement.states_finding:
         raise IllFormedError(f"anatomy of a finding: {host.head.singular!r} of {complement.head.singular!r}")
 
 
-def check_predicate(subjects: Sequence[NounPhrase], predicate: Sequence[Token], lexicon: Lexicon) -> None:
+def check_predicate(subjects: Sequence[NounPhrase], predicate: Sequence[Token], classes: WordClasses) -> None:
     """A finding isn't normal, clear or intact.
 
     Raises:
         IllFormedError: the predicate calls a finding normal.
     """
     texts = [token.text for token in predicate]
-    for pair in lexicon.opposites:
+    for pair in classes.opposites:
         if pair.issubset(texts):
             raise IllFormedError(f"says nothing: {' and '.join(sorted(pair))}")
-    normal = lexicon.normality.intersection(texts)
+    normal = classes.normality.intersection(texts)
     if normal and "not" not in texts:
         for subject in subjects:
             if subject.groups - {DEVICE_GROUP} and subject.head.letter == "f":
@@ -56,19 +57,23 @@ def check_predicate(subjects: Sequence[NounPhrase], predicate: Sequence[Token], 
 
 
 def check_equation(
-    subjects: Sequence[NounPhrase], verbs: Sequence[Token], complements: Sequence[NounPhrase], lexicon: Lexicon
+    subjects: Sequence[NounPhrase], verbs: Sequence[Token], complements: Sequence[NounPhrase], classes: WordClasses
 ) -> None:
     """What something "is" or "represents": never anatomy, and a finding only of a finding or an appearance.
 
     Raises:
         IllFormedError: "the opacity is rib", "the heart is edema", "the effusion is a nodule".
     """
-    if not verbs or verbs[-1].text not in lexicon.equating:
+    if not verbs or verbs[-1].text not in classes.equating:
         return
     for complement in complements:
         described = any(token.word.letter == "p" for token in complement.tokens)  # "this is an enlarged heart"
         if complement.head.letter == "a" and not described:
             raise IllFormedError(f"nothing is anatomy: {complement.head.singular!r}")
+        is_bare = all(token.word.letter in "afvgum" for token in complement.tokens)
+        first = complement.tokens[0].word
+        if is_bare and (first.singular in classes.attributes or (first.letter == "v" and not complement.head.plural)):
+            raise IllFormedError(f"lacks a determiner: {first.singular!r}")
         if not complement.groups:
             continue
         for subject in subjects:
@@ -77,12 +82,12 @@ def check_equation(
             if subject.head.letter in "av" and not subject.groups & complement.groups:
                 raise IllFormedError(f"{subject.head.singular!r} is no {complement.head.singular!r}")
             groups = subject.groups | complement.groups
-            may_stand_for = verbs[-1].word.letter == "z" and groups <= lexicon.equatable
-            if not may_stand_for and not lexicon.combine(groups):
+            may_stand_for = verbs[-1].word.letter == "z" and groups <= classes.equatable
+            if not may_stand_for and not classes.combine(groups):
                 raise IllFormedError(f"{subject.head.singular!r} is no {complement.head.singular!r}")
 
 
-def check_agreement(subjects: Sequence[NounPhrase], verb: str, lexicon: Lexicon) -> None:
+def check_agreement(subjects: Sequence[NounPhrase], verb: str, classes: WordClasses) -> None:
     """Number of subject and verb, for a single subject whose number is known.
 
     Raises:
@@ -91,7 +96,7 @@ def check_agreement(subjects: Sequence[NounPhrase], verb: str, lexicon: Lexicon)
     if len(subjects) != 1:
         return
     head, texts = subjects[0].head, {token.text for token in subjects[0].tokens}
-    if texts & lexicon.collectives:
+    if texts & classes.collectives:
         return
     singular, plural = _number_of(verb)
     if (head.plural is True and singular) or (head.plural is False and plural):

@@ -1,13 +1,12 @@
 """From the words of a statement to its noun phrases: the chunks between verbs, prepositions and conjunctions."""
 
 import re
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
-from orapo.reward.lexicon import DEVICE_GROUP, GARBAGE, Lexicon, Word
-
-_MARKS = {",": ",", ";": ";", ":": ":", "/": "c", "&": "c", "-": ";", "–": ";", "—": ";", "~": "l", "?": "l"}
-_FUNCTION = frozenset("dntxercskbhi,;:")
+from orapo.reward.tokens import IllFormedError, Token
+from orapo.reward.word_classes import DEVICE_GROUP, Word, WordClasses
+from orapo.reward.word_order import check_premodifiers
 
 # Premodifiers may be coordinated ("patchy and confluent opacities"), nouns may follow each other ("lung base opacity").
 # Left and right are nouns after a determiner or preposition ("on the left"), numbers after a preposition.
@@ -19,30 +18,8 @@ _CHUNK = re.compile(
     r"|n?d?(?<=[iy])m|d(?=[klt]*[bhz])"
 )
 
-_ARTICLES = frozenset({"a", "an"})
 
-MAX_UNKNOWN_FRACTION = 1 / 3
-"""Share of a statement's content words that may be unknown."""
-MAX_TOKENS = 60
-"""Longest statement; beyond it a sentence runs on."""
-
-
-class IllFormedError(Exception):
-    """A statement that no reader would take for one; the message is the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """One word or mark: its entry in the lexicon and its place in the sentence."""
-
-    text: str
-    word: Word
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class NounPhrase:
+class NounPhrase(NamedTuple):
     """One noun phrase without what follows it ("a small effusion", not "on the left").
 
     Attributes:
@@ -65,55 +42,7 @@ class NounPhrase:
         return self.head.letter == "f"
 
 
-def tokenize(sentence: str, lexicon: Lexicon) -> tuple[Token, ...]:
-    """Words and marks of one sentence without its final stop.
-
-    Raises:
-        IllFormedError: gibberish, too long, a word twice in a row, or too many unknown words.
-    """
-    tokens = tuple(_token(match, lexicon) for match in lexicon.token.finditer(sentence.lower()))
-    if not tokens:
-        raise IllFormedError("no words")
-    if len(tokens) > MAX_TOKENS:
-        raise IllFormedError(f"runs on: {len(tokens)} words and marks, at most {MAX_TOKENS}")
-    for token in tokens:
-        if token.word.letter == GARBAGE:
-            raise IllFormedError(f"gibberish: {token.text!r}")
-    for first, second in pairwise(tokens):
-        if first.text == second.text:
-            raise IllFormedError(f"repeats a word: {first.text!r}")
-        if first.text in lexicon.degree and second.word.letter not in "pjlyzt":
-            raise IllFormedError(f"grades nothing: {first.text!r}")
-        if first.text in _ARTICLES and not _article_fits(first.text, second.text):
-            raise IllFormedError(f"wrong article: {first.text!r} before {second.text!r}")
-        if first.text in lexicon.kind and second.text in lexicon.before_kind:
-            raise IllFormedError(f"wrong order: {first.text!r} before {second.text!r}")
-    if tokens[-1].text in lexicon.degree:
-        raise IllFormedError(f"grades nothing: {tokens[-1].text!r}")
-    content = [token for token in tokens if token.word.letter not in _FUNCTION]
-    unknown = [token.text for token in content if not token.word.known]
-    if len(unknown) > MAX_UNKNOWN_FRACTION * len(content):
-        raise IllFormedError(f"unknown words: {', '.join(unknown)}")
-    return tokens
-
-
-def _article_fits(article: str, word: str) -> bool:
-    """False in the clear cases only: abbreviations, "h", "u" and numbers go by sound."""
-    if len(word) < 4 or not word.isalpha() or word[0] in "hu" or word.startswith(("one", "eu")):
-        return True
-    return (word[0] in "aeio") == (article == "an")
-
-
-def _token(match: re.Match[str], lexicon: Lexicon) -> Token:
-    text = match.group()
-    if len(text) == 1 and not text.isalnum() and text != "_":
-        word = Word(_MARKS.get(text, GARBAGE), text)
-    else:
-        word = lexicon.lookup(text)
-    return Token(text, word, match.start(), match.end())
-
-
-def chunk(tokens: tuple[Token, ...], lexicon: Lexicon) -> tuple[str, tuple[NounPhrase | Token, ...]]:
+def chunk(tokens: tuple[Token, ...], classes: WordClasses) -> tuple[str, tuple[NounPhrase | Token, ...]]:
     """The class string of a statement with every noun phrase replaced by "N", and what each letter stands for.
 
     Raises:
@@ -130,73 +59,80 @@ def chunk(tokens: tuple[Token, ...], lexicon: Lexicon) -> tuple[str, tuple[NounP
         symbols.append(letters[done : match.start()])
         parts.extend(tokens[done : match.start()])
         symbols.append("N")
-        parts.append(_noun_phrase(tokens[match.start() : match.end()], lexicon))
+        parts.append(_noun_phrase(tokens[match.start() : match.end()], classes))
         done = match.end()
     symbols.append(letters[done:])
     parts.extend(tokens[done:])
     return "".join(symbols), tuple(parts)
 
 
-def _noun_phrase(tokens: tuple[Token, ...], lexicon: Lexicon) -> NounPhrase:
+def _noun_phrase(tokens: tuple[Token, ...], classes: WordClasses) -> NounPhrase:
     words = [token.word for token in tokens]
     nouns = [word for word in words if word.letter in "afvgu"] or words[-1:]
     groups = frozenset(word.group for word in words if word.group)
     anatomy = frozenset(word.singular for word in words if word.letter == "a")
     phrase = NounPhrase(tokens, nouns[-1], words[0].letter == "n", groups, anatomy)
-    if tokens[-1].word.letter == "d" and tokens[-1].text not in lexicon.standing_alone:
+    if tokens[-1].word.letter == "d" and tokens[-1].text not in classes.standing_alone:
         raise IllFormedError(f"an article without a noun: {tokens[-1].text!r}")
-    _check_compound(phrase, nouns, lexicon)
-    _check_modifiers(phrase, lexicon)
-    _check_determiner(phrase, lexicon)
+    _check_compound(phrase, nouns, classes)
+    _check_modifiers(phrase, classes)
+    _check_determiner(phrase, classes)
+    check_premodifiers(tokens, classes)
     return phrase
 
 
-def _check_compound(phrase: NounPhrase, nouns: list[Word], lexicon: Lexicon) -> None:
+def _check_compound(phrase: NounPhrase, nouns: list[Word], classes: WordClasses) -> None:
     text = " ".join(token.text for token in phrase.tokens)
-    if not lexicon.combine(phrase.groups):
+    if not classes.combine(phrase.groups):
         raise IllFormedError(f"one phrase for {' and '.join(sorted(phrase.groups))}: {text!r}")
     for first, second in pairwise(nouns):
         if first.letter == "f" and second.letter == "a":
             raise IllFormedError(f"a finding doesn't qualify anatomy: {text!r}")
-        if first.singular in lexicon.attributes and second.letter in "fva":
+        if first.singular in classes.attributes and second.letter in "fva":
             raise IllFormedError(f"a measure doesn't qualify a thing: {text!r}")
-        if first.plural and first.letter in "fag":
+        if first.plural and (first.letter in "fag" or first.letter == "v" == second.letter):
             raise IllFormedError(f"a plural doesn't qualify: {text!r}")
+        if first.letter == "v" and second.letter == "a":
+            raise IllFormedError(f"a device doesn't qualify anatomy: {text!r}")
+        is_like = first.letter == second.letter and second.singular not in classes.regions
+        if first.singular in classes.parts and is_like:
+            raise IllFormedError(f"a part doesn't qualify the whole: {text!r}")
         if first == second:
             raise IllFormedError(f"repeats a word: {text!r}")
-    check_place(phrase.groups, phrase.anatomy, lexicon)
-    normal = any(token.text in lexicon.normality for token in phrase.tokens)
+    check_place(phrase.groups, phrase.anatomy, classes)
+    normal = any(token.text in classes.normality for token in phrase.tokens)
     if normal and phrase.groups - {DEVICE_GROUP} and not phrase.negated:
         raise IllFormedError(f"a finding isn't normal: {text!r}")
 
 
-def _check_modifiers(phrase: NounPhrase, lexicon: Lexicon) -> None:
+def _check_modifiers(phrase: NounPhrase, classes: WordClasses) -> None:
     texts = [token.text for token in phrase.tokens]
-    if lexicon.predicate_only.intersection(texts) and "previously" not in texts:
-        raise IllFormedError(f"not before a noun: {', '.join(sorted(lexicon.predicate_only.intersection(texts)))}")
-    sides = [side for side, names in lexicon.sides.items() if names.intersection(texts)]
+    for before, text in pairwise(["", *texts]):
+        if text in classes.predicate_only and before != "previously":
+            raise IllFormedError(f"not before a noun: {text!r}")
+    sides = [side for side, names in classes.sides.items() if names.intersection(texts)]
     if len(sides) > 1 and not any(token.word.letter in "c," for token in phrase.tokens):
         raise IllFormedError(f"several sides: {' '.join(texts)!r}")
 
 
-def _check_determiner(phrase: NounPhrase, lexicon: Lexicon) -> None:
+def _check_determiner(phrase: NounPhrase, classes: WordClasses) -> None:
     texts = {token.text for token in phrase.tokens}
     determiners = [token.text for token in phrase.tokens if token.word.letter == "d"]
     if len(determiners) > 1 and determiners[0] not in ("all", "both"):
         raise IllFormedError(f"two determiners: {' '.join(determiners)!r}")
-    if phrase.head.plural and texts & {"a", "an", "another"} and not texts & lexicon.collectives:
+    if phrase.head.plural and texts & {"a", "an", "another"} and not texts & classes.collectives:
         raise IllFormedError(f"singular article, plural noun: {phrase.head.singular!r}")
     if phrase.head.plural is False and texts & {"these", "those", "both"} and phrase.head.letter in "fa":
         raise IllFormedError(f"plural determiner, singular noun: {phrase.head.singular!r}")
 
 
-def check_place(groups: frozenset[str], anatomy: frozenset[str], lexicon: Lexicon) -> None:
+def check_place(groups: frozenset[str], anatomy: frozenset[str], classes: WordClasses) -> None:
     """Refuses findings where they can't be.
 
     Raises:
         IllFormedError: one of the findings has no business in one of the places.
     """
     for group in groups:
-        wrong = lexicon.misplaced.get(group, frozenset()) & anatomy
+        wrong = classes.misplaced.get(group, frozenset()) & anatomy
         if wrong:
             raise IllFormedError(f"{group} of the {', '.join(sorted(wrong))}")

@@ -2,10 +2,10 @@
 
 import re
 
-from orapo.reward.lexicon import Lexicon
-from orapo.reward.noun_phrases import IllFormedError, NounPhrase, Token, chunk, tokenize
-
-END = "$"
+from orapo.reward.noun_phrases import NounPhrase, chunk
+from orapo.reward.tokens import IllFormedError, Token, tokenize
+from orapo.reward.word_classes import END, WordClasses
+from orapo.reward.word_order import check_neighbours
 
 
 class Symbols:
@@ -13,14 +13,16 @@ class Symbols:
 
     Args:
         sentence: without its final stop.
-        lexicon: the word classes.
+        classes: what is known of words.
 
     Raises:
         IllFormedError: gibberish, or a noun phrase that isn't one.
     """
 
-    def __init__(self, sentence: str, lexicon: Lexicon) -> None:
-        self._symbols, self._parts = chunk(tokenize(sentence, lexicon), lexicon)
+    def __init__(self, sentence: str, classes: WordClasses) -> None:
+        tokens = tokenize(sentence, classes)
+        check_neighbours(tokens, classes)
+        self._symbols, self._parts = chunk(tokens, classes)
         self.position = 0
 
     @property

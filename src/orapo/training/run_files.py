@@ -17,7 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from orapo.bounds import require_whole
 from orapo.chexpert import OBSERVATIONS
 from orapo.evaluation.report_pairs import ReportPair, score_reports
-from orapo.records import RewardBreakdown, Study
+from orapo.records import Fact, RewardBreakdown, Study
 from orapo.training.module import OrapoModule
 from orapo.training.step import METRIC_NAMES, StepResult
 
@@ -140,6 +140,17 @@ def study_row(study: Study) -> dict[str, Any]:
     return {"oracle_report": study.oracle_report, "oracle_labels": labels}
 
 
+def fact_row(fact: Fact) -> dict[str, Any]:
+    """A fact, where it stands in the generated report, and what it says there of which observation."""
+    return {
+        "text": fact.text,
+        "sentence_index": fact.sentence_index,
+        "start": fact.start,
+        "end": fact.end,
+        "mentions": [mention.to_row() for mention in fact.mentions],
+    }
+
+
 def breakdown_row(breakdown: RewardBreakdown) -> dict[str, Any]:
     """Why a rollout earned its reward."""
     return {
@@ -150,7 +161,7 @@ def breakdown_row(breakdown: RewardBreakdown) -> dict[str, Any]:
         "true_positives": sorted(breakdown.true_positives),
         "false_positives": sorted(breakdown.false_positives),
         "false_negatives": sorted(breakdown.false_negatives),
-        "facts": [{"text": fact.text, "sentence_index": fact.sentence_index} for fact in breakdown.facts],
+        "facts": [fact_row(fact) for fact in breakdown.facts],
         "rejected": dict(breakdown.rejected),
         "verdicts": {
             verdict.observation.value: {

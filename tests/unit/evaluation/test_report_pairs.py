@@ -15,8 +15,9 @@ from orapo.evaluation.report_pairs import (
     score_reports,
     write_report_pairs,
 )
+from orapo.labeler import Labeler
 from orapo.labeler.types import LabeledReport
-from orapo.records import Split, Study
+from orapo.records import MentionSpan, Split, Study
 
 EDEMA, FRACTURE, DEVICES = Observation.EDEMA, Observation.FRACTURE, Observation.SUPPORT_DEVICES
 
@@ -42,6 +43,7 @@ def pair(study_id: str = "s1", generated_report: str = "There is edema.") -> Rep
         generated_report=generated_report,
         oracle_states=states(EDEMA=LabelState.POSITIVE, FRACTURE=LabelState.UNCERTAIN),
         generated_states=states(EDEMA=LabelState.POSITIVE, SUPPORT_DEVICES=LabelState.NEGATIVE),
+        generated_mentions=(MentionSpan(EDEMA, LabelState.POSITIVE, 9, 14, -1, -1),),
     )
 
 
@@ -64,6 +66,11 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
     row["generated_states"]["Edema"] = "maybe"
     with pytest.raises(DataError, match=r"'s1'.*Edema is 'maybe', allowed are positive"):
         ReportPair.from_row(row)
+    for broken in ({"state": "maybe"}, {"start": "first"}, {"cue_end": None}):
+        row = pair().to_row()
+        row["generated_mentions"][0] |= broken
+        with pytest.raises(DataError, match="'s1': one of generated_mentions"):
+            ReportPair.from_row(row)
     with pytest.raises(DataError, match=r"'s1'.*lacks generated_report"):
         ReportPair.from_row({key: value for key, value in pair().to_row().items() if key != "generated_report"})
     path = tmp_path / "test_reports.jsonl"
@@ -87,6 +94,24 @@ def test_pairing_takes_the_truth_from_the_study_and_labels_the_generated_report(
     assert (made.oracle_report, made.generated_report) == ("A broken rib.", "There is edema.")
     with pytest.raises(DataError, match="2 generated reports for 1 studies"):
         pair_reports([study], ["a", "b"], EdemaLabeler())
+
+
+def test_mentions_say_where_the_written_report_was_read() -> None:
+    report = "FINDINGS:\n- NO  Pneumothorax;\n* the <b>Heart</b>\nis Enlarged"
+    study = Study("s1", "p1", Split.TEST, ("a.png",), ("PA",), "A broken rib.", states())
+    (made,) = pair_reports([study], [report], Labeler())
+    row = json.loads(json.dumps(made.to_row()))
+    written = row["generated_report"]
+    assert [
+        (m["observation"], m["state"], written[m["start"] : m["end"]], written[m["cue_start"] : m["cue_end"]])
+        for m in row["generated_mentions"]
+    ] == [
+        ("Pneumothorax", "negative", "Pneumothorax", "NO"),
+        ("Cardiomegaly", "positive", "the <b>Heart", "Enlarged"),
+    ]
+    assert ReportPair.from_row(row) == made
+    del row["generated_mentions"]  # as in files of earlier versions
+    assert ReportPair.from_row(row).generated_mentions == ()
 
 
 def test_scores_of_pairs() -> None:

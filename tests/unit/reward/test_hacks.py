@@ -129,9 +129,10 @@ def test_gibberish_around_a_keyword_pays_nothing(report: str) -> None:
     assert paid(report) == 0.0
 
 
-def test_asides_in_brackets_are_not_read() -> None:
+def test_asides_in_brackets_pay_nothing() -> None:
     assert paid("The lungs are clear (effusion, edema).") == 0.0
     assert paid("(Effusion) (edema).") == 0.0
+    assert paid("The lungs are clear (effusion, edema).", NORMAL) == 0.0  # but it isn't normal
 
 
 @pytest.mark.parametrize(

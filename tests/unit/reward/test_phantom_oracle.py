@@ -19,7 +19,7 @@ def studies() -> list[Study]:
 
 def test_no_sentence_is_refused(studies: list[Study]) -> None:
     rejected = {
-        sentence: why for study in studies for sentence, why in extract_facts(study.oracle_report).rejected.items()
+        sentence: why for study in studies for sentence, why in extract_facts(study.oracle_report, ()).rejected.items()
     }
     assert rejected == {}
 

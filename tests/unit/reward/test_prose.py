@@ -2,6 +2,7 @@
 
 import pytest
 
+from orapo.labeler import Labeler
 from orapo.reward.facts import REPEATED, extract_facts, read_statement
 
 PROSE = """
@@ -241,13 +242,24 @@ Pneumonia is unlikely.
 Severe scoliosis of the thoracic spine.
 Sternal wires appear intact.
 Low lung volumes accentuate the bronchovascular markings.
+The effusion has decreased slightly in size.
+Neither effusion nor pneumothorax is seen.
+The effusion is moderate in size and partly loculated.
+Pneumonia can't be excluded.
+The left lower lobe is consolidated because of aspiration.
+The radiograph was obtained with the patient supine.
+Surgical changes of prior CABG are again demonstrated.
+The cardiac silhouette is at the upper limits of normal.
+Since yesterday the tube has been pulled back slightly.
+There is no consolidation except in the lingula.
+The tip lies in the upper right atrium.
 """.strip().splitlines()
 
 
 @pytest.mark.parametrize("sentence", PROSE)
 def test_ordinary_prose_is_read(sentence: str) -> None:
-    facts, reason = read_statement(sentence.removesuffix("."))
-    assert facts, reason
+    read = read_statement(sentence.removesuffix("."))
+    assert read.clauses, read.reason
 
 
 def test_long_telegraphic_sentence_is_read() -> None:
@@ -255,10 +267,11 @@ def test_long_telegraphic_sentence_is_read() -> None:
         "Multiple small bilateral areas of patchy confluent opacification, including a discrete rounded opacity in the "
         "right lower zone."
     )
-    assert [fact.text for fact in extract_facts(sentence).facts] == [sentence.removesuffix(".")]
+    assert [fact.text for fact in extract_facts(sentence, ()).facts] == [sentence.removesuffix(".")]
 
 
 def test_the_whole_page_keeps_its_sentence_numbers() -> None:
-    extracted = extract_facts(" ".join(PROSE))
+    report = " ".join(PROSE)
+    extracted = extract_facts(report, Labeler().mentions(report))
     assert set(extracted.rejected.values()) <= {REPEATED}
     assert max(fact.sentence_index for fact in extracted.facts) == len(PROSE) - 1

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from orapo.chexpert import OBSERVATIONS, Observation
+from orapo.labeler.sentences import split_sentences
 from orapo.records import Fact, Judgement, LabelVerdict
 from orapo.reward.llm.grounding import first_foreign_word, sentences_of
 from orapo.reward.llm.json_text import InvalidAnswer, read_object
@@ -121,6 +122,7 @@ def _place(location: Sequence[str | int]) -> str:
 
 def _facts(extracted: Sequence[ExtractedFact], report: str) -> tuple[Fact, ...]:
     sentences = sentences_of(report)
+    spans = [sentence.span() for sentence in split_sentences(report)]
     facts = []
     for number, fact in enumerate(extracted):
         text = " ".join(fact.text.split())
@@ -135,7 +137,7 @@ def _facts(extracted: Sequence[ExtractedFact], report: str) -> tuple[Fact, ...]:
                 f"facts[{number}].text: its word {foreign} isn't stated in sentence {fact.sentence} or before it; "
                 "use the words of the report and name the sentence that states the fact"
             )
-        facts.append(Fact(text, fact.sentence))
+        facts.append(Fact(text, fact.sentence, *spans[fact.sentence]))
     return tuple(facts)
 
 

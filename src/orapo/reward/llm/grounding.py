@@ -1,6 +1,6 @@
 """Whether a fact that a language model wrote comes from the report: a check by words, not by meaning.
 
-The numbered sentences are those of the offline judge, so ``Fact.sentence_index`` means the same from either.
+The numbered sentences are the labeler's, so ``Fact.sentence_index`` means the same from every judge.
 """
 
 import math
@@ -8,9 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
-from orapo.reward.facts import split_statements
+from orapo.labeler.sentences import split_sentences
 
-_ASIDE = re.compile(r"[(\[]([^()\[\]]*)[)\]]")
 _WORD = re.compile(r"[^\W_]+")
 _ENDING = re.compile(
     r"(?<=\w{3})(?:ification|ified|ific|ening|ened|ation|ated|ative|ilar|asis|atic|ities|ity|ical|ement"
@@ -52,12 +51,8 @@ _STANDS_FOR = {
 
 
 def sentences_of(report: str) -> tuple[str, ...]:
-    """The sentences of a report as the judge is shown them; empty where it says nothing at all.
-
-    They're those of ``orapo.reward.facts``, but words in brackets stay, between dashes.
-    """
-    without_brackets = _ASIDE.sub(r" - \1 - ", report)
-    return tuple(sentence.replace(" - ,", ",") for sentence, _ in split_statements(without_brackets))
+    """The sentences of a report as the judge is shown them, each in one line; empty where it says nothing at all."""
+    return tuple(" ".join(report[slice(*sentence.span())].split()) for sentence in split_sentences(report))
 
 
 def first_foreign_word(text: str, sentences: Sequence[str], sentence_index: int) -> int | None:

@@ -17,7 +17,11 @@ from orapo.reward.llm.thoughts import without_thoughts
 REPORT = (
     "The heart is enlarged. There is a small left pleural effusion, no pneumothorax. A similar one is on the right."
 )
-FACTS = (Fact("enlarged heart", 0), Fact("small left pleural effusion", 1), Fact("no pneumothorax", 1))
+FACTS = (
+    Fact("enlarged heart", 0, 0, 21),
+    Fact("small left pleural effusion", 1, 23, 78),
+    Fact("no pneumothorax", 1, 23, 78),
+)
 
 
 def facts_answer(*facts: tuple[Any, Any]) -> str:
@@ -156,7 +160,7 @@ def test_what_is_said_aloud() -> None:
 def test_a_comma_before_a_closing_bracket_is_tolerated_and_strings_stay_as_they_are() -> None:
     report = 'The tube, ] is in place. "Quoted" heart.'
     answer = '{"facts": [{"sentence": 0, "text": "tube ,] in \\"place\\"",},\n],}'
-    assert read_facts(answer, report) == (Fact('tube ,] in "place"', 0),)
+    assert read_facts(answer, report) == (Fact('tube ,] in "place"', 0, 0, 23),)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +260,9 @@ def test_garbage_of_any_length_is_refused_at_once(piece: str) -> None:
     ],
 )
 def test_a_fact_may_inflect_reorder_and_refer_back(report: str, sentence: int, fact: str) -> None:
-    assert read_facts(facts_answer((sentence, fact)), report) == (Fact(fact, sentence),)
+    (found,) = read_facts(facts_answer((sentence, fact)), report)
+    assert (found.text, found.sentence_index) == (fact, sentence)
+    assert report[found.start : found.end] == report.removesuffix(".").split(". ")[sentence]
 
 
 @pytest.mark.parametrize(
@@ -299,7 +305,7 @@ def test_verdicts_come_in_the_order_of_the_observations_with_their_facts() -> No
 
 
 def test_no_finding_may_rest_on_several_facts_and_stand_beside_devices() -> None:
-    facts = (Fact("no effusion", 0), Fact("tube in place", 1), Fact("normal heart", 2))
+    facts = (Fact("no effusion", 0, 0, 11), Fact("tube in place", 1, 13, 26), Fact("normal heart", 2, 28, 40))
     answer = verdicts_answer(
         no_finding=("entailed", [0, 2]), support_devices=("entailed", [1]), cardiomegaly=("contradicted", [2])
     )

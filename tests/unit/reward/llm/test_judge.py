@@ -47,13 +47,24 @@ def make_judge(server: JudgeServer, folder: Path, **settings: object) -> LlmJudg
     return LlmJudge(endpoint, cache, **{"retry": QUICK, **settings})  # type: ignore[arg-type]
 
 
-def offline(reports: list[str]) -> list[tuple[object, object]]:
-    return [(judged.facts, judged.verdicts) for judged in OfflineJudge().judge(reports)]
+def offline(reports: list[str]) -> list[object]:
+    return read([*OfflineJudge().judge(reports)])
 
 
-def read(judgements: list[Judged | FailedJudgement]) -> list[tuple[object, object]]:
+def read(judgements: list[Judged | FailedJudgement]) -> list[object]:
+    """Facts and verdicts in words: only the offline judge tells what a fact says where in its sentence."""
     assert all(isinstance(each, Judged) for each in judgements)
-    return [(judged.facts, judged.verdicts) for judged in judgements if isinstance(judged, Judged)]
+    return [
+        (
+            [(fact.text, fact.sentence_index) for fact in judged.facts],
+            [
+                (each.observation, each.judgement, [fact.text for fact in each.supporting_facts])
+                for each in judged.verdicts
+            ],
+        )
+        for judged in judgements
+        if isinstance(judged, Judged)
+    ]
 
 
 # ---- what comes out, and what it takes

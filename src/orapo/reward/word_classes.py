@@ -1,8 +1,8 @@
-"""The word classes of the offline judge, read once from ``lexicon.toml``."""
+"""The word classes of the offline judge, read once from ``word_classes.toml``."""
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -38,39 +38,26 @@ DEVICE_GROUP = "Support Devices"
 SIDE = "o"
 UNKNOWN = "u"
 GARBAGE = "?"
+END = "$"
+"""In place of a class letter behind the last word."""
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)?(?:st|nd|rd|th|mm|cm|%|-?year-old)?|[tcl]\d{1,2}|\d+(?:[-x]\d+)+")
 _HAS_VOWEL = re.compile(r"[aeiouy]")
 _GARBAGE = re.compile(r"(.)\1\1|[a-z]\d+[a-z]|\d[a-z]+\d")
 _LONGEST_WORD = 24
-_PLAIN_SETS = (
-    "attributes",
-    "normality",
-    "restrictions",
-    "intransitive",
-    "collectives",
-    "regions",
-    "locating",
-    "equating",
-    "predicate_only",
-    "degree",
-    "linking",
-    "standing_alone",
-    "kind",
-)
 _ENDINGS: Mapping[str, str] = {"ly": "l", "ing": "y", "ed": "p"}
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """What the lexicon knows of one word.
+    """What is known of one word.
 
     Attributes:
         letter: its class.
         singular: the dictionary form of a noun, else the word itself.
         group: the observation that a finding or device word states, "" for other words.
         plural: True and False for known nouns, None where number is unknown or has no meaning.
-        known: False for a word that the lexicon lacks; its class is a guess.
+        known: False for a word that stands in no class; its class is a guess.
     """
 
     letter: str
@@ -80,15 +67,33 @@ class Word:
     known: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Succession:
+    """What may directly follow a word.
+
+    Attributes:
+        letters: classes of the next word, ``END`` among them where it may be the last one.
+        after: classes of the word in front with which anything may follow.
+        reason: for refusing another one.
+    """
+
+    letters: frozenset[str]
+    after: frozenset[str]
+    reason: str
+
+
 @dataclass(frozen=True)
-class Lexicon:
-    """Word classes and the constraints of meaning between them; see the comments in ``lexicon.toml``.
+class WordClasses:
+    """Word classes and the constraints of meaning between them; see the comments in ``word_classes.toml``.
 
     Attributes:
         words: entry of every known word and fixed phrase.
         token: finds the next fixed phrase, word or mark in lower-case text.
         combinable: pairs of observations that one phrase may state.
         misplaced: per observation the anatomy that it can't be in.
+        preposition_pairs: per preposition those that may follow it directly.
+        never_before: per premodifier those that can't follow it in a noun phrase.
+        successions: per word what may follow it directly.
     """
 
     words: Mapping[str, Word]
@@ -105,11 +110,17 @@ class Lexicon:
     equating: frozenset[str]
     equatable: frozenset[str]
     predicate_only: frozenset[str]
-    degree: frozenset[str]
     linking: frozenset[str]
     standing_alone: frozenset[str]
-    kind: frozenset[str]
-    before_kind: frozenset[str]
+    parts: frozenset[str]
+    transitive: frozenset[str]
+    units: frozenset[str]
+    counting: frozenset[str]
+    before_of: frozenset[str]
+    never_after_be: frozenset[str]
+    preposition_pairs: Mapping[str, frozenset[str]]
+    never_before: Mapping[str, frozenset[str]]
+    successions: Mapping[str, tuple[Succession, ...]]
     opposites: frozenset[frozenset[str]]
     sides: Mapping[str, frozenset[str]]
 
@@ -141,25 +152,31 @@ class Lexicon:
 
 
 @lru_cache(maxsize=1)
-def load_lexicon() -> Lexicon:
-    """Reads the packaged lexicon.
+def load_word_classes() -> WordClasses:
+    """Reads the packaged table.
 
     Raises:
         DataError: a word stands in two classes, or a class has no letter.
     """
-    table = tomllib.loads(files("orapo.reward").joinpath("lexicon.toml").read_text(encoding="utf-8"))
+    table = tomllib.loads(files("orapo.reward").joinpath("word_classes.toml").read_text(encoding="utf-8"))
     words: dict[str, Word] = {}
     for form, word in _entries(table):
         if form in words and words[form] != word:
-            raise DataError(f"lexicon.toml: {form!r} stands in two classes, {words[form]} and {word}; each has one")
+            raise DataError(
+                f"word_classes.toml: {form!r} stands in two classes, {words[form]} and {word}; each has one"
+            )
         words[form] = word
     for phrase, word_class in table["phrases"].items():
         words[phrase] = Word(CLASS_LETTERS[word_class], phrase)
     for side in ("left", "right"):
         words[side] = Word(SIDE, side)
     longest_first = sorted(table["phrases"], key=len, reverse=True)
-    sets = {name: frozenset(table[name]["words"].split()) for name in _PLAIN_SETS}
-    return Lexicon(
+    sets = {
+        name: frozenset(entry["words"].split())
+        for name, entry in table.items()
+        if isinstance(entry, dict) and entry.keys() == {"words"}
+    }
+    return WordClasses(
         words=words,
         token=re.compile(
             rf"(?<![a-z0-9])(?:{'|'.join(map(re.escape, longest_first))})(?![a-z0-9])"
@@ -169,17 +186,38 @@ def load_lexicon() -> Lexicon:
         misplaced={group: frozenset(nouns.split()) for group, nouns in table["misplaced"].items()},
         sides={side: frozenset(names.split()) for side, names in table["sides"].items()},
         opposites=frozenset(frozenset(pair) for pair in table["opposites"]["pairs"]),
-        before_kind=frozenset(table["kind"]["before"].split()),
-        equatable=frozenset(table["equatable"]["words"]),
+        preposition_pairs={first: frozenset(names.split()) for first, names in table["preposition_pairs"].items()},
+        never_before=_never_before(table["order"]),
+        successions=_successions(table["next"]),
+        equatable=frozenset(table["equatable"]["groups"]),
         **sets,
     )
+
+
+def _never_before(rules: Sequence[Mapping[str, str]]) -> dict[str, frozenset[str]]:
+    never_before: dict[str, frozenset[str]] = {}
+    for rule in rules:
+        for word in rule["words"].split():
+            never_before[word] = never_before.get(word, frozenset()) | frozenset(rule["never_before"].split())
+    return never_before
+
+
+def _successions(rules: Sequence[Mapping[str, str]]) -> dict[str, tuple[Succession, ...]]:
+    every = frozenset((*CLASS_LETTERS.values(), *"fomu,;:", END))
+    successions: dict[str, tuple[Succession, ...]] = {}
+    for rule in rules:
+        letters = frozenset(rule["letters"]) if "letters" in rule else every - frozenset(rule["never"])
+        succession = Succession(letters, frozenset(rule.get("after", "")), rule["reason"])
+        for word in rule["words"].split():
+            successions[word] = (*successions.get(word, ()), succession)
+    return successions
 
 
 def _entries(table: Mapping[str, Any]) -> Iterator[tuple[str, Word]]:
     irregular = {singular: plural for plural, singular in table["plurals"].items()}
     for word_class, names in table["words"].items():
         if word_class not in CLASS_LETTERS:
-            raise DataError(f"lexicon.toml: class {word_class!r} is none of {', '.join(CLASS_LETTERS)}")
+            raise DataError(f"word_classes.toml: class {word_class!r} is none of {', '.join(CLASS_LETTERS)}")
         letter = CLASS_LETTERS[word_class]
         for name in names.split():
             if letter in "avg":
