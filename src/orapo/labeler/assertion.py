@@ -10,7 +10,13 @@ from typing import NamedTuple
 from orapo.chexpert import LabelState, Observation
 from orapo.labeler.asides import split_aside
 from orapo.labeler.cardiac_size import neutral_state
-from orapo.labeler.ellipsis import add_elliptical_hits, echoed_predicate, is_superseded, repeated_denial
+from orapo.labeler.ellipsis import (
+    add_elliptical_hits,
+    echoed_predicate,
+    excepted_observations,
+    is_superseded,
+    repeated_denial,
+)
 from orapo.labeler.lexicon import RANKS, Effect, Lexicon, PhraseKind, Reach
 from orapo.labeler.negation_scope import alternatives, reached_hits, taken_for_granted
 from orapo.labeler.presupposition import denied_predicate
@@ -69,7 +75,13 @@ def assert_sentence(sentence: str, lexicon: Lexicon, *, bare_heart_is_positive: 
         previous = strongest
         if len(segments) > 1 and is_superseded(segment, segments[number + 1 :]):
             continue
-        assertions += _assertions(segment, strongest, bare_heart_is_positive=bare_heart_is_positive)
+        read = _assertions(segment, strongest, bare_heart_is_positive=bare_heart_is_positive)
+        excepted = excepted_observations(segments, number) if len(segments) > 1 else ()
+        assertions += [
+            assertion
+            for assertion in read
+            if assertion.observation not in excepted or assertion.state is not LabelState.NEGATIVE
+        ]
     return tuple(assertions)
 
 

@@ -6,6 +6,7 @@ Each becomes a hit of its own with the phrase that it stands for, so that scope 
 import re
 from collections.abc import Iterator, Sequence
 
+from orapo.chexpert import Observation
 from orapo.labeler.lexicon import RANKS, Effect, PhraseKind, Reach, scope_words
 from orapo.labeler.segments import NO_CUE, Cue, Hit, Segment
 
@@ -49,9 +50,8 @@ _BOUNDARY = re.compile(r"[,;:]| (?:(?:but|and|while|whereas|though|with) |there 
 _ECHO = re.compile(r" (?:(?:is|are|was|were|has|have|had|does|do|did) not|isn.t|aren.t|hasn.t|haven.t)$")
 _CONTRAST = re.compile(r" ?not (?:the |in the )?(?:[\w-]+ )?$")
 _REPEATING = re.compile(r" (?:is|are|was|were|has|have|does|do|did)\b")
-_PAST = re.compile(
-    r"\b(?:was|were|had)\b.*\b(?:prior|previous(?:ly)?|earlier|yesterday|last|before|initially|formerly|old)\b"
-)
+_THEN = r"\b(?:prior|previous(?:ly)?|earlier|yesterday|last|before|initially|formerly|old)\b"
+_PAST = re.compile(rf"\b(?:was|were|had)\b.*{_THEN}|{_THEN}.*\b(?:was|were|had)\b")
 
 
 def leaves_out_noun(sentence: str) -> bool:
@@ -156,10 +156,19 @@ def repeated_denial(segment: Segment, cue: Cue, index: int, strongest: Sequence[
     return Effect.PRESUPPOSED if said is None else said.effect
 
 
+def excepted_observations(segments: Sequence[Segment], number: int) -> frozenset[Observation]:
+    """Of which a denial in segment ``number`` isn't one, since an exception beside it says where they are."""
+    beside = [segments[number + 1]] if segments[number + 1 :] else []
+    exceptions = [segment for segment in beside if segment.opening is Effect.EXCEPTION]
+    if number and segments[number - 1].opening is Effect.EXCEPTION and segments[number].opening is not Effect.EXCEPTION:
+        exceptions.append(segments[number - 1])
+    return frozenset(name for segment in exceptions for hit in segment.hits for name in hit.phrase.observations)
+
+
 def is_superseded(segment: Segment, later: Sequence[Segment]) -> bool:
     """Whether a segment tells what was, and a later one of the same now: "there was an effusion; there is none now"."""
-    start = max(0, segment.start - len("there was "))  # a break, which is no part of the segment
-    if _PAST.search(segment.sentence, start, segment.end) is None:
+    clause = max(segment.sentence.rfind(mark, 0, segment.start) for mark in ";,") + 1  # "there was" is a break itself
+    if _PAST.search(segment.sentence, clause, segment.end) is None:
         return False
     spoken_of = {hit.phrase.observations for hit in segment.hits}
     return any(hit.phrase.observations in spoken_of for other in later for hit in other.hits)

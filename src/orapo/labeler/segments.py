@@ -54,13 +54,23 @@ _PREDICATE_BEHIND_DASH = re.compile(
 
 
 class Segment(NamedTuple):
-    """A stretch of a sentence, ``[start, end)``, that no cue reaches out of; hits and cues in reading order."""
+    """A stretch of a sentence, ``[start, end)``, that no cue reaches out of.
+
+    Attributes:
+        sentence: the whole of it, cleaned.
+        start: first character of the stretch.
+        end: one past its last.
+        hits: in reading order, at least one.
+        cues: in reading order.
+        opening: what the break before it does, NONE for the first.
+    """
 
     sentence: str
     start: int
     end: int
     hits: list[Hit]
     cues: list[Cue]
+    opening: Effect = Effect.NONE
 
 
 def find_hits(sentence: str, lexicon: Lexicon, places: Sequence[Place] | None = None) -> list[Hit]:
@@ -107,7 +117,9 @@ def split_segments(sentence: str, hits: list[Hit], cues: list[Cue]) -> list[Segm
         return [Segment(sentence, 0, len(sentence), hits, cues)]
     segments = []
     start = next_hit = next_cue = 0
-    for stop, resume in [*((cue.start, cue.end) for cue in breaks), (len(sentence), len(sentence))]:
+    opening = Effect.NONE
+    last = NO_CUE._replace(start=len(sentence), end=len(sentence))
+    for stop, resume, effect, *_ in (*breaks, last):
         inside, here = [], []
         while next_hit < len(hits) and hits[next_hit].start < stop:
             inside.append(hits[next_hit])
@@ -116,8 +128,8 @@ def split_segments(sentence: str, hits: list[Hit], cues: list[Cue]) -> list[Segm
             here.append(cues[next_cue])
             next_cue += 1
         if inside:
-            segments.append(Segment(sentence, start, stop, inside, here))
-        start = resume
+            segments.append(Segment(sentence, start, stop, inside, here, opening))
+        start, opening = resume, effect
         next_cue += 1  # the break itself
     return segments
 
