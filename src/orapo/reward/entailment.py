@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orapo.chexpert import OBSERVATIONS, LabelState, Observation
+from orapo.empty_reports import says_nothing
 from orapo.labeler import Labeler
 from orapo.records import Fact, Judgement, LabelVerdict, MentionSpan
 from orapo.reward.facts import extract_facts
@@ -96,7 +97,8 @@ class OfflineJudge:
     def _judge_one(self, report: str) -> Judged:
         mentions = self._labeler.mentions(report)
         extracted = extract_facts(report, mentions)
-        is_normal = self._labeler.aggregate(mentions)[Observation.NO_FINDING] is LabelState.POSITIVE
+        states = self._labeler.aggregate(mentions)
+        is_normal = states[Observation.NO_FINDING] is LabelState.POSITIVE and not says_nothing(report)
         verdicts = self.verdicts(report, extracted.facts, is_normal=is_normal)
         return Judged(extracted.facts, extracted.rejected, verdicts, judge=NAME)
 

@@ -33,6 +33,7 @@ _PREDICATE = re.compile(r"[lt]*[pjyo](?:l*[pyo])*(?:(?:,?c|,)(?!N)[lt]*[pjyo](?:
 _BARE_PREDICATE = re.compile(r"[lt]*p")
 _ATTACHMENT = re.compile(r",?[lt]*(?:i?l*[py](?:l*[py])*(?:,?c[lt]*[pyj])*l*)?i{1,3}(?=[Ne])")
 _AND_PLACE = re.compile(r"(?:,?c|,)l*(?=N)")
+_SAME_AGAIN = re.compile(r",?ci(?=N)")
 _TRAILING = re.compile(r",l+jl*(?=$|[,;])|l+(?![pji:b])|,?[lt]*p(?:l*p)*(?:(?:,?c|,)[lt]*p)*l*")
 _MORE_PREDICATE = re.compile(r",?c(?=[lt]*[pj])")
 _RELATIVE = re.compile(r",?i?r(?=[klt]*[bhz])")
@@ -222,6 +223,13 @@ class ParsedSentence(Symbols):
         check_attachment(host if direct else None, prepositions[-1], complement, self._classes)
         self._complement = complement
         self.position += 1
+        while (match := _SAME_AGAIN.match(self._symbols, self.position)) is not None:
+            again = self._parts[match.end() - 1]
+            if not isinstance(again, Token) or again.text != prepositions[-1]:
+                break  # "evidence of effusion, or of pneumothorax" goes on
+            self.position = match.end()
+            check_attachment(host if direct else None, again.text, self.phrase_here(), self._classes)
+            self.position += 1
         while (match := _AND_PLACE.match(self._symbols, self.position)) is not None:
             following = self._parts[match.end()]
             assert isinstance(following, NounPhrase)

@@ -1,6 +1,6 @@
 """Whole statements in the manner of real reports, with the states of all 14 observations.
 
-statements.txt, and cases.txt with those that are easily read the wrong way round, hold one per line with its codes:
+statements.txt, and cases.txt and siblings.txt with those that are easily read the wrong way round, hold one a line:
 "PE+ PT- CM?" is effusion positive, pneumothorax negative, cardiomegaly uncertain, and every observation without a code
 unmentioned (No Finding included: "NF+" where it holds).
 """
@@ -22,7 +22,7 @@ _CODES = dict(
 _SIGNS = {LabelState.POSITIVE: "+", LabelState.NEGATIVE: "-", LabelState.UNCERTAIN: "?"}
 _LINES = [
     line
-    for name in ("statements.txt", "cases.txt")
+    for name in ("statements.txt", "cases.txt", "siblings.txt")
     for line in Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines()
 ]
 STATEMENTS = [
@@ -39,4 +39,4 @@ def test_statement(text: str, codes: frozenset[str]) -> None:
 
 
 def test_the_statements_are_many_and_distinct() -> None:
-    assert len({text for text, _ in STATEMENTS}) == len(STATEMENTS) >= 950
+    assert len({text for text, _ in STATEMENTS}) == len(STATEMENTS) >= 2_000

@@ -137,7 +137,19 @@ def test_asides_in_brackets_pay_nothing() -> None:
 
 @pytest.mark.parametrize(
     "report",
-    ["", ".", "no.", "effusion edema nodule.", "The left side.", "The chest.", "Unchanged.", "Small left lung"],
+    [
+        "",
+        ".",
+        "no.",
+        "No report.",
+        "N/A.",
+        "None.",
+        "effusion edema nodule.",
+        "The left side.",
+        "The chest.",
+        "Unchanged.",
+        "Small left lung",
+    ],
 )
 def test_silence_is_not_a_normal_chest(report: str) -> None:
     assert paid(report, NORMAL) == 0.0
