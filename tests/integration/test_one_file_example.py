@@ -193,6 +193,7 @@ CASES = {
 COLUMNS = {"loss": "loss", "policy_loss": "policy_loss", "oracle_loss": "oracle_loss", "weight": "mixing_weight"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_the_example_trains_as_the_framework(case: str, example: ModuleType, tmp_path: Path) -> None:
     own, overrides = CASES[case]
@@ -217,6 +218,7 @@ def test_the_example_trains_as_the_framework(case: str, example: ModuleType, tmp
             assert_same_steps(other, theirs, start, NUM_STEPS * settings.inner_steps)
 
 
+@pytest.mark.slow
 def test_the_command_shows_its_progress(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "examples" / "orapo_in_one_file.py"), "--steps", "2", "--seed", "3"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}

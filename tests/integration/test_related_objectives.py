@@ -13,6 +13,8 @@ from orapo.experiment.command_line import run_folder
 from orapo.experiment.run import train
 from orapo.objective.orapo import OrapoObjective
 
+pytestmark = pytest.mark.slow
+
 CONF = Path(__file__).parents[2] / "conf"
 
 # The embedded policy earns rewards, so that groups have variance; two inner steps move the ratio off 1.
