@@ -10,9 +10,9 @@ batches, uses several processes and resumes; here, every rollout repeats its ima
 import argparse
 import copy
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -210,12 +210,12 @@ class OraPO:
         self.schedule.step()
 
 
-def batches(source: PhantomSource, collate: Any, settings: Settings, num_steps: int, seed: int) -> Any:
-    """``num_steps`` batches of the balanced subset, in a new random order each pass."""
+def batches(source: PhantomSource, collate: Collate, settings: Settings, seed: int) -> Iterator[StudyBatch]:
+    """Batches of the balanced subset without end, in a new random order each pass."""
     subset = BalancedSubset(settings.num_studies, seed).choose(source.entries(Split.TRAIN))
     studies = [source.read(study_id) for study_id in subset.study_ids]
     order: list[int] = []
-    for _ in range(num_steps):
+    while True:
         if len(order) < settings.batch_size:
             order += torch.randperm(len(studies)).tolist()
         chosen, order = [studies[i] for i in order[: settings.batch_size]], order[settings.batch_size :]
@@ -234,8 +234,8 @@ def main() -> None:
     orapo = OraPO(settings)
     collate = Collate(orapo.tokenizer, orapo.image_processor, DEFAULT_INSTRUCTION, settings.max_new_tokens)
     history: list[float] = []
-    stream = batches(PhantomSource(num_train=4000), collate, settings, arguments.steps, arguments.seed)
-    for number, batch in enumerate(stream, start=1):
+    stream = batches(PhantomSource(num_train=4000), collate, settings, arguments.seed)
+    for number, batch in zip(range(1, arguments.steps + 1), stream, strict=False):
         rollouts = sample(orapo.policy, batch, settings)
         rewards = orapo.judge(batch, rollouts)
         losses = orapo.update(batch, rollouts, rewards)[-1]
