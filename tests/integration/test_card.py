@@ -289,7 +289,7 @@ def test_a_data_sets_subset_is_the_same_as_ever(experiment: str, command: Comman
     assert data_command(["miniature", data_set, str(tmp_path / "mini")]) == 0
     short = ["training.num_passes=null", "training.num_steps=1", "training.batch_size=2"]
     size = f"data.subset.num_studies={num_studies}"
-    command(f"+experiment={experiment}", f"data.root={tmp_path / 'mini'}", size, *FEW_STEPS, *short)
+    command(f"+experiment={experiment}", "model=tiny", f"data.root={tmp_path / 'mini'}", size, *FEW_STEPS, *short)
     subset = subset_of(only(tmp_path, f"logs/{experiment}/*"))
     assert len(subset["study_ids"]) == num_studies < subset["num_pool"], "a choice, not the whole pool"
     assert digest(subset["study_ids"]) == expected
