@@ -222,7 +222,7 @@ def test_the_example_trains_as_the_framework(case: str, example: ModuleType, tmp
 def test_the_command_shows_its_progress(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "examples" / "orapo_in_one_file.py"), "--steps", "2", "--seed", "3"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("step    2  reward 0.")]
     assert "oracle_loss 0." in line
