@@ -6,6 +6,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+# A file of tests stays in one process: what its tests share is made once, and those of several processes (ddp, fsdp),
+# which are one file, never run beside each other. Integration tests, the long ones, come first.
+WORKERS ?= 2
+PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 # uv reads its own variable for extra package folders, pip's is honoured too.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
@@ -31,11 +36,11 @@ $(STAMP): pyproject.toml constraints.txt
 train: $(STAMP)  ## train the embedded default on this machine (ARGS="+experiment=smoke" for less)
 	$(BIN)/python train.py $(ARGS)
 
-test: $(STAMP)  ## run every test
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP)  ## run every test, on two cores (WORKERS=n for n)
+	$(PYTEST) $(ARGS)
 
 test-fast: $(STAMP)  ## run the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 check: $(STAMP)  ## lint, types, layers, no clinical content
 	$(BIN)/ruff check .

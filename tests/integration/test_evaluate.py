@@ -115,6 +115,7 @@ def check_against_summary(content: dict[str, Any], run: Path) -> None:
     assert measure(content, "uncertain_not_positive/all_14/macro/f1", "always_positive") == floor
 
 
+@pytest.mark.slow
 def test_a_run_scores_what_its_own_test_said(run: Path, evaluated: Evaluate) -> None:
     content = evaluated(f"run={run}", inside=run)
     assert content["folder"].parent == run / "evaluation"
@@ -127,6 +128,7 @@ def test_a_run_scores_what_its_own_test_said(run: Path, evaluated: Evaluate) -> 
     assert content["settings"]["eval_batch_size"] == 4, "the run's own setting"
 
 
+@pytest.mark.slow
 def test_the_command_line_stands_above_the_run(run: Path, evaluated: Evaluate) -> None:
     changes = ["data.max_test_studies=3", "eval_batch_size=2", "shuffled_images=false"]
     content = evaluated(f"run={run}", *changes, inside=run)
@@ -135,6 +137,7 @@ def test_the_command_line_stands_above_the_run(run: Path, evaluated: Evaluate) -
     assert content["scores"]["shuffled_images"]["not_computed"] == "shuffled_images=false"
 
 
+@pytest.mark.slow
 def test_everything_is_written(evaluated: Evaluate, run: Path) -> None:
     content = evaluated(*SMALL, "--export", "radeval", f"against={run}")
     folder: Path = content["folder"]
@@ -206,6 +209,7 @@ def test_a_missing_report_is_refused_or_counts_as_empty(tmp_path: Path, evaluate
     assert measure(content, "empty_report_fraction") == pytest.approx(2 / 6)
 
 
+@pytest.mark.slow
 def test_an_adapter_on_its_base_scores_what_its_run_said(
     random_model_folder: Path, tmp_path: Path, evaluated: Evaluate, refused: Any
 ) -> None:
@@ -239,6 +243,7 @@ def test_an_adapter_on_its_base_scores_what_its_run_said(
     assert "leave out base" in refused(*SMALL, f"checkpoint={random_model_folder}", f"base={random_model_folder}")
 
 
+@pytest.mark.slow
 def test_an_api_model_with_controls_and_against(tmp_path: Path, evaluated: Evaluate, refused: Any) -> None:
     from tests.unit.experiment.test_api_policy import ReportServer
 
@@ -297,6 +302,7 @@ def test_help_and_bad_settings_come_before_heavy_imports(tmp_path: Path) -> None
     assert not list(tmp_path.iterdir()), "nothing is left behind"
 
 
+@pytest.mark.slow
 def test_the_gold_test_set_without_reports(run: Path, tmp_path: Path, evaluated: Evaluate, refused: Any) -> None:
     from tests.unit.data.chexpert_folder import ChexpertFolder
 

@@ -1,4 +1,4 @@
-"""A run on phantoms with a spurious mark, its evaluation, and both side by side: the real commands."""
+"""A run on phantoms with a spurious mark, its evaluation in a process of its own, and both side by side."""
 
 import csv
 import json
@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from orapo.experiment.command_line import run_command
 from orapo.experiment.compare_command import main
+from orapo.experiment.train_command import train_command
 
 ROOT = Path(__file__).parents[2]
 TINY = [
@@ -24,9 +26,9 @@ TINY = [
 ]
 
 
-def run(script: str, *arguments: str, cwd: Path) -> str:
+def evaluate_py(*arguments: str, cwd: Path) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, str(ROOT / script), *arguments]
+    command = [sys.executable, str(ROOT / "evaluate.py"), *arguments]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -34,13 +36,15 @@ def run(script: str, *arguments: str, cwd: Path) -> str:
 
 @pytest.mark.slow
 def test_a_run_on_spurious_phantoms_is_evaluated_and_compared(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run("train.py", "data=phantoms_spurious", *TINY, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py", "data=phantoms_spurious", *TINY])
+    run_command(train_command, ROOT / "conf")
     (folder,) = (tmp_path / "logs" / "orapo").iterdir()
     summary = json.loads((folder / "summary.json").read_text())
 
-    printed = run("evaluate.py", f"run={folder}", "bootstrap.num_resamples=100", cwd=tmp_path)
+    printed = evaluate_py(f"run={folder}", "bootstrap.num_resamples=100", cwd=tmp_path)
     assert "Pneumothorax, studies with and without the spurious mark" in printed
     (evaluation,) = (folder / "evaluation").iterdir()
     content = json.loads((evaluation / "evaluation.json").read_text())

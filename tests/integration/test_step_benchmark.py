@@ -63,6 +63,7 @@ def test_the_smallest_comparison(tmp_path: Path) -> None:
     assert "TRL / ours, CPU" in finished.stdout
 
 
+@pytest.mark.slow
 def test_without_trl_one_line_says_how_to_install_it() -> None:
     # None among the imported modules is how Python marks one that can't be imported.
     code = f"import sys; sys.modules['trl'] = None; sys.path.insert(0, {str(BENCHMARKS)!r}); import step; step.main()"

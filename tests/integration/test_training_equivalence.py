@@ -22,6 +22,8 @@ from orapo.policy.model import Policy
 from orapo.records import FailedJudgement
 from orapo.reward import OfflineJudge
 
+pytestmark = pytest.mark.slow
+
 CONF = Path(__file__).parents[2] / "conf"
 
 # The embedded policy earns rewards, so that both losses carry a gradient; random weights would earn none.

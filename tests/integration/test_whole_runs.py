@@ -91,6 +91,7 @@ def test_real_radiographs_go_through(tmp_path: Path) -> None:
         assert {"facts", "verdicts", "rejected", "reward"} <= row.keys()
 
 
+@pytest.mark.slow
 def test_a_rollout_row_explains_its_reward(tmp_path: Path) -> None:
     config = composed(
         "data.source.num_train=60",

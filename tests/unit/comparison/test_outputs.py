@@ -105,6 +105,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
+@pytest.mark.slow
 def test_the_page_stands_alone(sweep: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     assert main([str(sweep), "--page", str(page), "--published"]) == 0
@@ -207,6 +208,7 @@ def test_published_rows_stand_beside_ones_own_with_a_warning(sweep: Path, capsys
     assert comparability(table, comparison.groups).startswith("Your runs were tested on ChexpertPlusSource: comparable")
 
 
+@pytest.mark.slow
 def test_three_hundred_runs_take_seconds(tmp_path: Path) -> None:
     called, true = marks(0, 100, 0.5)
     for number in range(300):

@@ -94,6 +94,7 @@ def goes_on(folder: Path, storage: str | None) -> None:
     assert content["counts"] == {"finished": 12, "failed": 0, "running": 0}
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_in_sqlite(tmp_path: Path) -> None:
     goes_on(tmp_path, None)
     assert (tmp_path / "search.sqlite").exists()
@@ -105,6 +106,7 @@ def test_a_search_goes_on_in_postgresql(tmp_path: Path, postgresql: str) -> None
     assert not (tmp_path / "search.sqlite").exists()
 
 
+@pytest.mark.slow
 def test_the_model_of_good_settings_takes_over_from_chance(tmp_path: Path) -> None:
     found = finish(open_search(tmp_path, SPACE, replace(SETTINGS, n_trials=40, n_startup_trials=10), {}))
     assert sum(worth(s) for _, s in found[20:]) / 20 > sum(worth(s) for _, s in found[:10]) / 10 + 0.1

@@ -374,7 +374,7 @@ def test_pausing_ends_at_the_limit(server: JudgeServer, tmp_path: Path, caplog: 
         "resume the run when the provider answers, or set on_failure to offline_judge or drop_study"
     )
     pauses = [record.getMessage() for record in caplog.records if "pausing" in record.getMessage()]
-    assert 2 <= len(pauses) <= 4
+    assert 1 <= len(pauses) <= 4  # the limit is a time: a busy machine asks less often
     assert "for 6 of 6 reports (openai/judge: not available (status 503), at try 2)" in pauses[0]
 
 
