@@ -13,10 +13,12 @@ default, as there:
   isn't Edema.
 - Which other abnormalities speak against No Finding is said in ``lexicon/other_abnormalities.toml``.
 
-It departs from the original where that slips. Negation and lists are read without a parser. Words are matched whole,
-with inflections, abbreviations and common misspellings: an ETT is a device, "platelike" is none. The heart or the
-mediastinum as a landmark ("projects over the heart") is no mention. What is unlikely is uncertain. Positive beats
-uncertain beats negative, always. ``Labeler("original")`` adds the accidents of substring search and of the order in
+It departs from the original where that slips. Negation and lists are read without a parser. What a denial takes for
+granted is there ("no cavitation in the consolidation", "neither effusion has grown", "no change in the edema"); "the
+left one" and "except a trace" speak of what was named last; words in brackets are read by themselves. Words are matched
+whole, with inflections, abbreviations, common misspellings and one slip in a long word: an ETT is a device, "platelike"
+is none. The heart or the mediastinum as a landmark ("projects over the heart") is no mention. What is unlikely is
+uncertain. Positive beats uncertain beats negative, always. ``Labeler("original")`` adds the accidents of substring search and of the order in
 which its code aggregates; not its rule that a sentence beginning "findings: no" is negative as a whole.
 """
 

@@ -109,7 +109,8 @@ def _in_front(segment: Segment, hit: Hit) -> Cue | None:
             break  # "lungs clear heart enlarged"
         if _PREDICATIVE.search(segment.sentence, segment.start, cue.start) and not _is_list(between):
             return best if cue.effect is not Effect.STABLE or _is_subject_in_front(segment, cue) else (best or cue)
-        if best is None or cue.effect is Effect.ENLARGED:
+        beats_stable = best is not None and best.effect is Effect.STABLE and cue.effect is Effect.NORMAL
+        if best is None or cue.effect is Effect.ENLARGED or beats_stable:
             best = cue
         edge = cue.start
     return best
