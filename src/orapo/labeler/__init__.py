@@ -18,8 +18,9 @@ granted is there ("no cavitation in the consolidation", "neither effusion has gr
 left one" and "except a trace" speak of what was named last; words in brackets are read by themselves. Words are matched
 whole, with inflections, abbreviations, common misspellings and one slip in a long word: an ETT is a device, "platelike"
 is none. The heart or the mediastinum as a landmark ("projects over the heart") is no mention. What is unlikely is
-uncertain. Positive beats uncertain beats negative, always. ``Labeler("original")`` adds the accidents of substring search and of the order in
-which its code aggregates; not its rule that a sentence beginning "findings: no" is negative as a whole.
+uncertain. Positive beats uncertain beats negative, always. ``Labeler("original")`` adds the accidents of substring
+search and of the order in which its code aggregates; not its rule that a sentence beginning "findings: no" is negative
+as a whole.
 """
 
 from orapo.labeler.attributes import Attributes, Certainty, Change, Place, Severity, Side

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from orapo.chexpert import LabelState, Observation
-from orapo.labeler.asides import split_aside
+from orapo.labeler.asides import split_asides
 from orapo.labeler.cardiac_size import neutral_state
 from orapo.labeler.ellipsis import (
     add_elliptical_hits,
@@ -54,17 +54,23 @@ _OR = NO_CUE._replace(text="or")
 
 def assert_sentence(sentence: str, lexicon: Lexicon, *, bare_heart_is_positive: bool) -> tuple[Assertion, ...]:
     """Every mention of a cleaned sentence, in reading order."""
-    if (parts := split_aside(sentence)) is not None:
-        found = [
-            assertion._replace(
-                start=part.moved(assertion.start),
-                end=part.moved(assertion.end - 1) + 1,
-                cue_start=assertion.cue_start if assertion.cue_start < 0 else part.moved(assertion.cue_start),
-            )
-            for part in parts
-            for assertion in assert_sentence(part.text, lexicon, bare_heart_is_positive=bare_heart_is_positive)
-        ]
-        return tuple(sorted(found, key=lambda assertion: assertion.start))
+    parts = split_asides(sentence)
+    if len(parts) == 1:
+        return _assert_part(sentence, lexicon, bare_heart_is_positive=bare_heart_is_positive)
+    found = [
+        assertion._replace(
+            start=part.origins[assertion.start],
+            end=part.origins[assertion.end - 1] + 1,
+            cue_start=assertion.cue_start if assertion.cue_start < 0 else part.origins[assertion.cue_start],
+        )
+        for part in parts
+        for assertion in _assert_part(part.text, lexicon, bare_heart_is_positive=bare_heart_is_positive)
+    ]
+    return tuple(sorted(found, key=lambda assertion: assertion.start))
+
+
+def _assert_part(sentence: str, lexicon: Lexicon, *, bare_heart_is_positive: bool) -> tuple[Assertion, ...]:
+    """The mentions of a sentence without asides, or of an aside."""
     segments = read_segments(sentence, lexicon)
     assertions: list[Assertion] = []
     previous: list[Cue | None] = []

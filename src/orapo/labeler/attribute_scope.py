@@ -5,7 +5,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from orapo.labeler import phrase_bounds
-from orapo.labeler.asides import split_aside
+from orapo.labeler.asides import split_asides
 from orapo.labeler.assertion import read_segments
 from orapo.labeler.attribute_lists import share
 from orapo.labeler.attributes import DEVICE_PLACES, Stated
@@ -20,12 +20,14 @@ _MOST_REMEMBERED_SENTENCES = 20_000
 @lru_cache(maxsize=_MOST_REMEMBERED_SENTENCES)
 def read_sentence(sentence: str) -> tuple[tuple[int, int, Stated], ...]:
     """Start and end of each phrase of a cleaned sentence, and what the words around it state."""
-    if (parts := split_aside(sentence)) is not None:
-        return tuple(
-            (part.moved(start), part.moved(end - 1) + 1, stated)
-            for part in parts
-            for start, end, stated in read_sentence(part.text)
-        )
+    return tuple(
+        (part.origins[start], part.origins[end - 1] + 1, stated)
+        for part in split_asides(sentence)
+        for start, end, stated in _read_part(part.text)
+    )
+
+
+def _read_part(sentence: str) -> tuple[tuple[int, int, Stated], ...]:
     scanned = mask_digits(sentence)
     segments = read_segments(scanned, load_lexicon("none"))
     words = find_modifiers(scanned) if segments else ()
