@@ -71,7 +71,7 @@ class BackwardPasses:
         return outputs
 
     def _pass(self, micro: MicroBatch, update: Update) -> ObjectiveOutput:
-        logps = self._policy(micro.batch, micro.completions, self._temperature, micro.traces)
+        logps = self._policy(micro.batch, micro.completions, self._temperature)
         weight = update.weight[update.rows_of(micro)]
         # Gradients are summed over micro-batches and processes: the mean over all studies of the step. Where weights
         # are shared out, torch takes the mean over processes, so that the sum needs their number.

@@ -76,16 +76,13 @@ class Drawing:
         self._batch_size = batch_size
         self._seed = seed
 
-    def start(
-        self, batch: StudyBatch, batch_index: int, watch: Stopwatch, keeps_trace: bool = False
-    ) -> Rollouts | None:
+    def start(self, batch: StudyBatch, batch_index: int, watch: Stopwatch) -> Rollouts | None:
         """Draws K rollouts of each study and begins to judge them, once this has succeeded in all processes.
 
         Args:
             batch: of this process.
             batch_index: of the training step.
             watch: is told what takes how long.
-            keeps_trace: whether all studies are updated in one pass, so that the rollouts' forward pass may be its.
 
         Returns:
             This process's own, or None where the objective needs none.
@@ -100,7 +97,7 @@ class Drawing:
                 return None
             with naming_studies(batch.studies):
                 with watch.phase("rollout"):
-                    groups = self._draw(batch, batch_index, range(len(batch)), keeps_trace=keeps_trace)
+                    groups = self._draw(batch, batch_index, range(len(batch)))
                 with watch.phase("reward"):
                     return Rollouts(groups, self._start_judging(batch, groups))
 
@@ -120,20 +117,15 @@ class Drawing:
         return self._draw_again(batch, batch_index, Drawn(rollouts, told, told), watch)
 
     def _draw(
-        self,
-        batch: StudyBatch,
-        batch_index: int,
-        places: Iterable[int],
-        attempt: int = 0,
-        keeps_trace: bool = False,
+        self, batch: StudyBatch, batch_index: int, places: Iterable[int], attempt: int = 0
     ) -> tuple[RolloutGroup, ...]:
         """Rollouts of these studies, which stand at ``places`` of this process's batch; draws differ by attempt."""
         if not self._ranks.is_joined:
-            return self._source.roll_out(batch, self._sampling, keeps_trace=keeps_trace)
+            return self._source.roll_out(batch, self._sampling)
         # What a study draws depends on its place in the whole batch, not on the process that holds it.
         first = self._ranks.shard.of(self._batch_size).start + attempt * self._batch_size
         seeds = [draw_seed(self._seed, batch_index, first + place) for place in places]
-        return self._source.roll_out(batch, self._sampling, seeds, keeps_trace)
+        return self._source.roll_out(batch, self._sampling, seeds)
 
     def _start_judging(self, batch: StudyBatch, groups: Sequence[RolloutGroup]) -> PendingRewards:
         reports = [text for group in groups for text in group.texts]
@@ -153,7 +145,6 @@ class Drawing:
     def _draw_again(self, batch: StudyBatch, batch_index: int, drawn: Drawn, watch: Stopwatch) -> Drawn:
         """Dynamic sampling: draws groups without variance again, up to the objective's limit."""
         assert drawn.rollouts is not None
-        keeps_trace = any(group.trace is not None for group in drawn.rollouts.groups)
         groups, told, num_redrawn = list(drawn.rollouts.groups), drawn.told, 0
 
         def redraw(attempt: int) -> Told:
@@ -163,7 +154,7 @@ class Drawing:
                 return own
             part = batch.select(places)
             with watch.phase("rollout"):
-                new = self._draw(part, batch_index, places, attempt, keeps_trace)
+                new = self._draw(part, batch_index, places, attempt)
             after = self._tell(part, Rollouts(new, self._start_judging(part, new)), watch)
             now, taken = with_redrawn(own, places, after.groups, after.judged)
             for place in taken:

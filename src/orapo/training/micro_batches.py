@@ -1,12 +1,12 @@
 """The studies that are scored together, and their completions' log-probabilities under the reference."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from orapo.batches import RolloutGroup, StudyBatch, StudyTrace
+from orapo.batches import StudyBatch
 from orapo.objective.orapo import OrapoObjective
 from orapo.policy.model import Policy
 from orapo.policy.reference import Reference
@@ -23,21 +23,18 @@ class MicroBatch:
         batch: the studies.
         completions: per study, its rollouts and then its oracle report, as far as the objective needs them.
         reference_logps: per study and completion, [T], or None where no loss needs the reference.
-        traces: per study, what sampling its rollouts computed by the policy as it is; None where that is not kept.
     """
 
     indices: tuple[int, ...]
     batch: StudyBatch
     completions: tuple[tuple[Tensor, ...], ...]
     reference_logps: tuple[tuple[Tensor, ...], ...] | None
-    traces: tuple[StudyTrace, ...] | None = None
 
     def after_a_step(self) -> "MicroBatch":
         """Without what was computed by weights that have changed since."""
         features = self.batch.image_features
         is_stale = features is not None and any(image.requires_grad for image in features)
-        batch = replace(self.batch, image_features=None) if is_stale else self.batch
-        return replace(self, batch=batch, traces=None)
+        return replace(self, batch=replace(self.batch, image_features=None)) if is_stale else self
 
 
 class MicroBatches:
@@ -92,8 +89,7 @@ class MicroBatches:
             completions = tuple(self._completions(batch, rollouts, i) for i in indices)
             part = batch.select(indices)
             reference_logps = self._reference_logps(part, completions)
-            traces = None if rollouts is None else _traces([rollouts.groups[i] for i in indices])
-            micro_batches.append(MicroBatch(indices, part, completions, reference_logps, traces))
+            micro_batches.append(MicroBatch(indices, part, completions, reference_logps))
         for _ in range(num_passes - len(micro_batches)):
             self._reference_logps(*one_study(batch))
         return micro_batches
@@ -109,12 +105,6 @@ class MicroBatches:
             return None
         with layer_by_layer(self._policy):
             return self._reference.score(batch, completions, self._temperature)
-
-
-def _traces(groups: Sequence[RolloutGroup]) -> tuple[StudyTrace, ...] | None:
-    """Of all these studies or of none."""
-    kept = tuple(group.trace for group in groups if group.trace is not None)
-    return kept if len(kept) == len(groups) else None
 
 
 def one_study(batch: StudyBatch) -> tuple[StudyBatch, tuple[tuple[Tensor, ...], ...]]:

@@ -31,7 +31,6 @@ from orapo.training.backward_passes import BackwardPasses
 from orapo.training.drawing import Drawing, Drawn
 from orapo.training.dynamic_sampling import flat_groups
 from orapo.training.held_out_reports import Generated, HeldOutReports
-from orapo.training.memory import keep_freed_memory
 from orapo.training.micro_batches import MicroBatches
 from orapo.training.naming_studies import naming_studies
 from orapo.training.optimiser import make_optimiser, optimiser_step
@@ -120,11 +119,6 @@ class OrapoModule(LightningModule):
 
     # ---- training
 
-    def on_train_start(self) -> None:
-        """On a CPU, memory that a step frees stays for the next one."""
-        if self.device.type == "cpu":
-            keep_freed_memory()
-
     def training_step(self, batch: StudyBatch, batch_index: int) -> None:
         """One pass of Algorithm 1's inner loop over B studies, of which this process holds its share.
 
@@ -134,11 +128,11 @@ class OrapoModule(LightningModule):
         """
         watch = Stopwatch()
         totals = dict(self._reward.judge.totals())
-        # What the policy computes while it samples serves the first inner step too, where that is one backward pass.
+        # Where the first inner step is one backward pass, it can share its encoding of the images with the rollouts.
         is_one_pass = not is_sharded(self.policy) and len(batch) <= self._settings.studies_per_micro_batch
         with watch.phase("rollout"):
             batch = self.policy.with_images_encoded(batch, keeps_graph=is_one_pass)
-        rollouts = self._drawing.start(batch, batch_index, watch, keeps_trace=is_one_pass)
+        rollouts = self._drawing.start(batch, batch_index, watch)
         # The reference is scored while a judge elsewhere reads: neither needs the other.
         with watch.phase("reference"):
             num_passes = self._micro_batches.num_passes(self._ranks.shard.sizes(self._settings.batch_size))

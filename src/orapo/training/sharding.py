@@ -10,6 +10,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
+from orapo.policy.families import family_of
 from orapo.policy.model import Policy
 from orapo.training.ranks import Ranks
 
@@ -18,8 +19,7 @@ def shard(policy: Policy, mesh: DeviceMesh) -> None:
     """Leaves this process its share of the weights, layer by layer; no effect on a sharded policy."""
     if is_sharded(policy):
         return
-    parts = policy.model.model
-    for layer in (*parts.visual.blocks, *parts.language_model.layers):
+    for layer in family_of(policy.model).layers(policy.model):
         fully_shard(layer, mesh=mesh)
     fully_shard(policy, mesh=mesh)
     # Rollouts reach the layers past ``forward``.

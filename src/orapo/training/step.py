@@ -203,10 +203,10 @@ def kept_per_rank(told: Sequence[Told], judged: JudgedRollouts | None) -> list[i
 
 
 def on_cpu(group: RolloutGroup) -> RolloutGroup:
-    """The same rollouts with their tensors on the CPU, without trace."""
+    """The same rollouts with their tensors on the CPU."""
     token_ids = tuple(ids.cpu() for ids in group.token_ids)
     old_logps = tuple(logps.cpu() for logps in group.old_logps)
-    return replace(group, token_ids=token_ids, old_logps=old_logps, trace=None)
+    return replace(group, token_ids=token_ids, old_logps=old_logps)
 
 
 def without_graph(output: ObjectiveOutput) -> ObjectiveOutput:
