@@ -16,7 +16,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from orapo.bounds import require_whole
 from orapo.data.loader import ResumableLoader
 from orapo.errors import RunInterrupted, RunPaused
-from orapo.training.ranks import Ranks
+from orapo.training.distributed import Ranks
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class RandomStates(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The states of all processes now, or, after ``step_back``, those before the step that did not end."""
-        return {"ranks": self._ranks.exchange(lambda: self._at_step_start if self._steps_back else self._now())}
+        return {"ranks": self._ranks.all_gather(lambda: self._at_step_start if self._steps_back else self._now())}
 
     def step_back(self) -> None:
         """From now on, ``state_dict`` tells of the start of the step under way, which a resumed run does again."""
@@ -179,11 +179,11 @@ class LastCheckpoint(Callback):
     def _save_if_due(self, trainer: Trainer) -> None:
         is_last = self._step == self._num_steps
         # A signal may reach only one of the processes.
-        signal_name = next(filter(None, self._ranks.exchange(lambda: self._signal_name)), None)
+        signal_name = next(filter(None, self._ranks.all_gather(lambda: self._signal_name)), None)
         if self._step % self._every_steps == 0 or is_last or signal_name is not None:
             self._save(trainer)
         if signal_name is not None:
-            self._ranks.has_agreed_to_stop = True
+            self._ranks.has_aborted = True
             raise RunInterrupted(f"stopped by {signal_name} after step {self._step} of {self._num_steps}")
 
     def _save(self, trainer: Trainer) -> None:
