@@ -6,35 +6,29 @@ ordinary attention. A dense mask over the whole row would give the same result f
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import eager_mask, sdpa_mask
-from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import eager_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from orapo.policy.packing import PackedRow
 
-NAMES = {"sdpa": "orapo_sdpa", "eager": "orapo_eager"}
-"""Our attention for each setting of ``model.attention``."""
-
-Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
-"""Query, key, value [S, heads, L, d], mask (None: causal) and scale to [S, heads, L, d]."""
+NAME = "orapo"
+"""Of our attention in the model's config."""
 
 
 class RowAttention(ABC):
     """Who sees whom in a packed row; stands where an attention mask would."""
 
     @abstractmethod
-    def attend(self, kernel: Kernel, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """One layer's attention.
 
         Args:
-            kernel: as ``model.attention`` says.
             layer: number of the decoder layer.
             query: [heads, M, d].
             key: [key heads, M, d], as is ``value``.
@@ -53,8 +47,8 @@ class TreeAttention(RowAttention):
         self._row = row
         self._mask = None if row.branches is None else _branch_mask(row)
 
-    def attend(self, kernel: Kernel, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        """Two calls of the kernel: one for all prompts, one for all branches."""
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """One call for all prompts, one for all branches."""
         row, groups = self._row, len(query) // len(key)
         # Split, not sliced twice: the gradient of a slice is a whole tensor of zeros.
         sizes = [row.num_prompt_tokens, query.shape[1] - row.num_prompt_tokens]
@@ -63,7 +57,7 @@ class TreeAttention(RowAttention):
         )
         prompt_query, prompt_key, prompt_value = (row.prompts.pad(x) for x in (prompt_query, prompt_key, prompt_value))
         keys, values = (x.repeat_interleave(groups, 1) for x in (prompt_key, prompt_value))
-        pieces = [row.prompts.unpad(kernel(prompt_query, keys, values, None, scale))]
+        pieces = [row.prompts.unpad(_sdpa(prompt_query, keys, values, None, scale))]
         if row.branches is not None and self._mask is not None:
             own_query, own_key, own_value = (row.branches.pad(x) for x in (own_query, own_key, own_value))
             keys = torch.cat([prompt_key[row.study_index], own_key], dim=2)
@@ -71,7 +65,7 @@ class TreeAttention(RowAttention):
             # Heads that share a key head stand as further queries of it: keys are not repeated for them.
             num_branches, num_heads, length, width = own_query.shape
             folded = own_query.reshape(num_branches, len(key), groups * length, width)
-            attended = kernel(folded, keys, values, self._mask.repeat(1, 1, groups, 1), scale)
+            attended = _sdpa(folded, keys, values, self._mask.repeat(1, 1, groups, 1), scale)
             pieces.append(row.branches.unpad(attended.reshape(num_branches, num_heads, length, width)))
         return torch.cat(pieces)
 
@@ -87,9 +81,12 @@ def _branch_mask(row: PackedRow) -> Tensor:
     return torch.cat([sees_prompt, causal.expand(len(prompt), -1, -1)], dim=2).unsqueeze(1)
 
 
+def _sdpa(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """Of sequences [S, heads, L, d]; causal without a mask."""
+    return scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale)
+
+
 def _row_attention(
-    kernel: Kernel,
-    ordinary: Callable[..., Any],
     module: torch.nn.Module,
     query: Tensor,
     key: Tensor,
@@ -100,33 +97,16 @@ def _row_attention(
     """As transformers calls it: query [1, heads, M, d], key and value [1, key heads, M, d] of a packed row.
 
     Returns:
-        ([1, M, heads, d], None), or what ``ordinary`` gives where the mask is an ordinary one.
+        ([1, M, heads, d], None), or what ordinary attention gives where the mask is an ordinary one.
     """
     if not isinstance(attention_mask, RowAttention):
-        result: tuple[Tensor, Tensor | None] = ordinary(module, query, key, value, attention_mask, **kwargs)
+        result: tuple[Tensor, Tensor | None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, **kwargs
+        )
         return result
     layer: Any = module.layer_idx
-    attended = attention_mask.attend(kernel, layer, query[0], key[0], value[0], kwargs["scaling"])
-    return attended.unsqueeze(0), None
+    return attention_mask.attend(layer, query[0], key[0], value[0], kwargs["scaling"]).unsqueeze(0), None
 
 
-def sdpa(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-    """Torch's own."""
-    return torch.nn.functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale
-    )
-
-
-def eager(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-    """The plain way, for checking."""
-    if mask is None:
-        mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()
-    scores = (query @ key.transpose(2, 3)) * scale
-    weights = torch.softmax(scores.masked_fill(~mask, -torch.inf), dim=-1, dtype=torch.float32)
-    return weights.to(query.dtype) @ value
-
-
-AttentionInterface.register(NAMES["sdpa"], partial(_row_attention, sdpa, sdpa_attention_forward))
-AttentionInterface.register(NAMES["eager"], partial(_row_attention, eager, eager_attention_forward))
-AttentionMaskInterface.register(NAMES["sdpa"], sdpa_mask)
-AttentionMaskInterface.register(NAMES["eager"], eager_mask)
+AttentionInterface.register(NAME, _row_attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from orapo.batches import StudyBatch
-from orapo.policy.attention import Kernel, RowAttention, TreeAttention
+from orapo.policy.attention import RowAttention, TreeAttention
 from orapo.policy.families import family_of
 from orapo.policy.packing import pack_row
 from orapo.policy.prompts import embed_row
@@ -43,9 +43,9 @@ class _PromptAttention(RowAttention):
         self._index = index
         self.layers: list[tuple[Tensor, Tensor]] = []
 
-    def attend(self, kernel: Kernel, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         self.layers.append((key[:, self._index].float(), value[:, self._index].float()))
-        return self._tree.attend(kernel, layer, query, key, value, scale)
+        return self._tree.attend(layer, query, key, value, scale)
 
 
 class Decoder(RowAttention):
@@ -110,8 +110,8 @@ class Decoder(RowAttention):
         self._step += 1
         return states
 
-    def attend(self, kernel: Kernel, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        """One softmax over the prompt's and the row's own keys, whatever the kernel."""
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """One softmax over the prompt's and the row's own keys."""
         cache, end = self._caches[layer], self._step + 1
         cache.own_keys[:, :, self._step], cache.own_values[:, :, self._step] = key, value
         key_heads, num_rows, width = key.shape

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, PretrainedConfig
 from transformers.utils import CONFIG_NAME
 
 from orapo.errors import CheckpointError
-from orapo.policy.attention import NAMES
+from orapo.policy.attention import NAME
 from orapo.policy.families import FAMILIES, ModelFamily
 from orapo.policy.model import Policy
 from orapo.policy.settings import LoraSettings, ModelSettings
@@ -26,7 +26,7 @@ def load_policy(settings: ModelSettings) -> Policy:
         model = family.model_class.from_pretrained(
             settings.path,
             dtype=getattr(torch, settings.dtype),
-            attn_implementation={"text_config": NAMES[settings.attention], "vision_config": settings.attention},
+            attn_implementation={"text_config": NAME, "vision_config": "sdpa"},
         )
         tokenizer = AutoTokenizer.from_pretrained(settings.path)
         image_processor = family.image_processor_class.from_pretrained(settings.path, **_pixel_limits(settings))

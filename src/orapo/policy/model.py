@@ -132,7 +132,7 @@ class Policy(nn.Module):
         banned = torch.zeros(vocabulary_size, dtype=torch.bool)
         control = [i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special]
         banned[control] = True
-        # Embedding tables are padded to round sizes: rows behind the last token decode to nothing.
+        # Embedding tables are padded to round sizes: rows after the last token decode to nothing.
         banned[len(self.tokenizer) :] = True
         banned[stops] = False
         return StopRules(torch.tensor(stops, device=self.device), banned.to(self.device))

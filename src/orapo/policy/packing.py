@@ -1,4 +1,4 @@
-"""Layout of packed rows: all prompts of a batch, then all completions as branches behind them, in one flat row.
+"""Layout of packed rows: all prompts of a batch, then all completions as branches after them, in one flat row.
 
 A branch token sees its study's prompt and its own branch, never another branch, and its rotary position continues from
 the prompt's, so that its log-probability is the one it would have with the prompt repeated before it. The last token of

@@ -6,8 +6,6 @@ from orapo.bounds import require_boolean, require_number, require_whole
 from orapo.errors import SettingError
 
 DTYPES = ("float32", "bfloat16")
-ATTENTIONS = ("sdpa", "eager")
-"""Kernels that take the packed rows' own mask; flash attention does not."""
 SCORINGS = ("shared", "repeated")
 
 
@@ -77,7 +75,6 @@ class ModelSettings:
         instruction: what the policy is asked, beside the images.
         dtype: "float32" or "bfloat16" of the loaded weights; adapters stay in float32.
         lora: the adapter, or None to train all weights.
-        attention: "sdpa" or "eager".
         train_vision: whether the vision tower trains too; only without an adapter.
         gradient_checkpointing: recompute activations in the backward pass: less memory, more time.
         scoring: "shared" or "repeated" (for checking).
@@ -89,7 +86,6 @@ class ModelSettings:
     instruction: str
     dtype: str = "float32"
     lora: LoraSettings | None = None
-    attention: str = "sdpa"
     train_vision: bool = True
     gradient_checkpointing: bool = False
     scoring: str = "shared"
@@ -101,8 +97,6 @@ class ModelSettings:
             raise SettingError(f"model.path is {self.path!r}; it must be a folder or a hub name")
         if self.dtype not in DTYPES:
             raise SettingError(f"model.dtype is {self.dtype!r}; it must be one of {', '.join(DTYPES)}")
-        if self.attention not in ATTENTIONS:
-            raise SettingError(f"model.attention is {self.attention!r}; it must be one of {', '.join(ATTENTIONS)}")
         if self.scoring not in SCORINGS:
             raise SettingError(f"model.scoring is {self.scoring!r}; it must be one of {', '.join(SCORINGS)}")
         for key in ("train_vision", "gradient_checkpointing"):

@@ -28,7 +28,7 @@ class RandomStates(Callback):
     """Keeps the random states of Python, NumPy and torch in the checkpoint.
 
     They are restored when the first batch starts, not earlier: making the loader's iterator draws random numbers too.
-    Every process has its own; a run that goes on with another number of processes starts them anew from its seed.
+    Every process has its own; a run that continues with another number of processes starts them anew from its seed.
     """
 
     def __init__(self, ranks: Ranks | None = None) -> None:
@@ -114,7 +114,7 @@ class LastCheckpoint(Callback):
             folder: where last.ckpt goes; made when needed.
             every_steps: at least 1.
             num_steps: training steps of the whole run.
-            validate_every_steps: a step that is followed by a validation is saved behind it; None: there is none.
+            validate_every_steps: a step that is followed by a validation is saved after it; None: there is none.
             random_states: of the same run; a step that pauses is taken back with them.
             ranks: the processes of the run, which stop together; None: there is only this one.
         """
@@ -143,7 +143,7 @@ class LastCheckpoint(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Saves a run that pauses in the middle of a step, as it was before that step; gives the signals back."""
         self._give_back()
-        # A validation that pauses follows a whole step: the run goes on from the latest checkpoint and validates again.
+        # A validation that pauses follows a whole step: the run continues from its checkpoint and validates again.
         is_step = trainer.state.fn == TrainerFn.FITTING and not trainer.validating
         if isinstance(exception, RunPaused) and is_step:
             self._random_states.step_back()

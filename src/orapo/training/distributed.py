@@ -164,7 +164,7 @@ def summed(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def share_of(state: Mapping[str, Any], num_ranks: int) -> dict[str, Any]:
-    """What one of ``num_ranks`` processes goes on with: an equal share of what ``summed`` gave."""
+    """What one of ``num_ranks`` processes continues with: an equal share of what ``summed`` gave."""
     return dict(state) if num_ranks == 1 else {key: value / num_ranks for key, value in state.items()}
 
 

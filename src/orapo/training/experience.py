@@ -48,7 +48,7 @@ class Experience:
     metrics: Mapping[str, float]
 
     def after_update(self) -> "Experience":
-        """Without image features whose graph an update has used up: the weights behind them have moved."""
+        """Without image features whose graph an update has used up: the weights that made them have moved."""
         features = self.batch.image_features
         if features is None or not any(image.requires_grad for image in features):
             return self

@@ -68,7 +68,7 @@ METRIC_NAMES = (
     "rollout_logp_gap",
     *JUDGE_METRICS.values(),
 )
-"""The columns of metrics.csv behind the step; docs/metrics.md says what each means."""
+"""The columns of metrics.csv after the step; docs/metrics.md says what each means."""
 
 
 def step_metrics(

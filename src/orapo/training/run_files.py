@@ -1,7 +1,7 @@
 """Callbacks that write what a run leaves behind while it trains: metrics, rollouts, validation scores.
 
 Each remembers in the checkpoint how much it had written, so that a resumed run cuts off what came after the checkpoint
-and goes on as if it had never stopped.
+and continues as if it had never stopped.
 """
 
 import csv
@@ -41,7 +41,7 @@ class AppendedFile:
             file.write(text)
 
     def cut(self, num_bytes: int) -> None:
-        """Forgets everything behind ``num_bytes``."""
+        """Forgets everything after ``num_bytes``."""
         if self.num_bytes > num_bytes:
             with self._path.open("r+b") as file:
                 file.truncate(num_bytes)
@@ -168,7 +168,7 @@ VALIDATION_NAMES = (
     "seconds_per_study",
     *(f"{observation.value}/f1" for observation in OBSERVATIONS),
 )
-"""The columns of validation.csv behind the step; those of single observations are named as evaluate.py names them."""
+"""The columns of validation.csv after the step; those of single observations are named as evaluate.py names them."""
 
 
 class ValidationFile(RunFile):

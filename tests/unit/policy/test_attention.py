@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from orapo.policy.attention import Kernel, TreeAttention, eager, sdpa
+from orapo.policy.attention import TreeAttention
 from orapo.policy.packing import PackedRow, pack_row
 
 HEADS, KEY_HEADS, WIDTH, SCALE = 4, 2, 8, 0.5
@@ -49,15 +49,12 @@ def with_gradients(states: Tensor, inputs: Inputs) -> tuple[Tensor, ...]:
     return (states.detach(), *torch.autograd.grad((states * weights).sum(), inputs))
 
 
-@pytest.mark.parametrize("kernel", [sdpa, eager])
 @pytest.mark.parametrize("prompts", [PROMPTS, (3, 3)])
 @pytest.mark.parametrize("lengths", [[[4, 4], [4, 4]], [[5, 1], [2, 3, 4]], [[1], [1]]], ids=["full", "ragged", "none"])
-def test_values_and_gradients_are_those_of_a_dense_mask(
-    lengths: list[list[int]], prompts: tuple[int, ...], kernel: Kernel
-) -> None:
+def test_values_and_gradients_are_those_of_a_dense_mask(lengths: list[list[int]], prompts: tuple[int, ...]) -> None:
     row = row_of(lengths, prompts)
     query, key, value = inputs = tuple(x.requires_grad_() for x in numbers(row.position_ids.shape[1]))
-    ours = with_gradients(TreeAttention(row).attend(kernel, 0, query, key, value, SCALE), inputs)
+    ours = with_gradients(TreeAttention(row).attend(0, query, key, value, SCALE), inputs)
     for one, other in zip(ours, with_gradients(dense(lengths, prompts, *inputs), inputs), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
@@ -69,6 +66,6 @@ def test_what_stands_after_a_short_branch_cannot_overflow() -> None:
     # Empty places of the second branch are filled from the first branch's first token, whose scores there are huge.
     key[:, PROMPTS[0] : sum(PROMPTS)] = 300 * query[: HEADS // KEY_HEADS, sum(PROMPTS), None].mean(0)
     query, key, value = inputs = tuple(x.requires_grad_() for x in (query, key, value))
-    ours = with_gradients(TreeAttention(row).attend(sdpa, 0, query, key, value, SCALE), inputs)
+    ours = with_gradients(TreeAttention(row).attend(0, query, key, value, SCALE), inputs)
     for one, other in zip(ours, with_gradients(dense(lengths, PROMPTS, *inputs), inputs), strict=True):
         torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)

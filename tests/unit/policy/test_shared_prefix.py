@@ -148,14 +148,6 @@ def test_one_encoding_with_its_graph_trains_the_tower_as_encoding_in_the_pass_do
         torch.testing.assert_close(results[1][name], value, atol=2e-4, rtol=1e-3, msg=name)
 
 
-def test_eager_attention_gets_an_additive_mask(
-    random_model_folder: Path, random_policy: Policy, batch: StudyBatch, completions: list[list[Tensor]]
-) -> None:
-    eager = load_policy(ModelSettings(path=str(random_model_folder), instruction="Write.", attention="eager"))
-    shared = flat(eager(batch, completions, 0.7))
-    torch.testing.assert_close(shared, flat(random_policy(batch, completions, 0.7)), atol=1e-5, rtol=0)
-
-
 def test_gradient_checkpointing_changes_nothing(
     random_model_folder: Path, random_policy: Policy, batch: StudyBatch, completions: list[list[Tensor]]
 ) -> None:
