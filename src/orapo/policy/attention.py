@@ -15,7 +15,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from orapo.policy.packing import PackedRow
+from orapo.policy.packing import PackedRow, PaddedIndex
 
 NAME = "orapo"
 """Of our attention in the model's config."""
@@ -45,7 +45,7 @@ class TreeAttention(RowAttention):
 
     def __init__(self, row: PackedRow) -> None:
         self._row = row
-        self._mask = None if row.branches is None else _branch_mask(row)
+        self._mask = None if row.branches is None else _branch_mask(row, row.branches)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """One call for all prompts, one for all branches."""
@@ -70,10 +70,9 @@ class TreeAttention(RowAttention):
         return torch.cat(pieces)
 
 
-def _branch_mask(row: PackedRow) -> Tensor:
+def _branch_mask(row: PackedRow, branches: PaddedIndex) -> Tensor:
     """[branches or 1, 1, T, P + T], bool: True where a branch token sees a prompt or branch token."""
-    assert row.branches is not None
-    length = row.branches.index.shape[1]
+    length = branches.index.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=row.study_index.device).tril()
     # Equal prompts need one mask for all branches.
     prompt = row.prompts.is_token[:1] if row.prompts.is_full else row.prompts.is_token[row.study_index]

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors import SafetensorError
 from transformers import AutoTokenizer, PretrainedConfig
 from transformers.utils import CONFIG_NAME
 
@@ -30,7 +31,7 @@ def load_policy(settings: ModelSettings) -> Policy:
         )
         tokenizer = AutoTokenizer.from_pretrained(settings.path)
         image_processor = family.image_processor_class.from_pretrained(settings.path, **_pixel_limits(settings))
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise CheckpointError(f"model.path {settings.path!r} can't be loaded: {_first_line(error)}") from error
     adapter = None
     if settings.lora is not None:
