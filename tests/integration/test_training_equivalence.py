@@ -18,6 +18,7 @@ from orapo.chexpert import OBSERVATIONS
 from orapo.errors import NonFiniteError, RunInterrupted, RunPaused, SettingError
 from orapo.experiment.command_line import run_folder
 from orapo.experiment.run import train
+from orapo.policy.reference import FrozenCopyReference
 from orapo.records import FailedJudgement
 from orapo.reward import OfflineJudge
 
@@ -263,6 +264,30 @@ def test_a_run_without_an_answering_judge_pauses_and_takes_the_step_back(
     assert_same_weights(trained_weights(whole_run), train_in(folder, saved), atol=0)
     assert judge.spent == 4.0, "what was spent before the pause is not forgotten"
     assert rows_of(folder) == rows_of(whole_run)
+
+
+def test_the_reference_scores_while_the_judge_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+
+    class Watched(OutageJudge):
+        def start(self, reports: Sequence[str]) -> Any:
+            happened.append("asked")
+            return super().start(reports)
+
+        def answer(self, call: int, judged: list[Any]) -> list[Any]:
+            happened.append("answered")
+            return super().answer(call, judged)
+
+    score = FrozenCopyReference.score
+
+    def watched(self: FrozenCopyReference, *args: Any) -> Any:
+        happened.append("referred")
+        return score(self, *args)
+
+    use_judge(monkeypatch, Watched())
+    monkeypatch.setattr(FrozenCopyReference, "score", watched)
+    train_in(tmp_path / "run", small_config("training.num_steps=1", "training.validate_every_steps=null"))
+    assert happened == ["asked", "referred", "answered"]
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
