@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from orapo.batches import RolloutGroup, StudyBatch
 from orapo.policy.frozen_features import FrozenFeatures, is_shared_out
 from orapo.policy.prompts import encode_images, vision_trains
-from orapo.policy.rollouts import StopRules, draw_completions
+from orapo.policy.rollouts import StopRules, sample_completions
 from orapo.policy.scoring import SCORING_PATHS, CompletionLogps, Completions
 from orapo.policy.settings import SamplingSettings
 
@@ -93,7 +93,7 @@ class Policy(nn.Module):
             seeds: B numbers that fix what each study draws, whatever stands beside it; None: torch's generator.
         """
         with self._eval_mode():
-            drawn = draw_completions(self.model, batch, settings, self.stop_rules, seeds)
+            drawn = sample_completions(self.model, batch, settings, self.stop_rules, seeds)
         # Autocast keeps low-precision copies of weights that were cast without a graph; a later pass with gradient
         # would take them and lose its gradient.
         torch.clear_autocast_cache()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from orapo.batches import StudyBatch
 from orapo.policy.decoding import Decoder
-from orapo.policy.sampling import draw_tokens, uniform_numbers
+from orapo.policy.sampling import sample_tokens, uniform_numbers
 from orapo.policy.settings import SamplingSettings
 
 _KEPT_FRACTION = 7 / 8
@@ -30,14 +30,14 @@ class StopRules:
 
 
 @torch.no_grad()
-def draw_completions(
+def sample_completions(
     model: Any,
     batch: StudyBatch,
     settings: SamplingSettings,
     rules: StopRules,
     seeds: Sequence[int] | None = None,
 ) -> list[tuple[Tensor, Tensor, bool]]:
-    """Draws K = ``settings.per_study`` completions for each of B studies.
+    """Samples K = ``settings.per_study`` completions for each of B studies.
 
     Args:
         model: in eval mode.
@@ -64,7 +64,7 @@ def draw_completions(
     drawn: list[tuple[Tensor, Tensor, Tensor]] = []
     for step in range(num_steps):
         banned = banned_at_first if step < settings.min_new_tokens else rules.banned
-        tokens, logps = draw_tokens(decoder.logits(states), banned, uniform[step, rows], settings)
+        tokens, logps = sample_tokens(decoder.logits(states), banned, uniform[step, rows], settings)
         drawn.append((rows[continues], tokens[continues], logps[continues]))
         stops = is_stop[tokens] & continues
         finished[rows[stops]] = True

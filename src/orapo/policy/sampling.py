@@ -11,8 +11,8 @@ _BLOCK = 64
 """Tokens whose probabilities are summed before one of them is looked for."""
 
 
-def draw_tokens(logits: Tensor, banned: Tensor, uniform: Tensor, settings: SamplingSettings) -> tuple[Tensor, Tensor]:
-    """Draws one token per row.
+def sample_tokens(logits: Tensor, banned: Tensor, uniform: Tensor, settings: SamplingSettings) -> tuple[Tensor, Tensor]:
+    """Samples one token per row.
 
     A row needs one uniform number and an inverse cumulative distribution, not a random number per vocabulary entry.
 

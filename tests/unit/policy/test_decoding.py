@@ -12,8 +12,8 @@ from orapo.data.collate import Collate
 from orapo.policy.decoding import Decoder
 from orapo.policy.loading import load_policy
 from orapo.policy.model import Policy
-from orapo.policy.rollouts import StopRules, draw_completions
-from orapo.policy.sampling import draw_tokens
+from orapo.policy.rollouts import StopRules, sample_completions
+from orapo.policy.sampling import sample_tokens
 from orapo.policy.settings import LoraSettings, ModelSettings, SamplingSettings
 
 
@@ -44,7 +44,7 @@ def test_rows_that_end_at_different_times_keep_their_log_probabilities(
     rules = random_policy.stop_rules
     often = StopRules(torch.arange(40, 90), rules.banned)
     settings = SamplingSettings(per_study=5, temperature=3.0, max_new_tokens=30)
-    drawn = draw_completions(random_policy.model.eval(), batch, settings, often)
+    drawn = sample_completions(random_policy.model.eval(), batch, settings, often)
     assert {count for count, _ in seen} >= {3, 4}, "no study left the batch before the others"
     assert len({per_study for _, per_study in seen}) > 1, "no row left a study before the others"
     ids = [[ids for ids, _, _ in drawn[first : first + 5]] for first in range(0, 20, 5)]
@@ -110,7 +110,7 @@ def draws(settings: SamplingSettings, banned: Tensor) -> Tensor:
     """Relative frequency of each of four tokens among many draws."""
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().expand(40_000, -1)
     uniform = torch.rand(len(logits), generator=torch.Generator().manual_seed(0))
-    tokens, logps = draw_tokens(logits, banned, uniform, settings)
+    tokens, logps = sample_tokens(logits, banned, uniform, settings)
     expected = torch.log_softmax(logits / settings.temperature, dim=-1)
     torch.testing.assert_close(logps, expected.gather(1, tokens.unsqueeze(1)).squeeze(1))
     return torch.bincount(tokens, minlength=4) / len(tokens)
@@ -141,7 +141,7 @@ def test_blocks_of_tokens_change_no_draw(vocabulary_size: int) -> None:
     logits = 3 * torch.randn(2000, vocabulary_size, generator=generator)
     banned = torch.rand(vocabulary_size, generator=generator) < 0.2
     uniform = torch.rand(len(logits), generator=generator)
-    tokens, _ = draw_tokens(logits, banned, uniform, SamplingSettings())
+    tokens, _ = sample_tokens(logits, banned, uniform, SamplingSettings())
     ends = torch.softmax(logits.double(), dim=-1).masked_fill(banned, 0).cumsum(dim=-1)
     level = uniform.double().unsqueeze(1) * ends[:, -1:]
     assert not banned[tokens].any()
@@ -156,5 +156,5 @@ def test_the_largest_uniform_number_lands_on_no_banned_token() -> None:
     logits = torch.tensor([[1.0, 2.0, 30.0, -5.0]])
     banned = torch.tensor([False, False, False, True])
     almost_one = torch.tensor([1 - 2**-24])
-    tokens, _ = draw_tokens(logits, banned, almost_one, SamplingSettings())
+    tokens, _ = sample_tokens(logits, banned, almost_one, SamplingSettings())
     assert int(tokens) == 2
