@@ -10,9 +10,6 @@ TRL does no oracle reports, so "ours" is GRPO alone; "ours_with_oracle" adds the
 whole OraPO objective. Both meet their studies for the first time; "ours_later_pass" is GRPO in a later pass over the
 data, when what the frozen reference's vision tower (with LoRA, the policy's) made of the images is still there.
 
-ratio_operations is what both sides' arithmetic alone would give in a first pass, if each did its own at the same speed
-(all weights; not counted for LoRA).
-
 Usage: python benchmarks/step.py --size tiny --image 224 --k 8 --json FILE
        python benchmarks/step.py --size tiny --table --json FILE      (224 and 448 pixels, K of 4, 8 and 16)
 """
@@ -30,7 +27,6 @@ from typing import Any
 
 from random_policy import LARGEST, MERGE, PATCH, SIZES, SMALLEST, image_tokens, write_policy
 from rich.console import Console
-from step_arithmetic import step_operations
 from step_side import Side
 from step_tables import grid_table, phase_table, title
 from step_work import Done, Work, check_work
@@ -42,11 +38,10 @@ GRID_IMAGES, GRID_K = (224, 448), (4, 8, 16)
 VERSIONS = ("torch", "transformers", "trl", "accelerate", "peft", "lightning")
 
 
-def measure(size: str, work: Work, steps: int, trl_micro: int) -> dict[str, Any]:
+def measure(work: Work, steps: int, trl_micro: int) -> dict[str, Any]:
     """Lets all sides take turns.
 
     Args:
-        size: of the policy.
         work: one step of ours.
         steps: measured of each side, each after some that are not.
         trl_micro: studies that TRL scores at a time.
@@ -78,10 +73,7 @@ def measure(size: str, work: Work, steps: int, trl_micro: int) -> dict[str, Any]
                 check_work(work, name, Done(**step["work"]), prompt)
             rounds.append(taken)
     measured = {side.name: summary([taken[side.name] for taken in rounds], loaded[side.name], work) for side in sides}
-    operations = {} if work.lora else step_operations(SIZES[size], work, prompt)
     return measured | {
-        "gigaoperations": {side: round(number / 1e9, 1) for side, number in operations.items()},
-        "ratio_operations": round(operations["trl"] / operations["ours"], 3) if operations else None,
         "ratio": ratio(rounds, "ours", "seconds"),
         "ratio_cpu": ratio(rounds, "ours", "cpu_seconds"),
         "ratio_with_oracle": ratio(rounds, "ours_with_oracle", "seconds"),
@@ -137,7 +129,7 @@ def run(arguments: argparse.Namespace, folder: Path, image: int, k: int) -> dict
         "dtype": "float32",
         "micro": {"trl": arguments.trl_micro, "ours": arguments.micro},
     }
-    return {**described, **measure(arguments.size, work, arguments.steps, arguments.trl_micro)}
+    return {**described, **measure(work, arguments.steps, arguments.trl_micro)}
 
 
 def parse_arguments() -> argparse.Namespace:

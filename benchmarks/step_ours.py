@@ -142,16 +142,14 @@ def hold_between_steps(pace: Pace, image_token: str, is_first_pass: bool) -> Non
 
     def on_train_batch_end(module: OrapoModule, outputs: Any, batch: StudyBatch, batch_index: int) -> None:
         end(module, outputs, batch, batch_index)
-        step = module.last_step
-        assert step is not None
-        assert step.judged is not None
+        assert module.last_experience is not None
         done = Done.count(
             prompts=len(batch),
             prompt_ids=[ids.tolist() for ids in batch.prompt_ids],
-            completion_ids=[ids.tolist() for group in step.judged.groups for ids in group.token_ids],
+            completion_ids=[ids.tolist() for group in module.last_experience.rollouts for ids in group.token_ids],
             image_token_id=module.policy.tokenizer.convert_tokens_to_ids(image_token),
         )
-        phases = {phase: step.metrics[f"seconds_{phase}"] for phase in PHASES}
+        phases = {phase: module.last_metrics[f"seconds_{phase}"] for phase in PHASES}
         if is_first_pass:
             forget_images(module)
         module.trainer.should_stop = not pace.done(phases, done)

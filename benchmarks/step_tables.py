@@ -40,8 +40,6 @@ def phase_table(row: Mapping[str, Any]) -> Table:
     table.add_section()
     table.add_row("TRL / ours, wall", "", *(f"{row[f'ratio{side}']:.2f}" for side in RATIOS.values()))
     table.add_row("TRL / ours, CPU", "", *(f"{row[f'ratio_cpu{side}']:.2f}" for side in RATIOS.values()))
-    if row["ratio_operations"] is not None:
-        table.add_row("TRL / ours, arithmetic", "", f"{row['ratio_operations']:.2f}", "", "")
     return table
 
 
@@ -60,7 +58,6 @@ def grid_table(grid: Sequence[Mapping[str, Any]]) -> Table:
         "ratio CPU",
         "OraPO CPU",
         "later CPU",
-        "arithmetic",
         "GB",
     )
     for name in columns:
@@ -70,7 +67,6 @@ def grid_table(grid: Sequence[Mapping[str, Any]]) -> Table:
             *(str(row[name]) for name in ("image", "image_tokens", "k")),
             *(f"{row[side]['seconds']:.1f}" for side in SIDES),
             *(f"{row[name]:.2f}" for name in ("ratio", "ratio_cpu", "ratio_cpu_with_oracle", "ratio_cpu_later_pass")),
-            "-" if row["ratio_operations"] is None else f"{row['ratio_operations']:.2f}",
             " / ".join(_gigabytes(row[side]) for side in ("trl", "ours")),
         )
     return table

@@ -4,7 +4,7 @@ Rows are ragged on purpose: a study's prompt and each completion are one-dimensi
 that nothing downstream can mistake padding for text. Whoever needs a rectangle pads, and keeps the mask beside it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -69,47 +69,6 @@ class StudyBatch:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class RolloutTrace:
-    """What the policy computed while it sampled K rollouts of each of B studies.
-
-    Its rows are the tokens of all prompts, study by study, of which only the last counts behind the last layer's
-    attention; then the tokens of the rollouts that others followed.
-
-    Attributes:
-        prompt_lengths: B numbers of tokens.
-        per_study: K.
-        layers: per decoder layer, [rows, width] float32 of each part that is kept, by name.
-        followed: [B * K, T], int64: where each token of a rollout stands among the rows behind the prompts; what stands
-            beyond a rollout's end has no meaning.
-        temperature: at which tokens were drawn.
-        probabilities: [tokens, V], float32: at the temperature over the whole vocabulary, from which each token was
-            drawn; None where they would be too many.
-        drawn: [B * K, T + 1], int64: likewise, where each token stands among the probabilities.
-    """
-
-    prompt_lengths: tuple[int, ...]
-    per_study: int
-    layers: tuple[Mapping[str, Tensor], ...]
-    followed: Tensor
-    temperature: float
-    probabilities: Tensor | None
-    drawn: Tensor
-
-
-@dataclass(frozen=True)
-class StudyTrace:
-    """A study's part in a trace.
-
-    Attributes:
-        whole: of all studies that were sampled together.
-        study: its number among them.
-    """
-
-    whole: RolloutTrace
-    study: int
-
-
 @dataclass(frozen=True)
 class RolloutGroup:
     """The K rollouts of one study.
@@ -120,11 +79,9 @@ class RolloutGroup:
         old_logps: K tensors [T_k], float32: log-probability of each token under the policy that sampled it, at the
             sampling temperature, over the whole vocabulary (before tokens are banned and before top-p).
         finished: K booleans: True where the rollout ended with EOS, False where it was cut at the token limit.
-        trace: what was computed on the way, for an update by the same weights; None where nothing was kept.
     """
 
     texts: tuple[str, ...]
     token_ids: tuple[Tensor, ...]
     old_logps: tuple[Tensor, ...]
     finished: tuple[bool, ...]
-    trace: StudyTrace | None = None

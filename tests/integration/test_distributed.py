@@ -21,7 +21,7 @@ from orapo.experiment.train_command import train_command
 from orapo.policy.loading import load_policy
 from orapo.policy.settings import ModelSettings
 from orapo.policy.tiny import base_folder
-from orapo.training.ranks import RankFailed
+from orapo.training.distributed import RankFailed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

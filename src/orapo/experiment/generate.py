@@ -22,7 +22,8 @@ from orapo.experiment.generated_study import ABOUT_PHANTOMS, NOT_CLINICAL, Gener
 from orapo.experiment.quiet import quiet_libraries
 from orapo.experiment.report_reading import ReportReader
 from orapo.policy.checkpoints import load_checkpoint
-from orapo.training.step import Stopwatch, draw_seed
+from orapo.training.distributed import sampling_seed
+from orapo.training.metrics import Stopwatch
 
 
 def generate(generation: Generation) -> None:
@@ -107,7 +108,9 @@ class _Writer:
         if self._generation.drawn is None:
             return [(group,) for group in greedy]
         # By place among all studies: the same draws whatever the batch size, and whatever could not be read.
-        seeds = [draw_seed(self._generation.settings.seed, 0, self._places[study.study_id]) for study in batch.studies]
+        seeds = [
+            sampling_seed(self._generation.settings.seed, 0, self._places[study.study_id]) for study in batch.studies
+        ]
         return list(zip(greedy, self._policy.roll_out(batch, self._generation.drawn, seeds), strict=True))
 
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from orapo.errors import SettingError
 from orapo.experiment.config import build
 from orapo.experiment.processes import is_distributed
-from orapo.training.ranks import Ranks, joined
+from orapo.training.distributed import Ranks, joined
 
 PER_RUN = ("max_cost", "requests_per_minute", "tokens_per_minute")
 """Limits of a judge that are the run's, whatever the number of its processes."""

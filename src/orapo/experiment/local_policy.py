@@ -17,7 +17,7 @@ from orapo.experiment.written_reports import Written
 from orapo.policy.checkpoints import load_checkpoint
 from orapo.policy.model import Policy
 from orapo.policy.settings import SamplingSettings
-from orapo.training.step import Stopwatch
+from orapo.training.metrics import Stopwatch
 
 
 class LocalPolicy:

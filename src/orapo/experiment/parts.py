@@ -27,8 +27,8 @@ from orapo.policy.reference import make_reference
 from orapo.policy.rollout_source import RolloutSource
 from orapo.reward.protocol import Reward
 from orapo.training.checkpoints import LastCheckpoint, RandomStates
+from orapo.training.distributed import Ranks
 from orapo.training.module import OrapoModule
-from orapo.training.ranks import Ranks
 from orapo.training.run_files import MetricsFile, RolloutFile, ValidationFile
 from orapo.training.settings import TrainingSettings
 from orapo.training.strategies import Sharded

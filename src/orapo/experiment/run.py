@@ -27,11 +27,11 @@ from orapo.policy.sighted import base_folder as sighted_folder
 from orapo.policy.tiny import base_folder
 from orapo.records import RewardBreakdown
 from orapo.training.checkpoints import LAST
+from orapo.training.distributed import Ranks, sampling_seed, summed
 from orapo.training.held_out_reports import Generated
+from orapo.training.metrics import Stopwatch
 from orapo.training.module import OrapoModule
-from orapo.training.ranks import Ranks, summed
-from orapo.training.sharding import whole_weights
-from orapo.training.step import Stopwatch, draw_seed
+from orapo.training.sharding import full_state_dict
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +63,11 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
         if ranks.shard.rank:
             quiet_other_ranks()
         try:
-            shared = ranks.told_by_first(folder.resolve)
+            shared = ranks.broadcast(folder.resolve)
             return _train_in(folder if ranks.is_first else shared, experiment, ranks)
         except Exception as error:
-            ranks.leave(error)
-            if ranks.shard.rank and ranks.has_agreed_to_stop and isinstance(error, OrapoError):
+            ranks.abort(error)
+            if ranks.shard.rank and ranks.has_aborted and isinstance(error, OrapoError):
                 # The first process says it, for all.
                 raise SystemExit(exit_code(error)) from error
             raise
@@ -75,7 +75,7 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
 
 def _train_in(folder: Path, experiment: Experiment, ranks: Ranks) -> dict[str, Any]:
     checkpoint = folder / CHECKPOINTS / LAST
-    is_resumed = ranks.told_by_first(checkpoint.exists)
+    is_resumed = ranks.broadcast(checkpoint.exists)
     if not is_resumed and ranks.is_first:
         OmegaConf.save(experiment.config, folder / "config.yaml", resolve=True)
     seed_everything(experiment.seed, workers=True, verbose=False)
@@ -93,14 +93,14 @@ def _run(
 ) -> dict[str, Any]:
     watch = Stopwatch()
     with watch.phase("setup"):
-        parts = ranks.agree(lambda: build_parts(experiment, folder, loggers, ranks))
+        parts = ranks.all_or_raise(lambda: build_parts(experiment, folder, loggers, ranks))
         _refuse_other_data(parts)
         if ranks.is_first:
             parts.data.manifest.write(folder / "subset.json")
             write_left_out(parts.data.left_out, folder / "left_out.csv")
         else:
             # All have drawn the same until here (an adapter's first weights); dropout differs from now on.
-            torch.manual_seed(draw_seed(experiment.seed, 0, ranks.shard.rank))
+            torch.manual_seed(sampling_seed(experiment.seed, 0, ranks.shard.rank))
     _warn_of_the_embedded_policy(experiment, parts)
     uncertain_is_positive = experiment.data.uncertain_is_positive
     with watch.phase("base_test"):
@@ -113,8 +113,8 @@ def _run(
     with watch.phase("final_test"):
         own, shuffled = _test(parts)
     parts.rollouts.close()
-    judge_totals = summed(ranks.exchange(lambda: dict(parts.reward.judge.totals())))
-    weights = whole_weights(parts.policy)
+    judge_totals = summed(ranks.all_gather(lambda: dict(parts.reward.judge.totals())))
+    weights = full_state_dict(parts.policy)
     if not ranks.is_first:
         return {}
     write_report_pairs(folder / "test_reports.jsonl", own.pairs)
@@ -143,7 +143,7 @@ def _refuse_other_data(parts: Parts) -> None:
     """Raises a DataError when not all processes read the same studies, as from machines with different files."""
     data = parts.data
     splits = (data.train_studies, data.validate_studies, data.test_studies)
-    read = parts.ranks.exchange(lambda: [[study.study_id for study in split] for split in splits])
+    read = parts.ranks.all_gather(lambda: [[study.study_id for study in split] for split in splits])
     for rank, ids in enumerate(read):
         if ids != read[0]:
             raise DataError(
@@ -177,8 +177,8 @@ def _warn_of_the_embedded_policy(experiment: Experiment, parts: Parts) -> None:
 def _base_scores(parts: Parts, folder: Path, uncertain_is_positive: bool) -> "Scores":
     """Scores of the policy before training; a resumed run has them already."""
     path = folder / BASE_SCORES
-    if parts.ranks.told_by_first(path.exists):
-        return parts.ranks.told_by_first(lambda: read_scores(path))
+    if parts.ranks.broadcast(path.exists):
+        return parts.ranks.broadcast(lambda: read_scores(path))
     own, _ = _test(parts)
     scores = Scores.of(own, uncertain_is_positive)
     if parts.ranks.is_first:
@@ -221,8 +221,7 @@ def _save_offending(error: NonFiniteError, parts: Parts, path: Path) -> None:
         for study_id in error.study_ids
     ]
     module: OrapoModule = parts.module
-    last = None if module.last_step is None else dict(module.last_step.metrics)
-    content = {"error": str(error), "studies": rows, "last_finite_step": last}
+    content = {"error": str(error), "studies": rows, "last_finite_step": module.last_metrics or None}
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

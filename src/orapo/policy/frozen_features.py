@@ -1,10 +1,12 @@
 """Image features of a vision tower that does not train: computed when a study first comes up, and kept."""
 
+from typing import Any
+
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
-from transformers import Qwen2_5_VLForConditionalGeneration
 
 from orapo.batches import StudyBatch
+from orapo.policy.families import family_of
 from orapo.policy.prompts import encode_images
 
 MAX_FEATURE_BYTES = 2**30
@@ -27,7 +29,7 @@ class FrozenFeatures:
         self._kept: dict[_Key, tuple[Tensor, ...]] = {}
         self._num_bytes = 0
 
-    def of(self, model: Qwen2_5_VLForConditionalGeneration, batch: StudyBatch) -> tuple[Tensor, ...]:
+    def of(self, model: Any, batch: StudyBatch) -> tuple[Tensor, ...]:
         """Per image of the batch [image tokens, H], on its device.
 
         Args:
@@ -59,9 +61,9 @@ class FrozenFeatures:
             self._num_bytes = num_bytes
 
 
-def is_shared_out(model: Qwen2_5_VLForConditionalGeneration) -> bool:
+def is_shared_out(model: Any) -> bool:
     """Whether each process holds a share of the tower: by its modules, since weights are whole at times.
 
     Then the processes encode together, in the same passes, whatever each of them knows.
     """
-    return any(isinstance(module, FSDPModule) for module in model.model.visual.modules())
+    return any(isinstance(module, FSDPModule) for module in family_of(model).vision_tower(model).modules())

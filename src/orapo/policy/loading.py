@@ -1,23 +1,19 @@
 """A model folder or hub name to a policy, by the ordinary Hugging Face calls."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
+from safetensors import SafetensorError
+from transformers import AutoTokenizer, PretrainedConfig
+from transformers.utils import CONFIG_NAME
 
 from orapo.errors import CheckpointError
-from orapo.policy.attention import NAMES
-from orapo.policy.compiling import compile_layers
-from orapo.policy.decoder_layers import use_fused_layers
+from orapo.policy.attention import NAME
+from orapo.policy.families import FAMILIES, ModelFamily
 from orapo.policy.model import Policy
-from orapo.policy.products import use_onednn
 from orapo.policy.settings import LoraSettings, ModelSettings
-from orapo.policy.vision import use_fast_vision
-
-ARCHITECTURE = "qwen2_5_vl"
 
 
 def load_policy(settings: ModelSettings) -> Policy:
@@ -26,27 +22,22 @@ def load_policy(settings: ModelSettings) -> Policy:
     Raises:
         CheckpointError: the folder is missing, incomplete, unreadable, or of another architecture.
     """
-    _refuse_other_architecture(settings.path)
+    family = _family(settings.path)
     try:
-        model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+        model = family.model_class.from_pretrained(
             settings.path,
             dtype=getattr(torch, settings.dtype),
-            attn_implementation={"text_config": NAMES[settings.attention], "vision_config": settings.attention},
+            attn_implementation={"text_config": NAME, "vision_config": "sdpa"},
         )
         tokenizer = AutoTokenizer.from_pretrained(settings.path)
-        image_processor = Qwen2VLImageProcessorPil.from_pretrained(settings.path, **_pixel_limits(settings))
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        image_processor = family.image_processor_class.from_pretrained(settings.path, **_pixel_limits(settings))
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise CheckpointError(f"model.path {settings.path!r} can't be loaded: {_first_line(error)}") from error
-    use_fast_vision(model)
-    use_onednn(model)
-    use_fused_layers(model)
     adapter = None
     if settings.lora is not None:
         adapter = get_peft_model(model, _peft_config(settings.lora))
     elif not settings.train_vision:
-        model.model.visual.requires_grad_(False)
-    if settings.compile:
-        compile_layers(model)
+        family.vision_tower(model).requires_grad_(False)
     if settings.gradient_checkpointing:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     policy = Policy(model, tokenizer, image_processor, settings.instruction, adapter, settings.scoring)
@@ -65,26 +56,25 @@ def _pixel_limits(settings: ModelSettings) -> dict[str, Any]:
     return {name: value for name, value in limits.items() if value is not None}
 
 
-def _refuse_other_architecture(path: str) -> None:
-    folder = Path(path)
-    if not folder.exists():
-        # Hub names have the form owner/name; anything else that does not exist was meant as a folder.
-        if path.count("/") == 1 and not path.startswith((".", "/", "~")):
-            return
+def _family(path: str) -> ModelFamily:
+    # Hub names have the form owner/name; anything else that does not exist was meant as a folder.
+    is_hub_name = not Path(path).exists() and path.count("/") == 1 and not path.startswith((".", "/", "~"))
+    if not is_hub_name and not Path(path).exists():
         raise CheckpointError(
             f"model.path {path!r} does not exist; it must be a model folder or a hub name (owner/name)"
         )
-    config = folder / "config.json"
-    if not config.is_file():
+    if not is_hub_name and not (Path(path) / CONFIG_NAME).is_file():
         raise CheckpointError(
-            f"model.path {path!r} has no config.json; it must be a folder as `save_pretrained` writes it"
+            f"model.path {path!r} has no {CONFIG_NAME}; it must be a folder as `save_pretrained` writes it"
         )
     try:
-        model_type = json.loads(config.read_text()).get("model_type")
-    except (json.JSONDecodeError, AttributeError) as error:
-        raise CheckpointError(f"{config} is not a readable model config: {_first_line(error)}") from error
-    if model_type != ARCHITECTURE:
-        raise CheckpointError(f"model.path {path!r} is of architecture {model_type!r}; it must be {ARCHITECTURE!r}")
+        model_type = PretrainedConfig.get_config_dict(path)[0].get("model_type")
+    except (OSError, AttributeError) as error:
+        raise CheckpointError(f"model.path {path!r} has no readable {CONFIG_NAME}: {_first_line(error)}") from error
+    if model_type not in FAMILIES:
+        allowed = ", ".join(map(repr, FAMILIES))
+        raise CheckpointError(f"model.path {path!r} is of architecture {model_type!r}; it must be {allowed}")
+    return FAMILIES[model_type]
 
 
 def _first_line(error: BaseException) -> str:

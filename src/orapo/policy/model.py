@@ -1,4 +1,4 @@
-"""The policy: a Qwen2.5-VL model with its tokenizer, able to sample reports and to score given ones."""
+"""The policy: a vision-language model with its tokenizer, able to sample reports and to score given ones."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,18 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from orapo.batches import RolloutGroup, StudyBatch, StudyTrace
-from orapo.policy.compiling import uncompiled
-from orapo.policy.decoder_layers import FusedDecoderLayer
+from orapo.batches import RolloutGroup, StudyBatch
 from orapo.policy.frozen_features import FrozenFeatures, is_shared_out
-from orapo.policy.projections import can_copy
 from orapo.policy.prompts import encode_images, vision_trains
-from orapo.policy.rollouts import StopRules, draw_completions
-from orapo.policy.scoring import SCORING_PATHS, CompletionLogps, Completions, score_shared
+from orapo.policy.rollouts import StopRules, sample_completions
+from orapo.policy.scoring import SCORING_PATHS, CompletionLogps, Completions
 from orapo.policy.settings import SamplingSettings
-from orapo.policy.traces import MAX_TRACE_BYTES, RolloutTracer, trace_bytes
 
 
 class Policy(nn.Module):
@@ -35,7 +31,7 @@ class Policy(nn.Module):
 
     def __init__(
         self,
-        model: Qwen2_5_VLForConditionalGeneration,
+        model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         image_processor: Any,
         instruction: str,
@@ -73,32 +69,21 @@ class Policy(nn.Module):
         device: torch.device = self.model.device
         return device
 
-    def forward(
-        self,
-        batch: StudyBatch,
-        completions: Completions,
-        temperature: float = 1.0,
-        traces: Sequence[StudyTrace] | None = None,
-    ) -> CompletionLogps:
+    def forward(self, batch: StudyBatch, completions: Completions, temperature: float = 1.0) -> CompletionLogps:
         """Log-probabilities of given completions of each study, with gradient.
 
         Args:
             batch: B studies, on the policy's device.
             completions: per study, token ids [T] of each completion; the number may differ between studies.
             temperature: > 0, the one that the rollouts were sampled at.
-            traces: of ``roll_out`` by the same weights, one for each study, whose first completions are its rollouts.
 
         Returns:
             Per study and completion, [T] float32.
         """
-        return self._score(self.model, batch, completions, temperature, self._padding_id, traces)
+        return self._score(self.model, batch, completions, temperature)
 
     def roll_out(
-        self,
-        batch: StudyBatch,
-        settings: SamplingSettings,
-        seeds: Sequence[int] | None = None,
-        keeps_trace: bool = False,
+        self, batch: StudyBatch, settings: SamplingSettings, seeds: Sequence[int] | None = None
     ) -> tuple[RolloutGroup, ...]:
         """Samples K = ``settings.per_study`` reports for each study, without gradient and in eval mode; B groups.
 
@@ -106,11 +91,9 @@ class Policy(nn.Module):
             batch: B studies, on the policy's device.
             settings: how tokens are drawn.
             seeds: B numbers that fix what each study draws, whatever stands beside it; None: torch's generator.
-            keeps_trace: whether an update by the same weights follows, over all B studies at once.
         """
-        tracer = self._tracer(batch, settings) if keeps_trace else None
-        with self._eval_mode(), uncompiled(self.model):
-            drawn = draw_completions(self.model, batch, settings, self.stop_rules, seeds, tracer)
+        with self._eval_mode():
+            drawn = sample_completions(self.model, batch, settings, self.stop_rules, seeds)
         # Autocast keeps low-precision copies of weights that were cast without a graph; a later pass with gradient
         # would take them and lose its gradient.
         torch.clear_autocast_cache()
@@ -120,24 +103,7 @@ class Policy(nn.Module):
             token_ids, logps, finished = zip(*drawn[first : first + per_study], strict=True)
             group_texts = tuple(text.strip() for text in texts[first : first + per_study])
             groups.append(RolloutGroup(group_texts, token_ids, logps, finished))
-        if tracer is None:
-            return tuple(groups)
-        trace = tracer.trace()
-        return tuple(replace(group, trace=StudyTrace(trace, study)) for study, group in enumerate(groups))
-
-    def _tracer(self, batch: StudyBatch, settings: SamplingSettings) -> RolloutTracer | None:
-        """Where the forward pass of these rollouts can be kept for the update."""
-        lengths = [len(ids) for ids in batch.prompt_ids]
-        num_tokens = sum(lengths) + len(batch) * settings.per_study * settings.max_new_tokens
-        layers = self.model.model.language_model.layers
-        is_possible = (
-            self._score is score_shared
-            and not self.model.is_activation_checkpointing
-            and all(isinstance(layer, FusedDecoderLayer) and layer.is_plain for layer in layers)
-            and can_copy(self.model)
-            and trace_bytes(self.model, num_tokens) <= MAX_TRACE_BYTES
-        )
-        return RolloutTracer(self.model, lengths, settings) if is_possible else None
+        return tuple(groups)
 
     def with_images_encoded(self, batch: StudyBatch, keeps_graph: bool = False) -> StudyBatch:
         """The batch with its image features: for all passes of a step by the policy of this moment.
@@ -158,10 +124,6 @@ class Policy(nn.Module):
             return replace(batch, image_features=self.frozen_features.of(self.model, batch))
 
     @property
-    def _padding_id(self) -> int:
-        return int(self.tokenizer.pad_token_id)
-
-    @property
     def stop_rules(self) -> StopRules:
         """Which tokens end a report and which may never be drawn."""
         vocabulary_size = self.model.get_output_embeddings().weight.shape[0]
@@ -170,7 +132,7 @@ class Policy(nn.Module):
         banned = torch.zeros(vocabulary_size, dtype=torch.bool)
         control = [i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special]
         banned[control] = True
-        # Embedding tables are padded to round sizes: rows behind the last token decode to nothing.
+        # Embedding tables are padded to round sizes: rows after the last token decode to nothing.
         banned[len(self.tokenizer) :] = True
         banned[stops] = False
         return StopRules(torch.tensor(stops, device=self.device), banned.to(self.device))

@@ -1,48 +1,41 @@
-"""Prompts inside the model: rotary positions, and embeddings with the image features in place."""
+"""Prompts as the language model gets them: token embeddings with the image features in place."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Qwen2_5_VLForConditionalGeneration
 
 from orapo.batches import StudyBatch
+from orapo.policy.families import family_of
 
 
-def prompt_positions(model: Qwen2_5_VLForConditionalGeneration, batch: StudyBatch) -> tuple[Tensor, ...]:
-    """B tensors [3, P_i], int64: the model's own M-RoPE positions of each prompt."""
-    image_token = model.config.image_token_id
-    grids = torch.split(batch.image_grid_thw, list(batch.images_per_study))
-    known: dict[tuple[int, ...], Tensor] = {}
-    positions = []
-    for ids, grid in zip(batch.prompt_ids, grids, strict=True):
-        is_image = (ids == image_token).int()
-        # Positions depend on where the images stand and how large they are, not on the words: studies share them.
-        key = (*is_image.tolist(), *grid.flatten().tolist())
-        if key not in known:
-            index, _ = model.model.get_rope_index(ids[None], is_image[None], image_grid_thw=grid)
-            known[key] = index[:, 0]
-        positions.append(known[key])
-    return tuple(positions)
-
-
-def vision_trains(model: Qwen2_5_VLForConditionalGeneration) -> bool:
+def vision_trains(model: Any) -> bool:
     """Whether any weight of the vision tower does."""
-    return any(parameter.requires_grad for parameter in model.model.visual.parameters())
+    return any(parameter.requires_grad for parameter in family_of(model).vision_tower(model).parameters())
 
 
-def encode_images(model: Qwen2_5_VLForConditionalGeneration, batch: StudyBatch) -> tuple[Tensor, ...]:
+def encode_images(model: Any, batch: StudyBatch) -> tuple[Tensor, ...]:
     """Per image [image tokens, H]; without a graph when the tower is frozen."""
     with torch.set_grad_enabled(torch.is_grad_enabled() and vision_trains(model)):
-        encoded = model.model.get_image_features(batch.pixel_values, batch.image_grid_thw, return_dict=True)
-    return tuple(encoded.pooler_output)
+        return tuple(family_of(model).encode_images(model, batch))
 
 
-def image_features(model: Qwen2_5_VLForConditionalGeneration, batch: StudyBatch) -> Tensor:
-    """[image tokens over the batch, H]: each image is encoded once, or was before."""
-    return torch.cat(batch.image_features or encode_images(model, batch))
+def embed_row(model: Any, batch: StudyBatch, branch_ids: Sequence[Tensor] = ()) -> Tensor:
+    """All prompts of a batch, then what follows them, as one row of M tokens.
 
+    Args:
+        model: of any family.
+        batch: B studies; each image is encoded once, unless it was before.
+        branch_ids: token ids [T] that stand after the prompts.
 
-def embed(model: Qwen2_5_VLForConditionalGeneration, input_ids: Tensor, is_prompt: Tensor, features: Tensor) -> Tensor:
-    """[B, L, H]: token embeddings, with the image features at the prompts' image placeholders in row order."""
-    embeddings: Tensor = model.get_input_embeddings()(input_ids)
-    is_image = (input_ids == model.config.image_token_id) & is_prompt
+    Returns:
+        [M, H]: token embeddings, with the image features at the prompts' placeholders.
+    """
+    prompt_ids = torch.cat(batch.prompt_ids)
+    embeddings: Tensor = model.get_input_embeddings()(torch.cat([prompt_ids, *branch_ids]))
+    is_image = torch.zeros(len(embeddings), dtype=torch.bool, device=embeddings.device)
+    # A placeholder in a completion is a word like any other.
+    is_image[: len(prompt_ids)] = family_of(model).is_image(model, prompt_ids)
+    features = torch.cat(batch.image_features or encode_images(model, batch))
     return embeddings.masked_scatter(is_image.unsqueeze(-1), features.to(embeddings.dtype))

@@ -7,7 +7,6 @@ from typing import Protocol
 import torch
 
 from orapo.batches import StudyBatch
-from orapo.policy.compiling import are_layers_compiled, compile_layers
 from orapo.policy.model import Policy
 from orapo.policy.prompts import vision_trains
 from orapo.policy.scoring import CompletionLogps, Completions
@@ -43,8 +42,6 @@ class FrozenCopyReference:
     def __init__(self, policy: Policy) -> None:
         self._shares_vision = not vision_trains(policy.model)
         self.copy = copy.deepcopy(policy).requires_grad_(False).eval()
-        if are_layers_compiled(policy.model):
-            compile_layers(self.copy.model)
 
     def score(self, batch: StudyBatch, completions: Completions, temperature: float) -> CompletionLogps:
         """Log-probabilities under the copy, which follows the batch's device."""

@@ -12,11 +12,7 @@ class RolloutSource(Protocol):
     """Samples reports from the policy as it is now."""
 
     def roll_out(
-        self,
-        batch: StudyBatch,
-        settings: SamplingSettings,
-        seeds: Sequence[int] | None = None,
-        keeps_trace: bool = False,
+        self, batch: StudyBatch, settings: SamplingSettings, seeds: Sequence[int] | None = None
     ) -> tuple[RolloutGroup, ...]:
         """K = ``settings.per_study`` reports for each of B studies, in order.
 
@@ -24,7 +20,6 @@ class RolloutSource(Protocol):
             batch: B studies.
             settings: how they are drawn.
             seeds: of each study's draws, so that they don't depend on the studies beside it; None takes torch's state.
-            keeps_trace: whether the update over these studies may use what is computed here; a source may have none.
 
         Raises:
             RunPaused: they can't be had for now; nothing has changed.
@@ -47,14 +42,10 @@ class LocalRollouts:
         self._policy = policy
 
     def roll_out(
-        self,
-        batch: StudyBatch,
-        settings: SamplingSettings,
-        seeds: Sequence[int] | None = None,
-        keeps_trace: bool = False,
+        self, batch: StudyBatch, settings: SamplingSettings, seeds: Sequence[int] | None = None
     ) -> tuple[RolloutGroup, ...]:
         """See ``Policy.roll_out``."""
-        return self._policy.roll_out(batch, settings, seeds, keeps_trace)
+        return self._policy.roll_out(batch, settings, seeds)
 
     def metrics(self) -> Mapping[str, float]:
         """Nothing: what is sampled here is what is scored here."""

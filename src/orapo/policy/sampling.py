@@ -11,10 +11,8 @@ _BLOCK = 64
 """Tokens whose probabilities are summed before one of them is looked for."""
 
 
-def draw_tokens(
-    logits: Tensor, banned: Tensor, uniform: Tensor, settings: SamplingSettings
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Draws one token per row.
+def sample_tokens(logits: Tensor, banned: Tensor, uniform: Tensor, settings: SamplingSettings) -> tuple[Tensor, Tensor]:
+    """Samples one token per row.
 
     A row needs one uniform number and an inverse cumulative distribution, not a random number per vocabulary entry.
 
@@ -25,8 +23,7 @@ def draw_tokens(
         settings: temperature, top-p, greedy.
 
     Returns:
-        tokens [N], int64; their log-probabilities [N] and all probabilities [N, V], float32: at the temperature, over
-        the whole vocabulary.
+        tokens [N], int64, and their log-probabilities [N], float32, at the temperature over the whole vocabulary.
     """
     scaled = logits if settings.temperature == 1 else logits / settings.temperature
     probabilities = torch.softmax(scaled, dim=-1)
@@ -35,7 +32,7 @@ def draw_tokens(
     else:
         allowed = probabilities * ~banned
         tokens = _invert(allowed if settings.top_p == 1 else _nucleus(allowed, settings.top_p), uniform)
-    return tokens, probabilities.gather(1, tokens.unsqueeze(1)).squeeze(1).log(), probabilities
+    return tokens, probabilities.gather(1, tokens.unsqueeze(1)).squeeze(1).log()
 
 
 def uniform_numbers(

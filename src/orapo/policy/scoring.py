@@ -1,17 +1,18 @@
 """Log-probabilities of given completions: the prompt shared by all completions of a study, or repeated for each."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Qwen2_5_VLForConditionalGeneration
+from torch.nn.utils.rnn import pad_sequence
 
-from orapo.batches import StudyBatch, StudyTrace
+from orapo.batches import StudyBatch
 from orapo.policy.attention import TreeAttention
+from orapo.policy.families import family_of
 from orapo.policy.packing import pack_row
-from orapo.policy.prompts import embed, image_features, prompt_positions
+from orapo.policy.prompts import embed_row
 from orapo.policy.token_logps import token_logps
-from orapo.policy.traces import KnownRows
 
 Completions = Sequence[Sequence[Tensor]]
 """Per study, token ids [T] of each of its completions (int64, T >= 1)."""
@@ -19,83 +20,45 @@ Completions = Sequence[Sequence[Tensor]]
 CompletionLogps = tuple[tuple[Tensor, ...], ...]
 """Per study and completion, log-probabilities [T] (float32)."""
 
-Traces = Sequence[StudyTrace]
-"""One for each study; its rollouts are the first completions of the study."""
-
-ScoringPath = Callable[
-    [Qwen2_5_VLForConditionalGeneration, StudyBatch, Completions, float, int, Traces | None], CompletionLogps
-]
+ScoringPath = Callable[[Any, StudyBatch, Completions, float], CompletionLogps]
+"""Of a model, studies, their completions and the temperature."""
 
 
-def score_shared(
-    model: Qwen2_5_VLForConditionalGeneration,
-    batch: StudyBatch,
-    completions: Completions,
-    temperature: float,
-    padding_id: int,
-    traces: Traces | None = None,
-) -> CompletionLogps:
+def score_shared(model: Any, batch: StudyBatch, completions: Completions, temperature: float) -> CompletionLogps:
     """All studies in one packed row: each image is encoded once and each prompt computed once for its completions.
 
-    Gradients flow through the shared prefix. Exact under gradient checkpointing, since no cache is involved. What the
-    traces hold is not computed again.
+    Gradients flow through the shared prefix. Exact under gradient checkpointing, since no cache is involved.
     """
-    num_leading = traces[0].whole.per_study if traces else None
-    row = pack_row(batch.prompt_ids, prompt_positions(model, batch), completions, num_leading)
-    known = KnownRows.of(row, traces) if traces else None
-    is_prompt = torch.arange(len(row.input_ids), device=row.input_ids.device) < row.num_prompt_tokens
-    hidden = model.model.language_model(
-        inputs_embeds=embed(model, row.input_ids[None], is_prompt[None], image_features(model, batch)),
-        position_ids=row.position_ids.unsqueeze(1),
-        attention_mask={"full_attention": TreeAttention.of(row, model.config.get_text_config(), known)},
-        use_cache=False,
-    ).last_hidden_state
-    probabilities = known.probabilities(temperature) if known else None
-    predicting, to_vocabulary = hidden[0, row.predictors], model.get_output_embeddings()
-    logps = token_logps(predicting, row.targets, to_vocabulary, temperature, probabilities)
-    return row.by_study(logps)
+    family = family_of(model)
+    row = pack_row(family.prompt_positions(model, batch), completions)
+    embeddings = embed_row(model, batch, [ids[:-1] for study in completions for ids in study])
+    states = family.last_states(model, embeddings, row.position_ids, TreeAttention(row))
+    logps = token_logps(states[row.logit_positions], row.targets, model.get_output_embeddings(), temperature)
+    return _by_study(logps, row.lengths)
 
 
-def score_repeated(
-    model: Qwen2_5_VLForConditionalGeneration,
-    batch: StudyBatch,
-    completions: Completions,
-    temperature: float,
-    padding_id: int,
-    traces: Traces | None = None,
-) -> CompletionLogps:
-    """One row per completion, prompt and image repeated, through the model's public forward: the check on the above.
-
-    It computes everything itself, whatever the traces hold.
-    """
-    lengths = tuple(tuple(len(completion) for completion in branches) for branches in completions)
-    owners = [study for study, branches in enumerate(completions) for _ in branches]
-    repeated = batch.select(owners)
-    flat = [completion for branches in completions for completion in branches]
-    ids = [torch.cat([prompt, c]) for prompt, c in zip(repeated.prompt_ids, flat, strict=True)]
-    input_ids = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=padding_id)
-    sizes = torch.tensor([len(row) for row in ids], device=input_ids.device)
-    prompt_sizes = torch.tensor([len(row) for row in repeated.prompt_ids], device=input_ids.device).unsqueeze(1)
+def score_repeated(model: Any, batch: StudyBatch, completions: Completions, temperature: float) -> CompletionLogps:
+    """One row per completion, prompt and image repeated, through the model's own forward: the check on the above."""
+    lengths = [[len(ids) for ids in study] for study in completions]
+    repeated = batch.select([study for study, own in enumerate(completions) for _ in own])
+    flat = [ids for study in completions for ids in study]
+    ids = [torch.cat([prompt, own]) for prompt, own in zip(repeated.prompt_ids, flat, strict=True)]
+    # Any word will do as padding: nobody sees it.
+    input_ids = pad_sequence(ids, batch_first=True, padding_value=int(flat[0][-1]))
+    sizes = torch.tensor([[len(row)] for row in ids], device=input_ids.device)
+    prompt_sizes = torch.tensor([[len(row)] for row in repeated.prompt_ids], device=input_ids.device)
     index = torch.arange(input_ids.shape[1], device=input_ids.device)
-    is_image = (input_ids == model.config.image_token_id) & (index < prompt_sizes)
-    hidden = model.model(
-        input_ids=input_ids,
-        attention_mask=(index < sizes.unsqueeze(1)).long(),
-        pixel_values=repeated.pixel_values,
-        image_grid_thw=repeated.image_grid_thw,
-        # Without the token types there is no error, only other positions and so other log-probabilities.
-        mm_token_type_ids=is_image.int(),
-        use_cache=False,
-    ).last_hidden_state
-    is_completion = (index >= prompt_sizes) & (index < sizes.unsqueeze(1))
-    predicting = hidden[:, :-1][is_completion[:, 1:]]
-    logps = token_logps(predicting, input_ids[is_completion], model.get_output_embeddings(), temperature)
-    return _split(logps, lengths)
+    family = family_of(model)
+    is_image = family.is_image(model, input_ids) & (index < prompt_sizes)
+    states = family.last_states_of_rows(model, input_ids, (index < sizes).long(), is_image, repeated)
+    is_completion = (index >= prompt_sizes) & (index < sizes)
+    predicting = states[:, :-1][is_completion[:, 1:]]
+    return _by_study(token_logps(predicting, torch.cat(flat), model.get_output_embeddings(), temperature), lengths)
 
 
 SCORING_PATHS: Mapping[str, ScoringPath] = {"shared": score_shared, "repeated": score_repeated}
 
 
-def _split(logps: Tensor, lengths: tuple[tuple[int, ...], ...]) -> CompletionLogps:
+def _by_study(logps: Tensor, lengths: Sequence[Sequence[int]]) -> CompletionLogps:
     pieces = iter(torch.split(logps, [length for study in lengths for length in study]))
     return tuple(tuple(next(pieces) for _ in study) for study in lengths)

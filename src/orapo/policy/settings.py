@@ -6,8 +6,6 @@ from orapo.bounds import require_boolean, require_number, require_whole
 from orapo.errors import SettingError
 
 DTYPES = ("float32", "bfloat16")
-ATTENTIONS = ("sdpa", "eager")
-"""Kernels that take the packed rows' own mask; flash attention does not."""
 SCORINGS = ("shared", "repeated")
 
 
@@ -77,10 +75,8 @@ class ModelSettings:
         instruction: what the policy is asked, beside the images.
         dtype: "float32" or "bfloat16" of the loaded weights; adapters stay in float32.
         lora: the adapter, or None to train all weights.
-        attention: "sdpa" or "eager".
         train_vision: whether the vision tower trains too; only without an adapter.
         gradient_checkpointing: recompute activations in the backward pass: less memory, more time.
-        compile: pass norms and MLPs through ``torch.compile`` while scoring, which takes a compiler on the machine.
         scoring: "shared" or "repeated" (for checking).
         min_pixels: images are enlarged to at least this many pixels; None takes the folder's own setting.
         max_pixels: images are shrunk to at most this many pixels; None takes the folder's own setting.
@@ -90,10 +86,8 @@ class ModelSettings:
     instruction: str
     dtype: str = "float32"
     lora: LoraSettings | None = None
-    attention: str = "sdpa"
     train_vision: bool = True
     gradient_checkpointing: bool = False
-    compile: bool = False
     scoring: str = "shared"
     min_pixels: int | None = None
     max_pixels: int | None = None
@@ -103,11 +97,9 @@ class ModelSettings:
             raise SettingError(f"model.path is {self.path!r}; it must be a folder or a hub name")
         if self.dtype not in DTYPES:
             raise SettingError(f"model.dtype is {self.dtype!r}; it must be one of {', '.join(DTYPES)}")
-        if self.attention not in ATTENTIONS:
-            raise SettingError(f"model.attention is {self.attention!r}; it must be one of {', '.join(ATTENTIONS)}")
         if self.scoring not in SCORINGS:
             raise SettingError(f"model.scoring is {self.scoring!r}; it must be one of {', '.join(SCORINGS)}")
-        for key in ("train_vision", "gradient_checkpointing", "compile"):
+        for key in ("train_vision", "gradient_checkpointing"):
             require_boolean(f"model.{key}", getattr(self, key))
         for key in ("min_pixels", "max_pixels"):
             if getattr(self, key) is not None:
@@ -119,4 +111,4 @@ class ModelSettings:
 
     def for_sampling(self) -> "ModelSettings":
         """The same for a policy that only samples: no new adapter, and nothing else that training alone uses."""
-        return replace(self, lora=None, gradient_checkpointing=False, compile=False)
+        return replace(self, lora=None, gradient_checkpointing=False)

@@ -7,19 +7,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-from orapo.policy.products import product
-
 MAX_LOGITS_AT_ONCE = 2**24
 """Logits held at a time (64 MB in float32); beyond it chunks are recomputed in the backward pass."""
 
 
-def token_logps(
-    hidden: Tensor,
-    targets: Tensor,
-    output_embedding: nn.Module,
-    temperature: float,
-    known_probabilities: Tensor | None = None,
-) -> Tensor:
+def token_logps(hidden: Tensor, targets: Tensor, output_embedding: nn.Module, temperature: float) -> Tensor:
     """Log softmax of (logits / temperature) at the target tokens, in float32.
 
     Args:
@@ -27,16 +19,10 @@ def token_logps(
         targets: [N], int64, the tokens predicted.
         output_embedding: H to vocabulary size.
         temperature: > 0; 1 is the model as it is.
-        known_probabilities: [n, V], the softmax of what a ``OneDnnLinear`` embedding gives for the first n states,
-            divided by the temperature; it is not computed.
 
     Returns:
         [N], float32, each at most 0.
     """
-    if known_probabilities is not None:
-        weight = output_embedding.weight
-        known: Tensor = _KnownLogps.apply(hidden, weight, targets, temperature, known_probabilities)  # type: ignore[no-untyped-call]
-        return known
     vocabulary_size = int(output_embedding.weight.shape[0])  # type: ignore[index]
     rows = max(1, MAX_LOGITS_AT_ONCE // vocabulary_size)
     if len(hidden) <= rows:
@@ -49,11 +35,7 @@ def token_logps(
 
 
 def _logps(hidden: Tensor, targets: Tensor, output_embedding: nn.Module, temperature: float) -> Tensor:
-    return _chosen_logps(output_embedding(hidden), targets, temperature)
-
-
-def _chosen_logps(raw_logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    logits = raw_logits.float()
+    logits = output_embedding(hidden).float()
     chosen: Tensor = _ChosenLogSoftmax.apply(logits if temperature == 1 else logits / temperature, targets)  # type: ignore[no-untyped-call]
     return chosen
 
@@ -77,27 +59,3 @@ class _ChosenLogSoftmax(torch.autograd.Function):
         column = gradient.unsqueeze(1)
         to_logits = logps.exp().mul_(-column)
         return to_logits.scatter_add_(1, targets.unsqueeze(1), column), None
-
-
-class _KnownLogps(torch.autograd.Function):
-    """``token_logps`` of an embedding without bias where the probabilities of the first states are known."""
-
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, known: Tensor) -> Tensor:
-        first, rest = torch.split(targets.unsqueeze(1), [len(known), len(targets) - len(known)])
-        logps, probabilities = known.gather(1, first).log(), known
-        if len(rest):
-            others = torch.log_softmax(product(hidden[len(known) :], weight) / temperature, dim=-1)
-            logps = torch.cat([logps, others.gather(1, rest)])
-            probabilities = torch.cat([known, others.exp_()])
-        ctx.temperature = temperature
-        ctx.save_for_backward(hidden, weight, targets, probabilities)
-        return logps.squeeze(1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, targets, probabilities = ctx.saved_tensors
-        column = gradient.unsqueeze(1) / ctx.temperature
-        to_logits = (probabilities * -column).scatter_add_(1, targets.unsqueeze(1), column)
-        return product(to_logits, weight.t()), to_logits.t() @ hidden, None, None, None

@@ -16,7 +16,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from orapo.bounds import require_whole
 from orapo.data.loader import ResumableLoader
 from orapo.errors import RunInterrupted, RunPaused
-from orapo.training.ranks import Ranks
+from orapo.training.distributed import Ranks
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class RandomStates(Callback):
     """Keeps the random states of Python, NumPy and torch in the checkpoint.
 
     They are restored when the first batch starts, not earlier: making the loader's iterator draws random numbers too.
-    Every process has its own; a run that goes on with another number of processes starts them anew from its seed.
+    Every process has its own; a run that continues with another number of processes starts them anew from its seed.
     """
 
     def __init__(self, ranks: Ranks | None = None) -> None:
@@ -44,7 +44,7 @@ class RandomStates(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The states of all processes now, or, after ``step_back``, those before the step that did not end."""
-        return {"ranks": self._ranks.exchange(lambda: self._at_step_start if self._steps_back else self._now())}
+        return {"ranks": self._ranks.all_gather(lambda: self._at_step_start if self._steps_back else self._now())}
 
     def step_back(self) -> None:
         """From now on, ``state_dict`` tells of the start of the step under way, which a resumed run does again."""
@@ -114,7 +114,7 @@ class LastCheckpoint(Callback):
             folder: where last.ckpt goes; made when needed.
             every_steps: at least 1.
             num_steps: training steps of the whole run.
-            validate_every_steps: a step that is followed by a validation is saved behind it; None: there is none.
+            validate_every_steps: a step that is followed by a validation is saved after it; None: there is none.
             random_states: of the same run; a step that pauses is taken back with them.
             ranks: the processes of the run, which stop together; None: there is only this one.
         """
@@ -143,7 +143,7 @@ class LastCheckpoint(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Saves a run that pauses in the middle of a step, as it was before that step; gives the signals back."""
         self._give_back()
-        # A validation that pauses follows a whole step: the run goes on from the latest checkpoint and validates again.
+        # A validation that pauses follows a whole step: the run continues from its checkpoint and validates again.
         is_step = trainer.state.fn == TrainerFn.FITTING and not trainer.validating
         if isinstance(exception, RunPaused) and is_step:
             self._random_states.step_back()
@@ -179,11 +179,11 @@ class LastCheckpoint(Callback):
     def _save_if_due(self, trainer: Trainer) -> None:
         is_last = self._step == self._num_steps
         # A signal may reach only one of the processes.
-        signal_name = next(filter(None, self._ranks.exchange(lambda: self._signal_name)), None)
+        signal_name = next(filter(None, self._ranks.all_gather(lambda: self._signal_name)), None)
         if self._step % self._every_steps == 0 or is_last or signal_name is not None:
             self._save(trainer)
         if signal_name is not None:
-            self._ranks.has_agreed_to_stop = True
+            self._ranks.has_aborted = True
             raise RunInterrupted(f"stopped by {signal_name} after step {self._step} of {self._num_steps}")
 
     def _save(self, trainer: Trainer) -> None:

@@ -8,9 +8,9 @@ from orapo.evaluation.report_pairs import ReportLabeler, ReportPair, pair_report
 from orapo.policy.model import Policy
 from orapo.policy.rollout_source import RolloutSource
 from orapo.policy.settings import SamplingSettings
-from orapo.training.ranks import Ranks
-from orapo.training.sharding import whole
-from orapo.training.step import Stopwatch
+from orapo.training.distributed import Ranks
+from orapo.training.metrics import Stopwatch
+from orapo.training.sharding import unsharded
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,15 @@ class HeldOutReports:
         self._labeler = labeler
         self._greedy = replace(sampling, per_study=1, greedy=True)
         self._ranks = ranks
-        self._whole_policy = ExitStack()
+        self._unsharded = ExitStack()
         self._pairs: list[list[ReportPair]] = []
         self._seconds: list[float] = []
 
     def begin(self) -> None:
         """Forgets the last evaluation."""
         self._pairs, self._seconds = [], []
-        self._whole_policy = ExitStack()
-        self._whole_policy.enter_context(whole(self._policy, self._ranks))
+        self._unsharded = ExitStack()
+        self._unsharded.enter_context(unsharded(self._policy, self._ranks))
 
     def generate(self, batch: StudyBatch, loader: int) -> None:
         """Generates for a batch of this loader; loaders come one after another, from 0."""
@@ -80,8 +80,8 @@ class HeldOutReports:
 
     def end(self) -> list[Generated]:
         """What was generated in all processes, per loader, each study once and in the order of the split."""
-        self._whole_policy.close()
-        everyone = self._ranks.exchange(lambda: (self._pairs, self._seconds))
+        self._unsharded.close()
+        everyone = self._ranks.all_gather(lambda: (self._pairs, self._seconds))
         generated = []
         for loader in range(len(self._pairs)):
             pairs: dict[str, ReportPair] = {}

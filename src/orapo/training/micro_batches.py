@@ -1,122 +1,87 @@
-"""The studies that are scored together, and their completions' log-probabilities under the reference."""
+"""A process's studies, scored a few at a time: memory grows with how many, the result does not change."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from orapo.batches import RolloutGroup, StudyBatch, StudyTrace
-from orapo.objective.orapo import OrapoObjective
+from orapo.batches import RolloutGroup, StudyBatch
 from orapo.policy.model import Policy
 from orapo.policy.reference import Reference
-from orapo.training.sharding import is_sharded, layer_by_layer
-from orapo.training.step import Rollouts
+from orapo.policy.scoring import Completions
+from orapo.training.sharding import is_sharded, without_autocast_cache
+
+ByPlace = Mapping[int, tuple[Tensor, ...]]
+"""From a study's place in this process's batch to one tensor [T] for each of its completions."""
 
 
-@dataclass(frozen=True)
-class MicroBatch:
-    """The studies that are scored together, with what does not change over the inner steps.
+def study_completions(
+    batch: StudyBatch, places: Sequence[int], rollouts: Sequence[RolloutGroup], has_oracle: bool
+) -> ByPlace:
+    """What is scored, on the batch's device: a study's rollouts, then its oracle report.
 
-    Attributes:
-        indices: places of these studies in this process's batch.
-        batch: the studies.
-        completions: per study, its rollouts and then its oracle report, as far as the objective needs them.
-        reference_logps: per study and completion, [T], or None where no loss needs the reference.
-        traces: per study, what sampling its rollouts computed by the policy as it is; None where that is not kept.
+    Args:
+        batch: of this process.
+        places: of the studies that are scored.
+        rollouts: of each of these; none for an objective without rollouts.
+        has_oracle: whether the oracle report is scored.
     """
-
-    indices: tuple[int, ...]
-    batch: StudyBatch
-    completions: tuple[tuple[Tensor, ...], ...]
-    reference_logps: tuple[tuple[Tensor, ...], ...] | None
-    traces: tuple[StudyTrace, ...] | None = None
-
-    def after_a_step(self) -> "MicroBatch":
-        """Without what was computed by weights that have changed since."""
-        features = self.batch.image_features
-        is_stale = features is not None and any(image.requires_grad for image in features)
-        batch = replace(self.batch, image_features=None) if is_stale else self.batch
-        return replace(self, batch=batch, traces=None)
+    device = batch.pixel_values.device
+    groups = [tuple(ids.to(device) for ids in group.token_ids) for group in rollouts] or [()] * len(places)
+    return {
+        place: (*group, batch.oracle_ids[place]) if has_oracle else group
+        for place, group in zip(places, groups, strict=True)
+    }
 
 
-class MicroBatches:
-    """Cuts this process's batch into micro-batches and has the reference score them."""
+def micro_batches(completions: ByPlace, size: int) -> list[tuple[int, ...]]:
+    """All places in parts of at most ``size``: studies with completions of similar length share one."""
+    order = sorted(completions, key=lambda place: sum(len(ids) for ids in completions[place]))
+    return [tuple(order[first : first + size]) for first in range(0, len(order), size)]
 
-    def __init__(
-        self,
-        policy: Policy,
-        reference: Reference | None,
-        objective: OrapoObjective,
-        num_studies: int,
-        temperature: float,
-    ) -> None:
+
+def num_passes(policy: Policy, most_studies: int, size: int) -> int:
+    """How many passes the process with most studies runs, and so all; 0 where each may have its own number."""
+    return math.ceil(most_studies / size) if is_sharded(policy) else 0
+
+
+def filler(batch: StudyBatch) -> tuple[StudyBatch, Completions]:
+    """Something to score that is always there: the batch's first study and its oracle report."""
+    return batch.select([0]), ((batch.oracle_ids[0],),)
+
+
+class ReferenceScorer:
+    """Has the reference score studies in micro-batches."""
+
+    def __init__(self, policy: Policy, reference: Reference, size: int, temperature: float) -> None:
         """Joins the parts.
 
         Args:
             policy: what trains; its weights, and the reference's, may be shared out among the processes.
-            reference: None when the objective needs none.
-            objective: says what is scored.
-            num_studies: at a time, at least 1.
+            reference: of the policy.
+            size: studies at a time, at least 1.
             temperature: of all log-probabilities, > 0.
         """
         self._policy = policy
-        self._reference = reference if objective.needs_reference else None
-        self._objective = objective
-        self._num_studies = num_studies
+        self._reference = reference
+        self._size = size
         self._temperature = temperature
 
-    def num_passes(self, studies_per_rank: Iterable[int]) -> int:
-        """How many micro-batches the process with most studies has; 0 where each may have its own number."""
-        return math.ceil(max(studies_per_rank) / self._num_studies) if is_sharded(self._policy) else 0
-
-    def scored(
-        self, batch: StudyBatch, rollouts: Rollouts | None, places: Iterable[int], num_passes: int
-    ) -> list[MicroBatch]:
-        """The studies at these places, a few at a time.
+    def score(self, batch: StudyBatch, completions: ByPlace, most_studies: int) -> ByPlace:
+        """Log-probabilities of these completions, without gradient.
 
         Args:
             batch: of this process.
-            rollouts: of all its studies, or None for an objective without rollouts.
-            places: of the studies that are trained on.
-            num_passes: how often every process scores at least, since they exchange weights; 0: as often as it likes.
+            completions: of those of its studies that are scored.
+            most_studies: their number in the process that has most.
         """
-        order = list(places)
-        if rollouts is not None:
-            groups = rollouts.groups
-            # Studies with rollouts of similar length share a micro-batch: less padding, the same sum.
-            order.sort(key=lambda i: sum(len(ids) for ids in groups[i].token_ids))
-        parts = [tuple(order[i : i + self._num_studies]) for i in range(0, len(order), self._num_studies)]
-        micro_batches = []
-        for indices in parts:
-            completions = tuple(self._completions(batch, rollouts, i) for i in indices)
-            part = batch.select(indices)
-            reference_logps = self._reference_logps(part, completions)
-            traces = None if rollouts is None else _traces([rollouts.groups[i] for i in indices])
-            micro_batches.append(MicroBatch(indices, part, completions, reference_logps, traces))
-        for _ in range(num_passes - len(micro_batches)):
-            self._reference_logps(*one_study(batch))
-        return micro_batches
-
-    def _completions(self, batch: StudyBatch, rollouts: Rollouts | None, place: int) -> tuple[Tensor, ...]:
-        drawn = () if rollouts is None else rollouts.groups[place].token_ids
-        return (*drawn, batch.oracle_ids[place]) if self._objective.needs_oracle else tuple(drawn)
-
-    def _reference_logps(
-        self, batch: StudyBatch, completions: tuple[tuple[Tensor, ...], ...]
-    ) -> tuple[tuple[Tensor, ...], ...] | None:
-        if self._reference is None:
-            return None
-        with layer_by_layer(self._policy):
-            return self._reference.score(batch, completions, self._temperature)
-
-
-def _traces(groups: Sequence[RolloutGroup]) -> tuple[StudyTrace, ...] | None:
-    """Of all these studies or of none."""
-    kept = tuple(group.trace for group in groups if group.trace is not None)
-    return kept if len(kept) == len(groups) else None
-
-
-def one_study(batch: StudyBatch) -> tuple[StudyBatch, tuple[tuple[Tensor, ...], ...]]:
-    """Something to score that is always there: the batch's first study and its oracle report."""
-    return batch.select([0]), ((batch.oracle_ids[0],),)
+        parts = micro_batches(completions, self._size)
+        scored: dict[int, tuple[Tensor, ...]] = {}
+        with without_autocast_cache(self._policy):
+            for part in parts:
+                chosen = [completions[place] for place in part]
+                logps = self._reference.score(batch.select(part), chosen, self._temperature)
+                scored.update(zip(part, logps, strict=True))
+            for _ in range(num_passes(self._policy, most_studies, self._size) - len(parts)):
+                self._reference.score(*filler(batch), self._temperature)
+        return scored

@@ -1,54 +1,39 @@
 """The Lightning module: it owns policy, reference, reward and objective, and reads as the method does.
 
-    roll out, judge, mix, score, combine, step, log                     (Algorithm 1)
+    collect (sample, judge, weigh the oracle), update (score, combine, step), log                     (Algorithm 1)
 
 Optimisation is manual: studies are scored in micro-batches, a batch of rollouts may serve several optimiser steps, and
 memory does not grow with the batch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from orapo.batches import StudyBatch
 from orapo.evaluation.report_pairs import ReportLabeler
 from orapo.objective.orapo import OrapoObjective
-from orapo.objective.tensors import ObjectiveOutput
 from orapo.policy.model import Policy
 from orapo.policy.reference import FrozenCopyReference, Reference
 from orapo.policy.rollout_source import RolloutSource
 from orapo.policy.settings import SamplingSettings
-from orapo.records import RewardBreakdown
 from orapo.reward.protocol import Reward
-from orapo.training.backward_passes import BackwardPasses
-from orapo.training.drawing import Drawing, Drawn
-from orapo.training.dynamic_sampling import flat_groups
+from orapo.training.collect import Collector
+from orapo.training.distributed import Ranks, share_of, summed
+from orapo.training.experience import Experience, naming_studies
 from orapo.training.held_out_reports import Generated, HeldOutReports
-from orapo.training.memory import keep_freed_memory
-from orapo.training.micro_batches import MicroBatches
-from orapo.training.naming_studies import naming_studies
+from orapo.training.metrics import Stopwatch, step_metrics
+from orapo.training.micro_batches import ReferenceScorer
 from orapo.training.optimiser import make_optimiser, optimiser_step
-from orapo.training.ranks import Ranks, share_of, summed
 from orapo.training.settings import TrainingSettings
 from orapo.training.sharding import is_sharded, shard
-from orapo.training.step import (
-    JudgedRollouts,
-    StepResult,
-    Stopwatch,
-    judge_metrics,
-    kept_per_rank,
-    step_metrics,
-    whole_groups,
-)
 from orapo.training.strategies import Sharded
-from orapo.training.update import make_update
+from orapo.training.update import BackwardPasses, Losses
 
 
 class OrapoModule(LightningModule):
@@ -56,7 +41,8 @@ class OrapoModule(LightningModule):
 
     Attributes:
         policy: what trains.
-        last_step: the latest training step, for callbacks.
+        last_experience: of the latest training step, for callbacks.
+        last_metrics: of the same step, by the columns of metrics.csv.
         generated: per evaluation loader of the last evaluation (0 own images, 1 shuffled images).
     """
 
@@ -96,21 +82,25 @@ class OrapoModule(LightningModule):
         self.policy = policy
         # In a tuple, so that a frozen copy is neither listed among the parameters nor saved.
         self._reference = (reference,)
-        self._rollouts = rollouts
         self._reward = reward
         self._objective = objective
         self._settings = settings
         self._num_steps = num_steps
         self._ranks = ranks = ranks or Ranks()
-        self._drawing = Drawing(policy, rollouts, reward, objective, sampling, ranks, settings.batch_size, seed)
-        self._micro_batches = MicroBatches(
-            policy, reference, objective, settings.studies_per_micro_batch, sampling.temperature
+        size, temperature = settings.studies_per_micro_batch, sampling.temperature
+        scorer = None
+        if reference is not None and objective.needs_reference:
+            scorer = ReferenceScorer(policy, reference, size, temperature)
+        self._collector = Collector(
+            policy, rollouts, reward, scorer, objective, sampling, ranks, settings.batch_size, seed
         )
         self._backward_passes = BackwardPasses(
-            policy, objective, sampling.temperature, ranks.shard.size, self.manual_backward
+            policy, objective, temperature, size, ranks.shard.size, self.manual_backward
         )
         self._held_out = HeldOutReports(policy, rollouts, labeler, sampling, ranks)
-        self.last_step: StepResult | None = None
+        self._watch = Stopwatch()
+        self.last_experience: Experience | None = None
+        self.last_metrics: dict[str, float] = {}
         self.generated: list[Generated] = []
 
     @property
@@ -120,11 +110,6 @@ class OrapoModule(LightningModule):
 
     # ---- training
 
-    def on_train_start(self) -> None:
-        """On a CPU, memory that a step frees stays for the next one."""
-        if self.device.type == "cpu":
-            keep_freed_memory()
-
     def training_step(self, batch: StudyBatch, batch_index: int) -> None:
         """One pass of Algorithm 1's inner loop over B studies, of which this process holds its share.
 
@@ -132,94 +117,44 @@ class OrapoModule(LightningModule):
             NonFiniteError: a reward, log-probability, loss or gradient is NaN or infinite; it carries the study ids.
             RunPaused: no judge answers for any study of the batch, or no server samples; nothing has changed yet.
         """
-        watch = Stopwatch()
-        totals = dict(self._reward.judge.totals())
-        # What the policy computes while it samples serves the first inner step too, where that is one backward pass.
+        self._watch = Stopwatch()
+        experience = self.collect(batch, batch_index)
+        losses = []
+        for _ in range(self._settings.inner_steps):
+            losses.append(self.update(experience))
+            experience = experience.after_update()
+        self.log_step(experience, losses, batch_index + 1)
+
+    def collect(self, batch: StudyBatch, step: int) -> Experience:
+        """K reports a study, their rewards, the oracle's weight: equations (8)-(10), (13)-(15)."""
+        # Where an update is one backward pass, sampling and the first update can share one encoding of the images.
         is_one_pass = not is_sharded(self.policy) and len(batch) <= self._settings.studies_per_micro_batch
-        with watch.phase("rollout"):
+        with self._watch.phase("rollout"):
             batch = self.policy.with_images_encoded(batch, keeps_graph=is_one_pass)
-        rollouts = self._drawing.start(batch, batch_index, watch, keeps_trace=is_one_pass)
-        # The reference is scored while a judge elsewhere reads: neither needs the other.
-        with watch.phase("reference"):
-            num_passes = self._micro_batches.num_passes(self._ranks.shard.sizes(self._settings.batch_size))
-            micro_batches = self._micro_batches.scored(batch, rollouts, range(len(batch)), num_passes)
-        drawn = self._drawing.finish(batch, batch_index, rollouts, watch)
-        judged = None if drawn.rollouts is None else self._mix(drawn)
-        num_passes = self._micro_batches.num_passes(kept_per_rank(drawn.told, judged))
-        update = make_update(self._objective, drawn, judged, self._ranks.shard.rank, num_passes)
-        if judged is not None and (judged.num_dropped or drawn.num_redrawn):
-            with watch.phase("reference"):
-                micro_batches = self._micro_batches.scored(batch, drawn.rollouts, update.rows, num_passes)
-        outputs: list[ObjectiveOutput] = []
-        with watch.phase("update"):
-            for _ in range(self._settings.inner_steps):
-                everyone = self._ranks.exchange(partial(self._backward_passes.run, batch, micro_batches, update))
-                outputs += [output for one in everyone for output in one]
-                micro_batches = [micro.after_a_step() for micro in micro_batches]
-                with naming_studies(drawn.studies if judged is None else judged.studies):
-                    grad_norm, learning_rate = self._optimiser_step()
-        metrics = step_metrics(judged, outputs, self._slowest(watch), grad_norm, learning_rate)
-        metrics |= self._judge_metrics(totals) | self._drawing_metrics(drawn, judged)
-        self.last_step = StepResult(judged, metrics)
-        self._log_step(metrics, batch_index + 1)
+        return self._collector.collect(batch, step, self._watch)
 
-    def _mix(self, drawn: Drawn) -> JudgedRollouts:
-        """The oracle's share by the rewards of all processes; each takes in all of them, so that their states agree.
+    def update(self, experience: Experience) -> Losses:
+        """The gradient of the mixed loss over all processes, and one optimiser step: equations (1)-(7), (11), (12)."""
+        with self._watch.phase("update"):
+            everyone = self._ranks.all_gather(partial(self._backward_passes.run, experience))
+            with naming_studies(experience.studies):
+                grad_norm, learning_rate = self._optimiser_step()
+        return Losses(tuple(output for own in everyone for output in own), grad_norm, learning_rate)
 
-        The zero-reward rate is that of the first draw: it measures the policy, not what was drawn again.
-        """
-        studies = drawn.studies
-        groups = [group for one in drawn.told for group in one.groups]
-        kept, breakdowns = whole_groups([group for one in drawn.told for group in one.judged])
-        _, drawn_first = whole_groups([group for one in drawn.first_told for group in one.judged])
-        rewards = self._rewards(breakdowns)
-        with naming_studies([studies[i] for i in kept]):
-            mixing = self._objective.observe([studies[i].study_id for i in kept], self._rewards(drawn_first))
-        return JudgedRollouts(
-            studies=tuple(studies[i] for i in kept),
-            groups=tuple(groups[i] for i in kept),
-            breakdowns=breakdowns,
-            rewards=rewards,
-            mixing=mixing,
-            kept=kept,
-            num_dropped=len(studies) - len(kept),
-        )
-
-    def _rewards(self, breakdowns: Sequence[Sequence[RewardBreakdown]]) -> Tensor:
-        return torch.tensor([[b.total for b in group] for group in breakdowns], device=self.device)
+    def log_step(self, experience: Experience, losses: Sequence[Losses], step: int) -> None:
+        """Hands the step to the callbacks and its metrics to the loggers; steps count from 1."""
+        seconds = self._ranks.all_gather(lambda: self._watch.seconds)
+        self.last_experience, self.last_metrics = experience, step_metrics(experience, losses, seconds)
+        shown = ("reward", "zero_reward_rate", "mixing_weight")
+        self.log_dict({name: self.last_metrics[name] for name in shown}, prog_bar=True, logger=False)
+        for logger in self.loggers:
+            logger.log_metrics({f"train/{name}": value for name, value in self.last_metrics.items()}, step=step)
 
     def _optimiser_step(self) -> tuple[float, float]:
         optimizer, scheduler = self.optimizers(), self.lr_schedulers()
         assert isinstance(optimizer, LightningOptimizer)
         assert isinstance(scheduler, LambdaLR)
         return optimiser_step(optimizer, scheduler, self.trainer.strategy, self._settings.max_grad_norm)
-
-    def _slowest(self, watch: Stopwatch) -> dict[str, float]:
-        """Seconds per phase, of the process that took longest."""
-        everyone = self._ranks.exchange(lambda: watch.seconds)
-        return {phase: max(seconds.get(phase, 0.0) for seconds in everyone) for phase in watch.seconds}
-
-    def _judge_metrics(self, totals: Mapping[str, float]) -> dict[str, float]:
-        """What this step added to the totals of all judges."""
-        everyone = self._ranks.exchange(lambda: judge_metrics(totals, self._reward.judge.totals()))
-        return {name: sum(one[name] for one in everyone) for name in everyone[0]}
-
-    def _drawing_metrics(self, drawn: Drawn, judged: JudgedRollouts | None) -> dict[str, float]:
-        """What the source of rollouts tells of this step, as a mean over the processes, and what was drawn again."""
-        if judged is None:
-            return {}
-        everyone = self._ranks.exchange(self._rollouts.metrics)
-        metrics = {name: sum(one[name] for one in everyone) / len(everyone) for name in everyone[0]}
-        if self._objective.max_redraws is not None:
-            metrics["redrawn_groups"] = float(drawn.num_redrawn)
-            metrics["left_out_groups"] = float(len(flat_groups(judged.breakdowns)))
-        return metrics
-
-    def _log_step(self, metrics: Mapping[str, float], step: int) -> None:
-        shown = ("reward", "zero_reward_rate", "mixing_weight")
-        self.log_dict({name: metrics[name] for name in shown}, prog_bar=True, logger=False)
-        for logger in self.loggers:
-            logger.log_metrics({f"train/{name}": value for name, value in metrics.items()}, step=step)
 
     # ---- set-up
 
@@ -270,7 +205,7 @@ class OrapoModule(LightningModule):
         weights = checkpoint["state_dict"]
         checkpoint["state_dict"] = {n: w for n, w in weights.items() if n.removeprefix("policy.") in trained}
         checkpoint["objective"] = self._objective.state_dict()
-        checkpoint["judge"] = summed(self._ranks.exchange(self._reward.judge.state_dict))
+        checkpoint["judge"] = summed(self._ranks.all_gather(self._reward.judge.state_dict))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restores the moving average of the zero-reward rate, and what the judge spent."""

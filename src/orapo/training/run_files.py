@@ -1,7 +1,7 @@
 """Callbacks that write what a run leaves behind while it trains: metrics, rollouts, validation scores.
 
 Each remembers in the checkpoint how much it had written, so that a resumed run cuts off what came after the checkpoint
-and goes on as if it had never stopped.
+and continues as if it had never stopped.
 """
 
 import csv
@@ -9,6 +9,7 @@ import io
 import json
 import math
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from orapo.bounds import require_whole
 from orapo.chexpert import OBSERVATIONS
 from orapo.evaluation.report_pairs import ReportPair, score_reports
 from orapo.records import Fact, RewardBreakdown, Study
+from orapo.training.experience import Experience
+from orapo.training.metrics import METRIC_NAMES
 from orapo.training.module import OrapoModule
-from orapo.training.step import METRIC_NAMES, StepResult
 
 
 class AppendedFile:
@@ -39,7 +41,7 @@ class AppendedFile:
             file.write(text)
 
     def cut(self, num_bytes: int) -> None:
-        """Forgets everything behind ``num_bytes``."""
+        """Forgets everything after ``num_bytes``."""
         if self.num_bytes > num_bytes:
             with self._path.open("r+b") as file:
                 file.truncate(num_bytes)
@@ -73,9 +75,8 @@ class MetricsFile(RunFile):
     ) -> None:
         """Writes the row of the step that just ended."""
         assert isinstance(pl_module, OrapoModule)
-        step = pl_module.last_step
-        assert step is not None
-        self.file.append(csv_row({"step": batch_idx + 1, **step.metrics}, ("step", *METRIC_NAMES), self.file))
+        row = {"step": batch_idx + 1, **pl_module.last_metrics}
+        self.file.append(csv_row(row, ("step", *METRIC_NAMES), self.file))
 
 
 def csv_row(row: Mapping[str, float], columns: tuple[str, ...], file: AppendedFile) -> str:
@@ -110,27 +111,22 @@ class RolloutFile(RunFile):
     ) -> None:
         """Writes the sample when it is due."""
         assert isinstance(pl_module, OrapoModule)
-        if batch_idx % self._every_steps == 0 and pl_module.last_step is not None:
-            lines = rollout_rows(pl_module.last_step, batch_idx + 1, self._studies)
+        if batch_idx % self._every_steps == 0 and pl_module.last_experience is not None:
+            lines = rollout_rows(pl_module.last_experience, batch_idx + 1, self._studies)
             self.file.append("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
-def rollout_rows(step: StepResult, step_number: int, num_studies: int) -> list[dict[str, Any]]:
+def rollout_rows(experience: Experience, step: int, num_studies: int) -> list[dict[str, Any]]:
     """Every rollout of the first studies of a step, with facts, verdicts and reward; empty without rollouts."""
-    if step.judged is None:
-        return []
     rows = []
-    judged = step.judged
-    for study, group, breakdowns in zip(judged.studies, judged.groups, judged.breakdowns, strict=True):
+    groups = zip(experience.studies, experience.rollouts, experience.breakdowns, strict=False)
+    for study, group, breakdowns in islice(groups, num_studies):
         for k, (text, ids, finished, breakdown) in enumerate(
             zip(group.texts, group.token_ids, group.finished, breakdowns, strict=True)
         ):
-            head = {"step": step_number, "study_id": study.study_id, "rollout": k}
+            head = {"step": step, "study_id": study.study_id, "rollout": k}
             tail = {"num_tokens": len(ids), "finished": finished}
             rows.append({**head, **study_row(study), "generated_report": text, **tail, **breakdown_row(breakdown)})
-        num_studies -= 1
-        if num_studies == 0:
-            break
     return rows
 
 
@@ -183,7 +179,7 @@ VALIDATION_NAMES = (
     "seconds_per_study",
     *(f"{observation.value}/f1" for observation in OBSERVATIONS),
 )
-"""The columns of validation.csv behind the step; those of single observations are named as evaluate.py names them."""
+"""The columns of validation.csv after the step; those of single observations are named as evaluate.py names them."""
 
 
 class ValidationFile(RunFile):

@@ -10,16 +10,16 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
+from orapo.policy.families import family_of
 from orapo.policy.model import Policy
-from orapo.training.ranks import Ranks
+from orapo.training.distributed import Ranks
 
 
 def shard(policy: Policy, mesh: DeviceMesh) -> None:
     """Leaves this process its share of the weights, layer by layer; no effect on a sharded policy."""
     if is_sharded(policy):
         return
-    parts = policy.model.model
-    for layer in (*parts.visual.blocks, *parts.language_model.layers):
+    for layer in family_of(policy.model).layers(policy.model):
         fully_shard(layer, mesh=mesh)
     fully_shard(policy, mesh=mesh)
     # Rollouts reach the layers past ``forward``.
@@ -32,7 +32,7 @@ def is_sharded(policy: Policy) -> bool:
 
 
 @contextmanager
-def whole(policy: Policy, ranks: Ranks) -> Iterator[None]:
+def unsharded(policy: Policy, ranks: Ranks) -> Iterator[None]:
     """The policy with whole weights in every process, without further exchange: for as many passes as each one likes.
 
     A rollout runs the layers once a token, and not equally often in all processes. No effect on a policy that is not
@@ -41,7 +41,7 @@ def whole(policy: Policy, ranks: Ranks) -> Iterator[None]:
     if not is_sharded(policy):
         yield
         return
-    ranks.agree(lambda: None)  # all are here: none has failed to read its batch
+    ranks.all_or_raise(lambda: None)  # all are here: none has failed to read its batch
     layers = [module for module in policy.modules() if isinstance(module, FSDPModule)]
     for layer in layers:
         layer.set_reshard_after_forward(False, recurse=False)
@@ -56,7 +56,7 @@ def whole(policy: Policy, ranks: Ranks) -> Iterator[None]:
 
 
 @contextmanager
-def layer_by_layer(policy: Policy) -> Iterator[None]:
+def without_autocast_cache(policy: Policy) -> Iterator[None]:
     """Around passes by a sharded policy: autocast's low-precision copies would outlive the whole weights of each layer.
 
     No effect on a policy that is not sharded.
@@ -72,7 +72,7 @@ def layer_by_layer(policy: Policy) -> Iterator[None]:
         torch.set_autocast_cache_enabled(was_enabled)
 
 
-def whole_weights(policy: Policy) -> dict[str, Tensor] | None:
+def full_state_dict(policy: Policy) -> dict[str, Tensor] | None:
     """The weights of ``policy.model`` on the CPU, in the first process; empty in the others; None if not sharded."""
     if not is_sharded(policy):
         return None

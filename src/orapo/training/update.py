@@ -1,79 +1,198 @@
-"""What the micro-batches of a training step share: what was judged, the mixture, and this process's part in it."""
+"""Update: score micro-batches by the policy, combine the losses, add up the gradients."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from orapo.errors import NonFiniteError
 from orapo.objective.orapo import OrapoObjective
-from orapo.training.drawing import Drawn
-from orapo.training.micro_batches import MicroBatch
-from orapo.training.step import JudgedRollouts, Rollouts, Told
+from orapo.objective.tensors import ObjectiveOutput, ScoredGroups
+from orapo.policy.model import Policy
+from orapo.policy.scoring import CompletionLogps
+from orapo.training.experience import Experience, naming_studies
+from orapo.training.micro_batches import filler, micro_batches, num_passes, study_completions
+from orapo.training.sharding import is_sharded, without_autocast_cache
 
 
 @dataclass(frozen=True)
-class Update:
-    """What all micro-batches and inner steps of a training step share.
+class Losses:
+    """What one inner step gave, over all processes.
 
     Attributes:
-        rollouts: of this process's studies, or None for an objective without rollouts.
-        judged: the kept studies of all processes with their rollouts; likewise.
-        weight: the oracle's share of each of these, or of each study of the batch when nothing is judged.
-        rows: from a study's place in this process's batch to its row in ``judged`` and ``weight``.
-        num_studies: rows; the loss is the mean over them.
-        num_passes: forward and backward passes that every process runs where the weights are shared out.
-        tokens_per_study: for a policy loss that averages over the tokens of all rows, their mean number; else None.
+        outputs: of every micro-batch, on the CPU and without graph.
+        grad_norm: of the gradients before clipping.
+        learning_rate: that the optimiser step used.
     """
 
-    rollouts: Rollouts | None
-    judged: JudgedRollouts | None
-    weight: Tensor
-    rows: Mapping[int, int]
-    num_studies: int
-    num_passes: int
-    tokens_per_study: float | None
-
-    def rows_of(self, micro: MicroBatch) -> list[int]:
-        """The rows of a micro-batch's studies."""
-        return [self.rows[place] for place in micro.indices]
+    outputs: tuple[ObjectiveOutput, ...]
+    grad_norm: float
+    learning_rate: float
 
 
-def make_update(
-    objective: OrapoObjective, drawn: Drawn, judged: JudgedRollouts | None, rank: int, num_passes: int
-) -> Update:
-    """What the update needs of a step.
+class BackwardPasses:
+    """The gradient of the mixed loss, one micro-batch after another."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        objective: OrapoObjective,
+        temperature: float,
+        size: int,
+        num_ranks: int,
+        backward: Callable[[Tensor], None],
+    ) -> None:
+        """Joins the parts.
+
+        Args:
+            policy: what trains; its weights may be shared out among the processes.
+            objective: combines the losses.
+            temperature: of all log-probabilities, > 0.
+            size: studies scored at a time, at least 1.
+            num_ranks: how many processes train together.
+            backward: runs the backward pass of a loss, at the trainer's precision.
+        """
+        self._policy = policy
+        self._objective = objective
+        self._temperature = temperature
+        self._size = size
+        self._num_ranks = num_ranks
+        self._backward = backward
+
+    def run(self, experience: Experience) -> list[ObjectiveOutput]:
+        """One forward and backward pass per micro-batch of this process; equations (1)-(7), (11), (12).
+
+        Returns:
+            The losses of each, on the CPU and without graph.
+
+        Raises:
+            NonFiniteError: a log-probability or loss is NaN or infinite.
+        """
+        batch = experience.batch
+        own = [experience.rollouts[row] for row in experience.own_rows.values()] if experience.rollouts else []
+        completions = study_completions(batch, tuple(experience.own_rows), own, self._objective.needs_oracle)
+        parts = micro_batches(completions, self._size)
+        outputs: list[ObjectiveOutput] = []
+        failure: NonFiniteError | None = None
+        with naming_studies(batch.studies), without_autocast_cache(self._policy):
+            for part in parts:
+                try:
+                    outputs.append(self._pass(experience, part, [completions[place] for place in part]))
+                except NonFiniteError as error:
+                    if not is_sharded(self._policy):
+                        raise
+                    # The others need this process in their passes through the layers.
+                    failure = failure or error
+            for _ in range(num_passes(self._policy, experience.most_own_rows, self._size) - len(parts)):
+                self._backward(0.0 * _total(self._policy(*filler(batch))))
+            if failure is not None:
+                raise failure
+        return outputs
+
+    def _pass(
+        self, experience: Experience, places: Sequence[int], completions: Sequence[Sequence[Tensor]]
+    ) -> ObjectiveOutput:
+        batch = experience.batch.select(places)
+        logps: CompletionLogps = self._policy(batch, completions, self._temperature)
+        # Gradients are summed over micro-batches and processes: the mean over all studies of the step. Where weights
+        # are shared out, torch takes the mean over processes, so that the sum needs their number.
+        num_ranks = self._num_ranks if is_sharded(self._policy) else 1
+        share = len(places) * num_ranks / len(experience.studies)
+        with naming_studies(batch.studies):
+            try:
+                scored = scored_groups(experience, places, logps, self._objective)
+                output = self._objective.loss(scored, _weight(experience, places, self._objective))
+                if not bool(torch.isfinite(output.loss)):
+                    raise NonFiniteError(f"the loss is {output.loss.item()}")
+            except NonFiniteError:
+                if is_sharded(self._policy):
+                    self._backward(0.0 * _total(logps))
+                raise
+        self._backward(output.loss * share)
+        return _without_graph(output)
+
+
+def scored_groups(
+    experience: Experience, places: Sequence[int], logps: CompletionLogps, objective: OrapoObjective
+) -> ScoredGroups:
+    """A micro-batch as the objective reads it: padded, with the rewards of its studies.
 
     Args:
-        objective: gives the weight where nothing is judged, and says which tokens count.
-        drawn: in all processes.
-        judged: what the objective made of it, or None for an objective without rollouts.
-        rank: of this process.
-        num_passes: that every process runs.
+        experience: of the step.
+        places: of the B studies in this process's batch.
+        logps: the policy's, per study and completion, [T]; an oracle report stands last.
+        objective: says what it reads.
     """
-    num_studies = len(drawn.studies if judged is None else judged.studies)
-    return Update(
-        rollouts=drawn.rollouts,
-        judged=judged,
-        weight=objective.fixed_weight(num_studies) if judged is None else judged.mixing.weight,
-        rows=_rows(drawn.told, judged, rank),
-        num_studies=num_studies,
-        num_passes=num_passes,
-        tokens_per_study=None if judged is None else _tokens_per_study(objective, judged),
+    rows = [experience.own_rows[place] for place in places]
+    reference = [experience.ref_logps[place] for place in places] if experience.ref_logps else None
+    oracle = oracle_reference = oracle_mask = None
+    if objective.needs_oracle:
+        oracle, oracle_mask = (pad([study[-1:] for study in logps])[:, 0] for pad in (pad_groups, group_mask))
+        oracle_reference = None if reference is None else pad_groups([study[-1:] for study in reference])[:, 0]
+    if not experience.rollouts:
+        assert oracle is not None
+        assert oracle_mask is not None
+        return ScoredGroups.without_rollouts(oracle, oracle_mask, oracle_reference)
+    groups = [experience.rollouts[row] for row in rows]
+    num_rollouts, device = len(groups[0].token_ids), experience.rewards.device
+    return ScoredGroups(
+        policy_logps=pad_groups([study[:num_rollouts] for study in logps]),
+        old_logps=pad_groups([group.old_logps for group in groups]).to(device),
+        ref_logps=None if reference is None else pad_groups([study[:num_rollouts] for study in reference]),
+        completion_mask=group_mask([study[:num_rollouts] for study in logps]),
+        rewards=experience.rewards[rows],
+        oracle_policy_logps=oracle,
+        oracle_ref_logps=oracle_reference,
+        oracle_mask=oracle_mask,
+        finished=torch.tensor([group.finished for group in groups], device=device),
+        tokens_per_study=_tokens_per_study(experience, objective),
     )
 
 
-def _rows(told: Sequence[Told], judged: JudgedRollouts | None, rank: int) -> dict[int, int]:
-    """From the place of a study in this process's batch to its row among the kept studies of all processes."""
-    first = sum(len(one.studies) for one in told[:rank])
-    own = range(first, first + len(told[rank].studies))
-    kept = own if judged is None else judged.kept
-    return {place - first: row if judged is not None else place for row, place in enumerate(kept) if place in own}
+def pad_groups(groups: Sequence[Sequence[Tensor]]) -> Tensor:
+    """B groups of K tensors [T_k] to [B, K, T], zeros after each completion's end; T is the longest."""
+    flat = pad_sequence([completion for group in groups for completion in group], batch_first=True)
+    return flat.reshape(len(groups), -1, flat.shape[1])
 
 
-def _tokens_per_study(objective: OrapoObjective, judged: JudgedRollouts) -> float | None:
-    """Of all studies of the step, whichever micro-batch or process holds them."""
-    num_tokens = torch.tensor([[len(ids) for ids in group.token_ids] for group in judged.groups])
-    finished = torch.tensor([group.finished for group in judged.groups])
-    counted = objective.loss_tokens(num_tokens, judged.rewards.cpu(), finished)
-    return None if counted is None else counted.sum().item() / len(judged.groups)
+def group_mask(groups: Sequence[Sequence[Tensor]]) -> Tensor:
+    """[B, K, T], bool: True where ``pad_groups`` put a token."""
+    return pad_groups([[torch.ones_like(completion, dtype=torch.bool) for completion in group] for group in groups])
+
+
+def _weight(experience: Experience, places: Sequence[int], objective: OrapoObjective) -> Tensor:
+    """The oracle's share of each study, [B]."""
+    if experience.mixing is None:
+        return objective.fixed_weight(len(places))
+    return experience.mixing.weight[[experience.own_rows[place] for place in places]]
+
+
+def _tokens_per_study(experience: Experience, objective: OrapoObjective) -> float | None:
+    """For a loss that averages over the tokens of all studies, whichever micro-batch or process holds them."""
+    num_tokens = torch.tensor([[len(ids) for ids in group.token_ids] for group in experience.rollouts])
+    finished = torch.tensor([group.finished for group in experience.rollouts])
+    counted = objective.loss_tokens(num_tokens, experience.rewards.cpu(), finished)
+    return None if counted is None else counted.sum().item() / len(experience.rollouts)
+
+
+def _without_graph(output: ObjectiveOutput) -> ObjectiveOutput:
+    """The same values on the CPU, without what a backward pass needs."""
+
+    def plain(values: Tensor) -> Tensor:
+        return values.detach().cpu()
+
+    return replace(
+        output,
+        loss=plain(output.loss),
+        policy_loss=None if output.policy_loss is None else plain(output.policy_loss),
+        oracle_loss=None if output.oracle_loss is None else plain(output.oracle_loss),
+        weight=plain(output.weight),
+        diagnostics={name: plain(values) for name, values in output.diagnostics.items()},
+    )
+
+
+def _total(logps: Iterable[Iterable[Tensor]]) -> Tensor:
+    """The sum of all log-probabilities, for a backward pass through them."""
+    return torch.stack([completion.sum() for study in logps for completion in study]).sum()

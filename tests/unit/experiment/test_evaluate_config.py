@@ -36,7 +36,6 @@ def run(tmp_path: Path) -> Path:
         "config",
         "model=qwen2_5_vl_3b",
         "model.path=base_of_the_run",
-        "model.compile=true",
         "data.max_test_studies=7",
         "seed=5",
         "trainer.precision=bf16-mixed",
@@ -78,7 +77,6 @@ def test_a_run_answers_what_the_command_line_leaves_open(run: Path) -> None:
     assert evaluation.model.dtype == "bfloat16"
     assert evaluation.model.lora is None
     assert not evaluation.model.gradient_checkpointing
-    assert not evaluation.model.compile
     assert evaluation.manifest == str(run / "subset.json")
     assert evaluation_folder(evaluation).parent == run / "evaluation"
 

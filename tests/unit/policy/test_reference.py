@@ -33,7 +33,6 @@ def test_lora_reference_is_the_base(
     copied = make_reference(random_policy)
     assert isinstance(copied, FrozenCopyReference)
     base = flat(copied.score(batch, completions, 1.0))
-    # Layers with adapters are the model's own, those without are computed in fewer passes.
     torch.testing.assert_close(off, base, atol=1e-5, rtol=0)
     assert (flat(adapted(batch, completions)) - base).abs().max() > 1e-2
     assert adapted.model.training, "scoring the reference must restore the mode"

@@ -22,9 +22,8 @@ from orapo.prompt import DEFAULT_INSTRUCTION
 
 
 def score_both(policy: Policy, batch: StudyBatch, completions: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
-    padding = policy.tokenizer.pad_token_id
-    shared = score_shared(policy.model, batch, completions, 0.7, padding)
-    repeated = score_repeated(policy.model, batch, completions, 0.7, padding)
+    shared = score_shared(policy.model, batch, completions, 0.7)
+    repeated = score_repeated(policy.model, batch, completions, 0.7)
     assert [len(c) for s in shared for c in s] == [len(c) for s in completions for c in s]
     return flat(shared), flat(repeated)
 
@@ -149,14 +148,6 @@ def test_one_encoding_with_its_graph_trains_the_tower_as_encoding_in_the_pass_do
         torch.testing.assert_close(results[1][name], value, atol=2e-4, rtol=1e-3, msg=name)
 
 
-def test_eager_attention_gets_an_additive_mask(
-    random_model_folder: Path, random_policy: Policy, batch: StudyBatch, completions: list[list[Tensor]]
-) -> None:
-    eager = load_policy(ModelSettings(path=str(random_model_folder), instruction="Write.", attention="eager"))
-    shared = flat(eager(batch, completions, 0.7))
-    torch.testing.assert_close(shared, flat(random_policy(batch, completions, 0.7)), atol=1e-5, rtol=0)
-
-
 def test_gradient_checkpointing_changes_nothing(
     random_model_folder: Path, random_policy: Policy, batch: StudyBatch, completions: list[list[Tensor]]
 ) -> None:
@@ -178,9 +169,9 @@ def test_twin_a_branch_at_the_token_count_instead_of_the_next_rotary_position_is
 ) -> None:
     import orapo.policy.scoring as scoring
 
-    def at_token_count(prompt_ids, positions, *rest):  # type: ignore[no-untyped-def]
+    def at_token_count(positions, completions):  # type: ignore[no-untyped-def]
         moved = [torch.cat([p[:, :-1], torch.full((3, 1), p.shape[1] - 1)], dim=1) for p in positions]
-        return pack_row(prompt_ids, moved, *rest)
+        return pack_row(moved, completions)
 
     monkeypatch.setattr(scoring, "pack_row", at_token_count)
     shared, repeated = score_both(random_policy, batch, completions)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from tests.conftest import make_study
 
 from orapo.data.loader import StreamBatches
 from orapo.data.shard import Shard
@@ -15,8 +14,7 @@ from orapo.errors import NonFiniteError, SettingError
 from orapo.experiment.command_line import run_folder
 from orapo.experiment.joining import judge_share
 from orapo.experiment.processes import adopt_slurm, num_processes, own_rank
-from orapo.training.ranks import RankFailed, Ranks, share_of, summed
-from orapo.training.step import Told, draw_seed, kept_per_rank
+from orapo.training.distributed import RankFailed, Ranks, sampling_seed, share_of, summed
 from orapo.training.strategies import buckets
 
 CONF = Path(__file__).parents[3] / "conf"
@@ -35,11 +33,6 @@ def test_the_batches_of_all_processes_are_those_of_one() -> None:
     first, second = (list(StreamBatches(10, 5, 4, seed=3, shard=Shard(rank, 2))) for rank in (0, 1))
     assert [a + b for a, b in zip(first, second, strict=True)] == whole
     assert [len(batch) for batch in first] == [2] * 4
-
-
-def test_kept_studies_are_counted_where_they_are() -> None:
-    told = [Told((make_study("a", "x"), make_study("b", "x"))), Told(tuple(make_study(i, "x") for i in "cde"))]
-    assert kept_per_rank(told, None) == [2, 3]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +70,7 @@ def test_what_the_judges_spent_is_added_up_and_shared_again() -> None:
 
 
 def test_draws_differ_by_run_step_and_place() -> None:
-    seeds = {draw_seed(run, step, place) for run in range(3) for step in range(20) for place in range(16)}
+    seeds = {sampling_seed(run, step, place) for run in range(3) for step in range(20) for place in range(16)}
     assert len(seeds) == 3 * 20 * 16
     assert all(0 <= seed < 2**63 for seed in seeds)
 
@@ -92,11 +85,11 @@ def test_gradients_are_grouped_by_type_and_size(monkeypatch: pytest.MonkeyPatch)
 
 def test_alone_nothing_is_exchanged() -> None:
     ranks = Ranks()
-    assert ranks.exchange(lambda: 3) == [3]
+    assert ranks.all_gather(lambda: 3) == [3]
     with pytest.raises(NonFiniteError):
-        ranks.agree(lambda: (_ for _ in ()).throw(NonFiniteError("x")))
-    ranks.leave(RankFailed("x"))
-    assert not ranks.has_agreed_to_stop
+        ranks.all_or_raise(lambda: (_ for _ in ()).throw(NonFiniteError("x")))
+    ranks.abort(RankFailed("x"))
+    assert not ranks.has_aborted
 
 
 def test_slurm_is_read_as_torchrun_would_say_it(monkeypatch: pytest.MonkeyPatch) -> None:

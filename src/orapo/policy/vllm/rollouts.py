@@ -47,13 +47,9 @@ class VllmRollouts:
         self._gap = math.nan
 
     def roll_out(
-        self,
-        batch: StudyBatch,
-        settings: SamplingSettings,
-        seeds: Sequence[int] | None = None,
-        keeps_trace: bool = False,
+        self, batch: StudyBatch, settings: SamplingSettings, seeds: Sequence[int] | None = None
     ) -> tuple[RolloutGroup, ...]:
-        """K reports for each of B studies, without trace, which stays on the server.
+        """K reports for each of B studies.
 
         ``old_logps`` are the policy's own, or the server's with ``logps=server``; where ``settings.greedy``, they
         are the server's at temperature 1, since nothing trains on them.

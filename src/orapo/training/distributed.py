@@ -1,7 +1,7 @@
 """The processes that train one policy together: what each knows is told to all, and they stop together.
 
 A process that fails while the others wait for it would leave them waiting for hours. So work that can fail is done
-inside ``agree`` or ``exchange``: either it succeeds everywhere, or every process raises the same error.
+inside ``all_or_raise`` or ``all_gather``: either it succeeds everywhere, or every process raises the same error.
 """
 
 import pickle
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import distributed
@@ -39,7 +40,7 @@ class Ranks:
     Attributes:
         shard: this process among all.
         is_joined: whether the run was started as one of several processes, be it only one.
-        has_agreed_to_stop: whether an error was raised in all processes alike.
+        has_aborted: whether an error was raised in all processes alike.
     """
 
     def __init__(self, shard: Shard | None = None, group: Any = None) -> None:
@@ -51,7 +52,7 @@ class Ranks:
         """
         self.shard = shard or Shard()
         self.is_joined = group is not None
-        self.has_agreed_to_stop = False
+        self.has_aborted = False
         self._group = group
 
     @property
@@ -59,18 +60,18 @@ class Ranks:
         """Whether this process writes files and talks to the user."""
         return self.shard.rank == 0
 
-    def agree(self, work: Callable[[], T]) -> T:
+    def all_or_raise(self, work: Callable[[], T]) -> T:
         """This process's own result, once the work has succeeded in all processes.
 
         Raises:
             Exception: the error of the first process that failed, in every process.
         """
         own: list[T] = []
-        self.exchange(lambda: own.append(work()))
+        self.all_gather(lambda: own.append(work()))
         return own[0]
 
-    def exchange(self, work: Callable[[], T]) -> list[T]:
-        """The results of all processes, in order of rank; errors as in ``agree``.
+    def all_gather(self, work: Callable[[], T]) -> list[T]:
+        """The results of all processes, in order of rank; errors as in ``all_or_raise``.
 
         What the work gives is sent to all: keep tensors on the CPU.
         """
@@ -85,24 +86,24 @@ class Ranks:
         outcomes = self._gather(_Outcome(result, None if failure is None else self._portable(failure)))
         for rank, outcome in enumerate(outcomes):
             if outcome.error is not None:
-                self.has_agreed_to_stop = True
+                self.has_aborted = True
                 raise failure if rank == self.shard.rank and failure is not None else outcome.error
         return [outcome.result for outcome in outcomes]  # type: ignore[misc]
 
-    def told_by_first(self, work: Callable[[], T]) -> T:
-        """What the first process finds out, in all of them; errors as in ``agree``."""
-        result: T = self.exchange(lambda: work() if self.is_first else None)[0]  # type: ignore[assignment]
+    def broadcast(self, work: Callable[[], T]) -> T:
+        """What the first process finds out, in all of them; errors as in ``all_or_raise``."""
+        result: T = self.all_gather(lambda: work() if self.is_first else None)[0]  # type: ignore[assignment]
         return result
 
-    def leave(self, error: Exception) -> None:
+    def abort(self, error: Exception) -> None:
         """Tells the others, who are about to exchange something, that this process stops."""
-        if self.shard.size == 1 or self.has_agreed_to_stop or isinstance(error, RankFailed):
+        if self.shard.size == 1 or self.has_aborted or isinstance(error, RankFailed):
             return
         try:
             self._gather(_Outcome(None, self._portable(error)))
         except RankFailed:
             return
-        self.has_agreed_to_stop = True
+        self.has_aborted = True
 
     def _gather(self, own: _Outcome[T]) -> list[_Outcome[T]]:
         outcomes: list[Any] = [None] * self.shard.size
@@ -163,5 +164,11 @@ def summed(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def share_of(state: Mapping[str, Any], num_ranks: int) -> dict[str, Any]:
-    """What one of ``num_ranks`` processes goes on with: an equal share of what ``summed`` gave."""
+    """What one of ``num_ranks`` processes continues with: an equal share of what ``summed`` gave."""
     return dict(state) if num_ranks == 1 else {key: value / num_ranks for key, value in state.items()}
+
+
+def sampling_seed(seed: int, step: int, place: int) -> int:
+    """The seed of one study's samples, in [0, 2**63): of the run, the step and the study's place in the whole batch."""
+    words = np.random.SeedSequence((seed, step, place)).generate_state(1, np.uint64)
+    return int(words[0] >> np.uint64(1))

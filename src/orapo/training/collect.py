@@ -1,0 +1,246 @@
+"""Collect: sample K reports a study, have them judged, gather them from all processes, weigh the oracle."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from orapo.batches import RolloutGroup, StudyBatch
+from orapo.chexpert import LabelStates
+from orapo.errors import RunPaused
+from orapo.objective.orapo import OrapoObjective
+from orapo.policy.model import Policy
+from orapo.policy.rollout_source import RolloutSource
+from orapo.policy.settings import SamplingSettings
+from orapo.records import FailedJudgement
+from orapo.reward.protocol import PendingRewards, Reward
+from orapo.training.distributed import Ranks, sampling_seed
+from orapo.training.experience import Experience, JudgedGroup, naming_studies
+from orapo.training.metrics import Stopwatch, judge_metrics
+from orapo.training.micro_batches import ByPlace, ReferenceScorer, study_completions
+from orapo.training.sharding import unsharded
+
+Groups = list[list[JudgedGroup]]
+"""Of each process, in order of rank, those of its studies."""
+
+
+class Collector:
+    """Makes the ``Experience`` of a step, in all processes at once."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        source: RolloutSource,
+        reward: Reward,
+        reference: ReferenceScorer | None,
+        objective: OrapoObjective,
+        sampling: SamplingSettings,
+        ranks: Ranks,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        """Joins the parts.
+
+        Args:
+            policy: what the source samples from; its weights may be shared out among the processes.
+            source: of rollouts.
+            reward: judges them.
+            reference: None when the objective needs none.
+            objective: says whether rollouts are needed and how often they are resampled; weighs the oracle.
+            sampling: how rollouts are sampled.
+            ranks: the processes.
+            batch_size: B, studies of all processes.
+            seed: of the samples where several processes train together.
+        """
+        self._policy = policy
+        self._source = source
+        self._reward = reward
+        self._reference = reference
+        self._objective = objective
+        self._sampling = sampling
+        self._ranks = ranks
+        self._batch_size = batch_size
+        self._seed = seed
+
+    def collect(self, batch: StudyBatch, step: int, watch: Stopwatch) -> Experience:
+        """Equations (8)-(10) and (13)-(15).
+
+        Args:
+            batch: of this process.
+            step: number of the training step, from 0.
+            watch: is told what takes how long.
+
+        Raises:
+            NonFiniteError: a reward or log-probability is NaN or infinite.
+            RunPaused: no judge answers for any study, or no server samples; nothing has changed.
+        """
+        totals = dict(self._reward.judge.totals())
+        rollouts, pending = self._start(batch, step, watch)
+        # The reference scores while a judge elsewhere reads: neither needs the other.
+        shares = self._ranks.shard.sizes(self._batch_size)
+        ref_logps = self._score(batch, range(len(batch)), rollouts, max(shares), watch)
+        first = self._ranks.all_gather(partial(self._judged, batch, rollouts, pending, watch))
+        groups, num_resampled = self._resample(batch, step, first, watch)
+        if num_resampled:
+            ref_logps = {**ref_logps, **self._score_new(batch, first, groups, watch)}
+        metrics = self._metrics(totals, groups, num_resampled)
+        return self._experience(batch, first, groups, ref_logps, metrics)
+
+    def _start(
+        self, batch: StudyBatch, step: int, watch: Stopwatch
+    ) -> tuple[Sequence[RolloutGroup], PendingRewards | None]:
+        """Samples K rollouts of each study and begins to judge them, once sampling has succeeded in all processes."""
+        if not self._objective.needs_rollouts:
+            return (), None
+        with unsharded(self._policy, self._ranks):
+            return self._ranks.all_or_raise(partial(self._sample, batch, step, range(len(batch)), 0, watch))
+
+    def _sample(
+        self, batch: StudyBatch, step: int, places: Sequence[int], attempt: int, watch: Stopwatch
+    ) -> tuple[Sequence[RolloutGroup], PendingRewards]:
+        """Rollouts of these studies, which stand at ``places`` of this process's batch; they differ by attempt."""
+        seeds = None
+        if self._ranks.is_joined:
+            # What a study samples depends on its place in the whole batch, not on the process that holds it.
+            first = self._ranks.shard.of(self._batch_size).start + attempt * self._batch_size
+            seeds = [sampling_seed(self._seed, step, first + place) for place in places]
+        with naming_studies(batch.studies):
+            with watch.phase("rollout"):
+                groups = self._source.roll_out(batch, self._sampling, seeds)
+            reports = [text for group in groups for text in group.texts]
+            labels: list[LabelStates] = [s.labels for s in batch.studies for _ in range(self._sampling.per_study)]
+            with watch.phase("reward"):
+                return groups, self._reward.start(reports, labels)
+
+    def _judged(
+        self,
+        batch: StudyBatch,
+        rollouts: Sequence[RolloutGroup],
+        pending: PendingRewards | None,
+        watch: Stopwatch,
+    ) -> list[JudgedGroup]:
+        """Waits for the rewards of this process's rollouts."""
+        if pending is None:
+            return [JudgedGroup(study) for study in batch.studies]
+        with watch.phase("reward"), naming_studies(batch.studies):
+            flat = pending.result()
+        per_study = self._sampling.per_study
+        judged = [tuple(flat[i : i + per_study]) for i in range(0, len(flat), per_study)]
+        return [
+            JudgedGroup(study, _on_cpu(group), own)
+            for study, group, own in zip(batch.studies, rollouts, judged, strict=True)
+        ]
+
+    def _resample(self, batch: StudyBatch, step: int, first: Groups, watch: Stopwatch) -> tuple[Groups, int]:
+        """Dynamic sampling (DAPO): groups without variance teach nothing and are sampled again, up to a limit.
+
+        A new group that could not be judged whole is dropped: the one before it stays, whose rewards are known.
+        """
+        groups, num_resampled = [list(own) for own in first], 0
+        for attempt in range(1, (self._objective.max_redraws or 0) + 1):
+            places = [[i for i, group in enumerate(own) if group.has_zero_variance] for own in groups]
+            if not any(places):
+                break
+            num_resampled += sum(map(len, places))
+            again = partial(self._sample_again, batch, step, places[self._ranks.shard.rank], attempt, watch)
+            with unsharded(self._policy, self._ranks):
+                sampled = self._ranks.all_gather(again)
+            for own, new in zip(groups, sampled, strict=True):
+                for place, group in new.items():
+                    own[place] = group
+        return groups, num_resampled
+
+    def _sample_again(
+        self, batch: StudyBatch, step: int, places: Sequence[int], attempt: int, watch: Stopwatch
+    ) -> dict[int, JudgedGroup]:
+        if not places:
+            return {}
+        part = batch.select(places)
+        rollouts, pending = self._sample(part, step, places, attempt, watch)
+        judged = self._judged(part, rollouts, pending, watch)
+        return {place: group for place, group in zip(places, judged, strict=True) if group.is_judged}
+
+    def _score_new(self, batch: StudyBatch, first: Groups, groups: Groups, watch: Stopwatch) -> ByPlace:
+        """What the reference says of the groups that were sampled again."""
+        rank = self._ranks.shard.rank
+        new = [[i for i in range(len(own)) if own[i] is not old[i]] for own, old in zip(groups, first, strict=True)]
+        rollouts = [groups[rank][place].rollouts for place in new[rank]]
+        return self._score(batch, new[rank], [one for one in rollouts if one is not None], max(map(len, new)), watch)
+
+    def _score(
+        self,
+        batch: StudyBatch,
+        places: Sequence[int],
+        rollouts: Sequence[RolloutGroup],
+        most_studies: int,
+        watch: Stopwatch,
+    ) -> ByPlace:
+        """By the reference, where the objective needs it."""
+        if self._reference is None:
+            return {}
+        with watch.phase("reference"):
+            completions = study_completions(batch, places, rollouts, self._objective.needs_oracle)
+            return self._reference.score(batch, completions, most_studies)
+
+    def _experience(
+        self,
+        batch: StudyBatch,
+        first: Groups,
+        groups: Groups,
+        ref_logps: ByPlace,
+        metrics: Mapping[str, float],
+    ) -> Experience:
+        """All groups that were judged whole.
+
+        The zero-reward rate is that of the first sample: it measures the policy, not what was sampled again.
+        """
+        kept = [(rank, i) for rank, own in enumerate(groups) for i, group in enumerate(own) if group.is_judged]
+        if not kept:
+            failed = next(one for one in groups[0][0].judged if isinstance(one, FailedJudgement))
+            raise RunPaused(f"no study of this step could be judged: {failed.reason}")
+        rows = [groups[rank][i] for rank, i in kept]
+        studies = tuple(group.study for group in rows)
+        device, mixing = batch.pixel_values.device, None
+        if self._objective.needs_rollouts:
+            with naming_studies(studies):
+                earned = _rewards([first[rank][i] for rank, i in kept], device)
+                mixing = self._objective.observe([study.study_id for study in studies], earned)
+        counts = [sum(1 for owner, _ in kept if owner == rank) for rank in range(len(groups))]
+        return Experience(
+            studies=studies,
+            rollouts=tuple(group.rollouts for group in rows if group.rollouts is not None),
+            rewards=_rewards(rows, device),
+            breakdowns=tuple(group.breakdowns for group in rows if group.rollouts is not None),
+            mixing=mixing,
+            own_rows={i: row for row, (rank, i) in enumerate(kept) if rank == self._ranks.shard.rank},
+            batch=batch,
+            ref_logps=ref_logps,
+            most_own_rows=max(counts),
+            metrics={**metrics, "dropped_studies": float(sum(map(len, groups)) - len(kept))} if mixing else metrics,
+        )
+
+    def _metrics(self, totals: Mapping[str, float], groups: Groups, num_resampled: int) -> dict[str, float]:
+        """What judges and sources tell of this step: judges as a sum over the processes, sources as a mean."""
+        everyone = self._ranks.all_gather(
+            lambda: (judge_metrics(totals, self._reward.judge.totals()), dict(self._source.metrics()))
+        )
+        metrics = {name: sum(judge[name] for judge, _ in everyone) for name in everyone[0][0]}
+        if self._objective.needs_rollouts:
+            metrics |= {n: sum(source[n] for _, source in everyone) / len(everyone) for n in everyone[0][1]}
+        if self._objective.max_redraws is not None:
+            metrics["redrawn_groups"] = float(num_resampled)
+            metrics["left_out_groups"] = float(sum(group.has_zero_variance for own in groups for group in own))
+        return metrics
+
+
+def _rewards(groups: Sequence[JudgedGroup], device: torch.device) -> Tensor:
+    """[B, K], float32."""
+    totals = [[one.total for one in group.breakdowns] for group in groups]
+    return torch.tensor(totals, dtype=torch.float32, device=device)
+
+
+def _on_cpu(group: RolloutGroup) -> RolloutGroup:
+    token_ids = tuple(ids.cpu() for ids in group.token_ids)
+    return replace(group, token_ids=token_ids, old_logps=tuple(logps.cpu() for logps in group.old_logps))

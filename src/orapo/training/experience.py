@@ -1,0 +1,99 @@
+"""What a training step learns from: one record, gathered once from all processes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from orapo.batches import RolloutGroup, StudyBatch
+from orapo.errors import NonFiniteError
+from orapo.objective.advantages import is_flat
+from orapo.objective.orapo import Mixing
+from orapo.records import FailedJudgement, RewardBreakdown, Study
+
+
+@dataclass(frozen=True)
+class Experience:
+    """B studies with K rollouts each, those of all processes, and what they earned.
+
+    A study one of whose rollouts could not be judged is not among them: the rest of its group would be compared with
+    an invented reward. What further terms of a reward give belongs to ``breakdowns``; what a sampler's own
+    log-probabilities or the version of its weights tell, to ``rollouts``.
+
+    Attributes:
+        studies: length B.
+        rollouts: length B, on the CPU; empty for an objective without rollouts.
+        rewards: [B, K], float32, in [0, 1]; [B, 0] without rollouts.
+        breakdowns: per study, K breakdowns; empty without rollouts.
+        mixing: the oracle's share per study, equations (8)-(10); None without rollouts.
+        own_rows: from the places of this process's own studies in ``batch`` to their rows above.
+        batch: this process's share, those of its studies included that are missing above.
+        ref_logps: by place, per completion [T], under the reference; empty where no loss needs it.
+        most_own_rows: of the process that has most.
+        metrics: what collecting adds to the row of metrics.csv, over all processes.
+    """
+
+    studies: tuple[Study, ...]
+    rollouts: tuple[RolloutGroup, ...]
+    rewards: Tensor
+    breakdowns: tuple[tuple[RewardBreakdown, ...], ...]
+    mixing: Mixing | None
+    own_rows: Mapping[int, int]
+    batch: StudyBatch
+    ref_logps: Mapping[int, tuple[Tensor, ...]]
+    most_own_rows: int
+    metrics: Mapping[str, float]
+
+    def after_update(self) -> "Experience":
+        """Without image features whose graph an update has used up: the weights that made them have moved."""
+        features = self.batch.image_features
+        if features is None or not any(image.requires_grad for image in features):
+            return self
+        return replace(self, batch=replace(self.batch, image_features=None))
+
+
+class JudgedGroup(NamedTuple):
+    """A study as its process tells the others of it.
+
+    Attributes:
+        study: of the batch.
+        rollouts: on the CPU; None for an objective without rollouts.
+        judged: per rollout, what it earned; empty without rollouts.
+    """
+
+    study: Study
+    rollouts: RolloutGroup | None = None
+    judged: tuple[RewardBreakdown | FailedJudgement, ...] = ()
+
+    @property
+    def breakdowns(self) -> tuple[RewardBreakdown, ...]:
+        """Of the rollouts that could be judged."""
+        return tuple(one for one in self.judged if isinstance(one, RewardBreakdown))
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether every rollout was."""
+        return len(self.breakdowns) == len(self.judged)
+
+    @property
+    def has_zero_variance(self) -> bool:
+        """Whether every rollout was judged and all earned the same, in the precision that the objective sees."""
+        totals = torch.tensor([[one.total for one in self.breakdowns]], dtype=torch.float32)
+        return self.is_judged and bool(is_flat(totals).item())
+
+
+@contextmanager
+def naming_studies(studies: Sequence[Study]) -> Iterator[None]:
+    """Adds the ids of ``studies`` to a ``NonFiniteError`` that does not name any yet, so that they can be looked at."""
+    try:
+        yield
+    except NonFiniteError as error:
+        if error.study_ids:
+            raise
+        study_ids = tuple(study.study_id for study in studies)
+        named = NonFiniteError(f"{error} (studies {', '.join(study_ids)})")
+        named.study_ids = study_ids
+        raise named from error
