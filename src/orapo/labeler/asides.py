@@ -3,6 +3,7 @@
 import re
 
 from orapo.labeler.aligned import AlignedText
+from orapo.labeler.lexicon import scope_words
 
 _VERB = r"(?:is|are|was|were|has|have|had|can|cannot|could|may|might|remains?|appears?|persists?|does|did|will)\b"
 _ASIDE = re.compile(
@@ -11,8 +12,14 @@ _ASIDE = re.compile(
 )
 # What answers a label or goes on with its list stays in the sentence.
 _STAYS = re.compile(
-    r" ?(?:|\?|none|nil|no|absent|negative|neither|resolved|removed|yes|present|positive"
+    r" ?(?:|\?|none|nil|no|not|absent|negative|neg|neither|yes|present|positive|pos"
+    r"|(?:since |now )*(?:resolved|removed|cleared|gone)"
     r"|not (?:seen|present|identified)|(?:or|and|nor|such as|including|versus|that is|as well as|e\.g\.|i\.e\.)\b.*) ?"
+)
+_NAME = r"(?:(?:pleural|pulmonary|rib|heart|interstitial) )?[a-z-]+"
+_NAMES_ONLY = re.compile(rf" ?{_NAME}(?:(?:,|,? and|,? or) {_NAME})* ?")
+_SAYS_MORE = re.compile(
+    rf"\b(?:{scope_words('item_starts')}|{scope_words('statement_starts')}|{scope_words('verbs')}|no|not)\b"
 )
 _MARKS = re.compile(r"[(\[{]")
 _KIND = re.compile(r"\b(?:abnormalit(?:y|ies)|disease|process(?:es)?|findings?|patholog(?:y|ies)|changes?)$")
@@ -39,5 +46,8 @@ def split_asides(sentence: str) -> list[AlignedText]:
 
 
 def _stays(text: str, found: re.Match[str]) -> bool:
-    """Whether words in brackets answer a label, go on with a list or name examples of what is denied."""
-    return _STAYS.fullmatch(found["bracketed"]) is not None or _KIND.search(text, 0, found.start()) is not None
+    """Whether words in brackets answer a label, go on with a list, or only name what is spoken of by other words."""
+    words = found["bracketed"]
+    if _STAYS.fullmatch(words) or _KIND.search(text, 0, found.start()):
+        return True
+    return _NAMES_ONLY.fullmatch(words) is not None and _SAYS_MORE.search(words) is None

@@ -12,7 +12,7 @@ from orapo.labeler.segments import NO_CUE, Cue, Hit, Segment
 
 _SIDE = r"(?:left|right)(?:[ -]sided)?"
 _SIZE = rf"(?:{scope_words('bare_sizes')})"
-_PLACED = r"(?:on|in|at) (?:the|either|both)\b"
+_PLACED = r"(?:on|in|at) (?:the|either|both|left|right)\b"
 _VERB = (
     r"(?:is|are|has|have|had|was|were|persists?|remains?|appears?|cannot|can not|can.t|could|may|might|continues?|does"
     r"|did|shows?|looks?)\b"
@@ -21,7 +21,8 @@ _AND_NO = r"(?:and|but|yet|though|with) no\b"
 
 _TRIGGER = re.compile(
     r"\b(?:ones?|none|it|they|some|two|three|four|several|few|others?|that|those|there (?:is|are)|the (?:left|right)"
-    rf"|than|except\w*|apart|aside|save|{scope_words('amount_nouns')}|{_SIZE} (?:on|in|at)|{_SIDE},? {_AND_NO})\b"
+    rf"|than|except\w*|apart|aside|save|{scope_words('amount_nouns')}|{_SIZE} (?:on|in|at|left|right)"
+    rf"|{_SIDE},? {_AND_NO}|(?:left|right) (?:is|are|one|{_SIZE}))\b|(?:left|right) ?:"
 )
 """One of these stands in every sentence that leaves a noun out."""
 
@@ -31,22 +32,37 @@ _PATTERNS = {
     r"|which|with|now|and|but))",
     "side": rf"\bthe {_SIDE}(?: side)?(?= {_VERB})",
     "amount": rf"\b(?<!now )(?:an? |some |only )?(?:{_SIZE} |{_SIDE} |apical |basal |basilar )*"
-    rf"\b(?:{scope_words('amount_nouns')})\b(?! of)",
+    rf"\b(?:{scope_words('amount_nouns')})\b(?! of(?! (?:fluid|air)\b))",
     "some": rf"\b(?:some|two|three|four|several|a few|others?)(?= {_PLACED})",
     "that": r"\b(?:that|those)(?= (?:at|in|on|of|along|near) )",
-    "size": rf"(?:(?<=[,;:] )|(?<=but )|(?<=and )){_SIZE}(?= {_PLACED})",
+    "size": rf"(?:(?<=[,;:] )|(?<=but )|(?<=and ))"
+    rf"(?:{_SIZE}(?= {_PLACED})|{_SIZE} (?:left|right)(?= ?$|,))",
     "there": r"\b(?:now )?there (?:is|are)(?: now)?(?: some)?(?= ?$)",
     "none": r"\bthere (?:is|are)(?= (?:now )?none\b)",
-    "it": rf"(?:(?<=on the left )|(?<=on the right ))(?:it|they) (?={_VERB})"
-    rf"|\b(?:it|they) (?=(?:persist|remain|ha(?:s|ve) not|is {_SIZE}|are {_SIZE}))",
+    "bare_side": rf"(?:^|(?<=[;,] )){_SIDE}(?=(?: ?:| is| are| one| ones| side)* {_SIZE}\b)",
+    "it": rf"(?:(?<=on the left )|(?<=on the right ))(?:it|they)(?= {_VERB})"
+    r"|\b(?:it|they)(?= (?:persist|remain|ha(?:s|ve) (?:not|resolved|cleared|disappeared)"
+    rf"|(?:can ?not|could not|can.t) be|(?:is|are) (?:{_SIZE}|gone|resolved)))",
 }
 _ELLIPTICAL = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _PATTERNS.items()))
 _SIDE_TO_COME = re.compile(
     rf"(?:^|[,;:] |\b(?:is|are|with|an?) )(?P<side>(?:{_SIZE} |an? )*{_SIDE}),? (?:and|but|yet|though|with) $"
 )
-_BARE_PLACE = re.compile(r" ?(?:in|at|on|along|over|within|near) (?:the|both|an?)\b")
+_BARE_PLACE = re.compile(
+    r" ?(?:(?:possibly|perhaps|maybe|questionably) )?(?P<place>(?:in|at|on|along|over|within|near) (?:the|both|an?)\b)"
+)
 _BOUNDARY = re.compile(r"[,;:]| (?:(?:but|and|while|whereas|though|with) |there (?:is|are|was|were|has) )")
 
+_SAYS_NORMAL = re.compile(
+    r"(?: (?:is|are|appears?|looks?|remains?))?(?: (?!not\b)\w+ly| now| also| again)* (?:clear|free|dry|well"
+    r"|fully|intact|sharp|spared|unaffected|normal|unremarkable|negative|aerated|expanded|hyper\w+|elevated"
+    r"|not involved|patent)\b"
+)
+_NOT_NOW = re.compile(
+    r"[^,;]* (?:(?:was|were|had) [^,;]*\b(?:yesterday|prior|previous(?:ly)?|earlier|before|last)\b"
+    r"|(?:is|was|were|are) an? artifact)"
+)
+_GONE = re.compile(r" (?:has|have|is|are)(?: now| since| completely)* (?:resolved|cleared|disappeared|gone)\b")
 _ECHO = re.compile(r" (?:(?:is|are|was|were|has|have|had|does|do|did) not|isn.t|aren.t|hasn.t|haven.t)$")
 _CONTRAST = re.compile(r" ?not (?:the |in the )?(?:[\w-]+ )?$")
 _REPEATING = re.compile(r" (?:is|are|was|were|has|have|does|do|did)\b")
@@ -77,7 +93,9 @@ def _without_noun(sentence: str, hits: Sequence[Hit], cues: Sequence[Cue]) -> It
             antecedent = next((hit for hit in hits if hit.start >= match.end()), None)  # "except for a trace, no ..."
         if antecedent is None or _has_noun(sentence, hits, match):
             continue
-        if match.lastgroup != "side" or _other_side_before(sentence, match):
+        if _SAYS_NORMAL.match(sentence, match.end()) or _NOT_NOW.match(sentence, match.end()):
+            continue
+        if match.lastgroup not in ("side", "bare_side") or _other_side_before(sentence, match):
             yield Hit(*match.span(), antecedent.phrase, is_elliptical=True)
 
 
@@ -101,11 +119,11 @@ def _other_side_before(sentence: str, match: re.Match[str]) -> bool:
 def _in_excepted_places(sentence: str, hits: Sequence[Hit], cues: Sequence[Cue]) -> Iterator[Hit]:
     """A bare place behind an exception: "no consolidation except in the left lower lobe"."""
     for cue in cues:
-        if cue.effect is not Effect.EXCEPTION or any(hit.start >= cue.end for hit in hits):
+        if cue.effect is not Effect.EXCEPTION or any(hit.start >= cue.end and hit.phrase.is_named for hit in hits):
             continue
         place, antecedent = _BARE_PLACE.match(sentence, cue.end), _antecedent(hits, cue.start)
         if place is not None and antecedent is not None:
-            yield Hit(cue.end + 1, place.end(), antecedent.phrase, is_elliptical=True)
+            yield Hit(*place.span("place"), antecedent.phrase, is_elliptical=True)
 
 
 def _before_denied_sides(sentence: str, hits: Sequence[Hit], cues: Sequence[Cue]) -> Iterator[Hit]:
@@ -167,6 +185,8 @@ def excepted_observations(segments: Sequence[Segment], number: int) -> frozenset
 
 def is_superseded(segment: Segment, later: Sequence[Segment]) -> bool:
     """Whether a segment tells what was, and a later one of the same now: "there was an effusion; there is none now"."""
+    if any(hit.is_elliptical and _GONE.match(segment.sentence, hit.end) for other in later for hit in other.hits):
+        return True  # "there was an effusion, but it has resolved"
     clause = max(segment.sentence.rfind(mark, 0, segment.start) for mark in ";,") + 1  # "there was" is a break itself
     if _PAST.search(segment.sentence, clause, segment.end) is None:
         return False

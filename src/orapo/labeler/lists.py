@@ -32,8 +32,19 @@ _PREDICATE = re.compile(r"\b(?:represents?|reflects?|suggests?|indicates?|is|are
 _INCLUDING = re.compile(r" (?:including|such as|in particular|specifically|namely|whether|either)\b")
 _CLOSED_NOUN = re.compile(
     r"\b(?:disease|process|abnormalit(?:y|ies)|findings?|pathology|change)\b"
-    rf"(?: ?:| (?:{_STATEMENT_STARTS}|{_ITEM_STARTS})\b)"
+    rf"(?: ?:| (?!that\b|which\b)(?:{_STATEMENT_STARTS}|{_ITEM_STARTS})\b)"
 )
+_SUGGESTING = re.compile(
+    r" (?:(?:findings?|signs?|changes?|abnormalit(?:y|ies)) )?(?:that|which) (?:(?:is|are|would|could|might|may|be) )*"
+    r"(?:suggest|indicat|concerning|suspicious|worrisome|typical|characteristic|diagnostic|consistent|compatible|point"
+    r"|support|represent|reflect|raise|explain)"
+)
+_PLACE_AS_SUBJECT = re.compile(
+    r" (?:(?:of the|the|left|right|upper|lower|middle|pleural|costophrenic) )*"
+    r"(?:lungs?|hemithora(?:x|ces)|sides?|bas[ei]s?|ap(?:ex|ices)|spaces?|angles?|lobes?|zones?|views?|fields?"
+    r"|hemidiaphragms?)(?: is| are| was| were| has| have| had| shows?| contains?)\b"
+)
+_MARK = re.compile(r" ?[:/]")
 _ARTICLE = re.compile(r"\s*(the|an?)\b")
 _OWN_ARTICLE = re.compile(r"\b(the|an?) (?:[\w-]+ ){0,3}$")
 _INVERTED = re.compile(r" (?:is|are|was|were|has|have|does|do|did) (?:there|it|this|the|an?|any)\b")
@@ -89,7 +100,9 @@ def negation_carries(segment: Segment, index: int, gap: Gap) -> bool:
         return not is_other_kind and _denial_reaches(hit, gap)
     if _INCLUDING.match(gap.behind):
         return True
-    if VERB.search(gap.before) or gap.takes_for_granted or (gap.is_first and _OTHER_SIDE.match(gap.words)):
+    if VERB.search(gap.before) and not (gap.is_first and _PLACE_AS_SUBJECT.match(gap.words)):
+        return False
+    if (gap.takes_for_granted and hit.phrase.is_named) or (gap.is_first and _OTHER_SIDE.match(gap.words)):
         return False
     return "or" in gap.connector or _list_goes_on(segment, index, gap)
 
@@ -98,11 +111,21 @@ def _denial_reaches(hit: Hit, gap: Gap) -> bool:
     """Whether a negation holds over words without a comma or conjunction."""
     if hit.phrase.is_device and _PLACE.search(gap.words) is not None:
         return gap.is_first and _OF_DEVICE.fullmatch(gap.words) is not None
-    if gap.takes_for_granted or (is_about_something_else(gap.words) and _INVERTED.match(gap.words) is None):
+    if _SUGGESTING.match(gap.words):
+        return True
+    if not gap.is_first and _MARK.match(gap.words):
+        return False
+    if (gap.takes_for_granted and hit.phrase.is_named) or _is_about_something_else(gap):
         return False
     if gap.is_first:
         return _CLOSED_NOUN.search(gap.words) is None
     return hit.phrase.kind is not PhraseKind.NEUTRAL and _NEW_ITEM.match(gap.words) is None
+
+
+def _is_about_something_else(gap: Gap) -> bool:
+    if _INVERTED.match(gap.words) or (gap.is_first and _PLACE_AS_SUBJECT.match(gap.words)):
+        return False
+    return is_about_something_else(gap.words)
 
 
 def _list_goes_on(segment: Segment, index: int, gap: Gap) -> bool:
@@ -136,6 +159,9 @@ def hedge_carries(segment: Segment, index: int, gap: Gap) -> bool:
         return False
     if "or" in gap.connector:
         return True
+    if (article := _ARTICLE.match(gap.behind)) is not None and not gap.connector.startswith(","):
+        is_parallel = article[1] != "the" or _has_article(segment, index - 1, "the")
+        return is_parallel and not _is_asserted(segment, index)
     if (_NEW_ITEM if gap.connector.startswith(",") else _NEW_STATEMENT).match(gap.behind):
         return False
     return "and" in gap.connector or gap.connector in _JOINING or _closes(segment, index, _CONJUNCTION_LATER)

@@ -13,11 +13,13 @@ Carries = Callable[[Segment, int, Gap], bool]
 
 _PART_OF_DEVICE = re.compile(r" (?:\w+ )?(?:tip|tips|end|ends|course|portion|side ?-?(?:port|hole)s?)\b")
 _ANOTHER_SUBJECT = re.compile(
-    r" (?!(?:which|that|and|has|have|previously|prior|now|also|likely|seen|noted|as|on|in|both|all|if)\b)[a-z]"
+    r" (?!(?:which|that|and|but|has|have|previously|prior|now|also|likely|seen|noted|as|on|in|both|all|if)\b)[a-z]"
 )
 _ANOTHER_STATEMENT = re.compile(r", and an? .*")
 _REMOVAL = re.compile(r"remov|extubat|discontinu|extract|explant|taken out|withdraw")
-_ANSWER = re.compile(r"(?:: ?)?(?:none|nil|no|absent|negative|neg|neither|resolved|removed)$")
+_ANSWER = re.compile(
+    r"(?:[:=([{-] ?)?(?:all )?(?:none|nil|no|absent|negative|neg|neither|no evidence|not \w+|resolved|removed)$"
+)
 _NEEDS_SIGN = ("resolved", "removed")
 _SIGNS = tuple(":=([{-?")
 _ANSWERED = re.compile(
@@ -103,7 +105,7 @@ def _hits_before(segment: Segment, cue: Cue) -> Iterator[int]:
         index -= 1
         hit = segment.hits[index]
         gap = Gap.of(segment.sentence[hit.end : following.start if following else cue.start])
-        if gap.connector and VERB.search(gap.before):
+        if gap.connector and VERB.search(gap.before) and not (following is None and gap.words.endswith("but ")):
             return
         if following is None:
             if hit.phrase.is_device and _PART_OF_DEVICE.match(gap.words):
@@ -127,7 +129,11 @@ def _answers(segment: Segment, cue: Cue) -> bool:
     """Whether a cue answers the label or labels in front of it ("consolidation, effusion: none")."""
     if _ANSWER.match(cue.text) is None:
         return False
-    return cue.text not in _NEEDS_SIGN or segment.sentence[: cue.start].rstrip().endswith(_SIGNS)
+    if cue.text.startswith(_SIGNS):
+        return True
+    return (cue.text not in _NEEDS_SIGN and not cue.text.startswith("not ")) or segment.sentence[
+        : cue.start
+    ].rstrip().endswith(_SIGNS)
 
 
 def _nearest_on_both_sides(segment: Segment, cue: Cue) -> Iterator[int]:

@@ -15,9 +15,9 @@ _SUGGESTS = (
 _OF = r"of|for|from|by|due to|related to|secondary to|about|regarding|as to"
 _AT = (
     r"within|inside|in(?!to)|into|on|at|above|below|beneath|under|underneath|underlying|overlying"
-    r"|superimposed (?:up)?on|over|behind|around|near|next to|adjacent to|along|alongside|associated with|accompanying"
-    r"|complicating|surrounding|involving|beside|to(?= (?:the|this|these|those|an?|his|her|known|left|right)\b)"
-    r"|through|across|between"
+    r"|superimposed (?:up)?on|over|behind|around|near|next to|adjacent to|along|alongside|associated with"
+    r"|(?:to )?accompan(?:ying|ies|y)|complicat(?:ing|es|e)|surround(?:ing|s)|involving|beside|through|across|between"
+    r"|to(?= (?:the|this|these|those|an?|his|her|known|left|right)\b)"
 )
 _LINK = re.compile(rf"\b(?:(?P<suggests>{_SUGGESTS})|(?P<of>{_OF})|(?P<at>{_AT}))\b")
 _DEFINITE = re.compile(
@@ -25,6 +25,7 @@ _DEFINITE = re.compile(
     r"|an? (?:known|existing|previously))\b"
 )
 _DETERMINERS = re.compile(r"(?: |\b(?:the|an?|any|this|these|some|other|further)\b)*")
+_FORMER = re.compile(r"\b(?:prior|previous|earlier|treated|resolved|former|remote)\b")
 _TRANSPARENT = re.compile(rf"\b(?:{scope_words('evidence_nouns')})(?: or \w+)? ?$")
 _FINITE = re.compile(r"\b(?:is|are|was|were|has|have|had|requires?|needs?|needed|required)\b")
 _SUGGESTED = re.compile(r"\b(?:suggest|indicat|concern|suspicious|consistent)")
@@ -40,6 +41,10 @@ _EXISTS = (
 _EXCLUDED = re.compile(rf"{_AT_A_PLACE} {_HAS}(?: be| been)?(?: \w+ly)? (?:excluded|ruled out|discounted|dismissed)\b")
 _PREDICATE = re.compile(
     rf"{_AT_A_PLACE} (?:has|have|had|is|are|was|were|appears?|shows?|looks?)(?: any)? (?!{_EXISTS})[a-z]"
+)
+_OTHER_VERB = re.compile(
+    rf"{_AT_A_PLACE} (?:requires?|needs?|extends?|contains?|demonstrates?|exhibits?|reach(?:es)?|measures?|seems?"
+    r"|causes?|cross(?:es)?|exceeds?|involves?|abuts?|persists?|remains?)\b"
 )
 _CHANGE = re.compile(
     rf"{_AT_A_PLACE} (?:(?:has|have|had|is|are|was|were) )?(?:\w+ly |been |yet )*"
@@ -59,7 +64,7 @@ def presupposes(words: str, *, after_finding: bool = False) -> bool:
     """
     for link in reversed([*_LINK.finditer(words)]):
         follows_noun = after_finding or _DETERMINERS.fullmatch(words, 0, link.start()) is None
-        if link["suggests"]:
+        if link["suggests"] or _FORMER.search(words, link.end()):
             return False
         if link["at"]:
             return follows_noun
@@ -86,8 +91,9 @@ def denied_predicate(segment: Segment, cue: Cue, reached: Sequence[int]) -> Effe
     denies_each = cue.text in ("neither", "none", "nor")
     if denies_each and _EXCLUDED.match(text, end, segment.end):
         return Effect.RULED_OPEN
-    is_change = (_PREDICATE if denies_each else _CHANGE).match(text, end, segment.end) is not None
-    return Effect.PRESUPPOSED if is_change else Effect.NEGATION
+    patterns = (_PREDICATE, _OTHER_VERB) if denies_each else (_CHANGE,)
+    is_there = any(pattern.match(text, end, segment.end) for pattern in patterns)
+    return Effect.PRESUPPOSED if is_there else Effect.NEGATION
 
 
 def subject_before(text: str, hits: Sequence[Hit], index: int) -> int:

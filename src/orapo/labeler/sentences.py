@@ -21,17 +21,20 @@ _SIGN = re.compile(
 _MARK = re.compile(r"[;:?]")
 
 # What begins on a line of its own: a paragraph with a capital, an item behind a dash.
-_NEW_BLOCK = re.compile(r"\n[^\S\n]*\n\s*(?=\**[A-Z])|\n[ \t]*-+[ \t]+(?=[^\s\d])")
-_TAG = re.compile(r"</?([A-Za-z][A-Za-z0-9]{0,9})(?:\s[^<>]{0,100})?/?>")
-_INLINE_TAGS = frozenset(
-    ("a", "b", "i", "u", "s", "em", "strong", "span", "sub", "sup", "mark", "small", "font", "code")
+_NEW_BLOCK = re.compile(r"(?<!\s)[^\S\n]*+\n[^\S\n]*+\n\s*+(?=\**[A-Z])|\n[ \t]*-+[ \t]+(?=[^\s\d])")
+_ATTRIBUTES = r"(?:\s[^<>]{0,100})?/?>"
+_INLINE_TAG = re.compile(rf"</?(?:a|b|i|u|s|em|strong|span|sub|sup|mark|small|font|code){_ATTRIBUTES}", re.IGNORECASE)
+_BLOCK_TAG = re.compile(
+    rf"</?(?:p|br|hr|li|ul|ol|dl|dt|dd|div|table|tr|td|th|h[1-6]|section|article|pre|body|html){_ATTRIBUTES}",
+    re.IGNORECASE,
 )
 _AMPERSAND = re.compile(r"(?<!\S)&(?:amp;)?(?=\s)")
 _SPOKEN_STOP = re.compile(r"(?i:\s(?:period|full stop|new (?:line|paragraph)))(?=\s+[A-Z]|\s*$)")
 _BULLET = re.compile(r"(?<!\S)[*#>]+(?!\S)|(?<=\S)\*\*\s+(?=\*\*\S)")
 # A question ends its sentence, unless it is a label that yes or no answers ("Effusion? No.").
 _ASKED = re.compile(
-    r"(?<=[A-Za-z]\?)\s+(?!(?i:no|none|nil|negative|absent|yes|positive|present)\s*(?:[.;,]|$))"
+    r"(?<=[A-Za-z]\?)\s++(?!(?i:no|none|nil|negative|absent|yes|positive|present|tiny|trace|small|mild|moderate|large)"
+    r"\s*(?:[.;,]|$))"
     r"(?=[A-Z][a-z]|(?i:answer|yes|no|none|not|negative|positive)\b)"
 )
 _LIST_LETTER = re.compile(r"(?<!\S)\(?(?:[a-h]|i{1,3}|iv|vi{0,3})\)(?= )")
@@ -76,7 +79,9 @@ _HEADING = re.compile(
 _LONGEST_HEADING = 30
 _FINAL_REPORT = re.compile(r"\bfinal report\b")
 # Both patterns begin with the characters they can't do without, which is what makes a search fast.
-_LIST_NUMBER = re.compile(r"[(#\d](?<![^ .:;,].)(?:(?<=\d)\d?|(?<=[(#])\d{1,2})[.)](?= ?[a-z?\"*])")
+_LIST_NUMBER = re.compile(
+    r"[(#\d](?<![^ .:;,].)(?:(?<=\d)\d?|(?<=[(#])\d{1,2})(?:[.)](?= ?[a-z?\"*])| ?:(?= [a-z])|/(?= [a-z]))"
+)
 _FULL_STOP = re.compile(
     r"[.!](?:(?<![.!].)[.!]*+(?=[ ,;:?\"')*]|$)|(?<=[a-z)\]][a-z)\]]\.)(?=[a-z])|(?<=\d\.)(?=[a-z]{2}))"
 )
@@ -118,7 +123,7 @@ def clean(report: str) -> AlignedText:
     if "\n" in text:
         aligned = aligned.replace(_NEW_BLOCK, " . ")
     if "<" in text or "&" in text:
-        aligned = aligned.replace(_TAG, lambda found: " " if found[1].lower() in _INLINE_TAGS else " . ")
+        aligned = aligned.replace(_INLINE_TAG, " ").replace(_BLOCK_TAG, " . ")
         aligned = aligned.replace(_AMPERSAND, " and ")
     if "*" in text or "#" in text or ">" in text:
         aligned = aligned.replace(_BULLET, " . ")

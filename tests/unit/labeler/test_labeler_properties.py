@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from orapo.chexpert import OBSERVATIONS, LabelState, Observation
 from orapo.errors import SettingError
 from orapo.labeler import Certainty, Labeler, Quirks
+from orapo.labeler.ellipsis import leaves_out_noun
 from orapo.labeler.sentences import clean, split_sentences
 
 LABELERS = (Labeler(), Labeler("original"))
@@ -83,6 +84,8 @@ def test_white_space_does_not_matter(text: str, space: str) -> None:
 @given(st.lists(SENTENCES, max_size=6), st.randoms(use_true_random=False))
 @UNTIMED
 def test_order_of_sentences_does_not_matter(sentences: list[str], shuffler: random.Random) -> None:
+    """But for those that speak of what the one before them names ("the left one is small")."""
+    assume(not any(leaves_out_noun(sentence) for sentence in sentences))
     shuffled = sentences[:]
     shuffler.shuffle(shuffled)
     for labeler in LABELERS:
@@ -95,7 +98,7 @@ def test_order_of_sentences_does_not_matter(sentences: list[str], shuffler: rand
 def test_two_reports_joined_are_their_mentions_aggregated(first: str, second: str) -> None:
     """No exception in either mode: also where negative and uncertain hide positive, they do so over all mentions."""
     # The stop of "vs." is part of the word, so that such a report ends within a sentence.
-    assume(not first.endswith("vs. "))
+    assume(not first.endswith("vs. ") and not leaves_out_noun(second))
     for labeler in LABELERS:
         both = labeler.mentions(first) + labeler.mentions(second)
         assert labeler.label(f"{first} {second}").states == labeler.aggregate(both)
