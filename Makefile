@@ -40,7 +40,7 @@ test: $(STAMP)  ## run every test, on two cores (WORKERS=n for n)
 	$(PYTEST) $(ARGS)
 
 test-fast: $(STAMP)  ## run the tests that take seconds
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" --hypothesis-profile=fast $(ARGS)
 
 check: $(STAMP)  ## lint, types, layers, no clinical content
 	$(BIN)/ruff check .

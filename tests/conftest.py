@@ -17,6 +17,7 @@ os.environ.setdefault("WANDB_MODE", "offline")
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 from orapo.chexpert import OBSERVATIONS, LabelState
@@ -25,6 +26,9 @@ from orapo.policy.loading import load_policy
 from orapo.policy.model import Policy
 from orapo.policy.settings import ModelSettings
 from orapo.records import Split, Study
+
+# `make test-fast` tries fewer examples of each property.
+settings.register_profile("fast", max_examples=20)
 
 CONTROL_TOKENS = (
     "<|endoftext|>",

@@ -150,6 +150,7 @@ def own(csv_path: Path, root: Path, model: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_bad_data_is_one_line(table: Path, tmp_path: Path, random_model_folder: Path, refused: Refused) -> None:
     good = table / "studies.csv"
     line = good.read_text().splitlines()[1]
@@ -187,6 +188,7 @@ def test_a_truncated_image_names_its_study(
     assert ".png" in told
 
 
+@pytest.mark.slow
 def test_another_architecture_or_no_model_is_refused(tmp_path: Path, refused: Refused) -> None:
     other = tmp_path / "bert"
     other.mkdir()

@@ -174,6 +174,7 @@ def test_checkpoints_and_adapters_with_several_images_of_one_study(
     assert frontal["report"] != own["report"], "the second image must matter"
 
 
+@pytest.mark.slow
 def test_drawn_reports_do_not_depend_on_the_batch(tmp_path: Path, generated: Callable[..., Any]) -> None:
     phantoms(tmp_path)
     (tmp_path / "1.png").write_text("no image")
@@ -234,6 +235,7 @@ def test_what_is_wrong_is_one_line(
     assert told in generated(*arguments, code=1)
 
 
+@pytest.mark.slow
 def test_help_and_bad_settings_come_before_heavy_imports(tmp_path: Path) -> None:
     noise_image(0, (40, 40)).save(tmp_path / "good.png")
     for arguments, told in ((["image=good.png", "format=xml"], "exit 1"), (["--help"], "num_reports=5")):

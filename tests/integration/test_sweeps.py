@@ -236,6 +236,7 @@ def test_a_search_goes_on_after_failures_and_runs_trials_side_by_side(tmp_path: 
     assert f"{7 - failed} of 7 trials finished, {failed} failed" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_misspelt_key_of_the_space_is_one_line(tmp_path: Path) -> None:
     done = sweep("-m", "hydra/sweeper=tpe", "objective.alpa=interval(0,1)", cwd=tmp_path)
     assert done.returncode == 1
@@ -245,6 +246,7 @@ def test_a_misspelt_key_of_the_space_is_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "sweeps").exists()
 
 
+@pytest.mark.slow
 def test_a_second_command_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     process = begin("-m", "objective.alpha=0.1", "hydra.sweep.dir=sweeps/a/b", cwd=tmp_path, seconds=60)
     try:
@@ -257,6 +259,7 @@ def test_a_second_command_in_the_same_folder_is_refused(tmp_path: Path) -> None:
         process.communicate()
 
 
+@pytest.mark.slow
 def test_the_record_of_a_sweep_holds_the_command(tmp_path: Path) -> None:
     assert sweep("+sweep=seeds", "seed=3,4", "hydra.sweep.dir=s/t", cwd=tmp_path).returncode == 0
     saved = yaml.safe_load((tmp_path / "s/t/multirun.yaml").read_text())["hydra"]["overrides"]

@@ -106,6 +106,7 @@ def test_an_evaluation_is_paired_with_runs_on_the_same_studies(
     assert re.search(rf"openai\\_gpt-4\.1 & .*{interval}", (tmp_path / "out.tex").read_text())
 
 
+@pytest.mark.slow
 def test_other_studies_are_not_compared(
     run: Path, asked: Path, elsewhere: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,6 +179,7 @@ def test_an_evaluation_without_its_reports_says_so(run: Path, asked: Path, capsy
     assert "openai_gpt-4.1/time has no reports.jsonl" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_two_hundred_evaluations_take_seconds(asked: Path, tmp_path: Path) -> None:
     for number in range(199):
         shutil.copytree(asked, tmp_path / "many" / str(number))

@@ -124,6 +124,7 @@ def test_the_page_stands_alone(sweep: Path, tmp_path: Path) -> None:
     assert again.read_bytes() == page.read_bytes(), "the same runs give the same page"
 
 
+@pytest.mark.slow
 def test_pictures(sweep: Path, tmp_path: Path) -> None:
     assert main([str(sweep), "--plots", str(tmp_path / "plots")]) == 0
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == [
@@ -138,6 +139,7 @@ def test_pictures(sweep: Path, tmp_path: Path) -> None:
         assert drawn in colours, f"no line in {drawn}"
 
 
+@pytest.mark.slow
 def test_runs_that_did_not_validate_observations_have_no_picture_of_them(tmp_path: Path) -> None:
     called, true = marks(0, 20, 0.5)
     write_run(tmp_path / "old", FakeRun(called=called, true=true, has_observations=False))

@@ -111,6 +111,7 @@ def mark_rates(source: PhantomSource, split: Split, count: int) -> tuple[float, 
     return float(np.mean(marked[True])), float(np.mean(marked[False]))
 
 
+@pytest.mark.slow
 def test_the_mark_goes_with_the_observation_in_training_only() -> None:
     source = with_difficulty(mark=MARK)
     assert mark_rates(source, Split.TRAIN, 6000) == pytest.approx((0.9, 0.1), abs=0.07)

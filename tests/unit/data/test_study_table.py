@@ -352,6 +352,7 @@ def test_bad_settings_are_refused(folder):
 NOTES = Path(__file__).parents[4] / "shared" / "data" / "cxr_notes"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not NOTES.is_dir(), reason="the real radiographs are not beside this checkout")
 def test_real_radiographs_with_their_notes():
     def table(**options):

@@ -1,6 +1,7 @@
 """Intervals of real measures hold their value, also where resamples lack a finding."""
 
 import numpy as np
+import pytest
 from benchmarks.intervals import MACRO_F1, coverage, label_states, measured
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,6 +40,7 @@ REPORTS = st.sampled_from(["", "N/A", "no edema", "small left effusion today", "
 STUDIES = st.lists(st.tuples(REPORTS, REPORTS, REPORTS, st.booleans()), min_size=1, max_size=8)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(STUDIES, st.integers(0, 2**32 - 1), st.floats(0.0, 0.6), st.sampled_from([0.3, 0.95]))
 def test_every_interval_holds_its_value(
@@ -71,6 +73,7 @@ def measures_of(studies: list[tuple[str, str, str, bool]], place: int, called: A
     return joined(*parts)
 
 
+@pytest.mark.slow
 def test_intervals_of_macro_f1_hold_the_truth_about_as_often_as_they_say() -> None:
     held, width = coverage(num_studies=400, num_trials=100, num_resamples=200)
     # 95 % with two standard errors of 2.2 %, and the percentile bootstrap's bias with findings of 16 to 32 studies.
@@ -78,6 +81,7 @@ def test_intervals_of_macro_f1_hold_the_truth_about_as_often_as_they_say() -> No
     assert width < 0.1
 
 
+@pytest.mark.slow
 def test_p_of_macro_f1_is_uniform_between_equal_systems() -> None:
     generator = np.random.default_rng(2)
     found = []

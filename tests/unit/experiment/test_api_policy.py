@@ -117,6 +117,7 @@ def numbered(number: int, body: dict[str, Any]) -> tuple[int, str, str]:
     return 200, f" Report {number}. ", "stop"
 
 
+@pytest.mark.slow
 def test_what_a_model_thinks_is_no_report(studies: EvaluationStudies, policy_of: Any) -> None:
     answers = ("<think>Edema?</think> Clear. ", "Edema? </think>Clear.", "<think>Edema", "Clear.")
     with ReportServer(lambda number, _: (200, answers[(number - 1) % 4], "stop")) as server:

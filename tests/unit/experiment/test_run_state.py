@@ -72,6 +72,7 @@ def test_a_run_says_that_it_runs_and_that_it_ended(run: Callable[..., Path], tmp
     assert not list((tmp_path / "run").glob("*.draft"))
 
 
+@pytest.mark.slow
 def test_a_refused_resume_leaves_the_record_and_a_real_one_keeps_the_overrides(run: Callable[..., Path]) -> None:
     folder = run(raising(RunPaused("no judge answers")), "objective.alpha=0.3")
     before = (folder / RUN_STATE).read_text()
@@ -88,6 +89,7 @@ def test_other_processes_of_a_run_write_nothing(run: Callable[..., Path], monkey
     assert read_state(run(lambda config: None)) is None
 
 
+@pytest.mark.slow
 def test_a_single_run_has_no_group_and_a_sweep_its_name_and_time(
     run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ def test_judge_turns_no_cell_round(kind: str, data: st.DataObject) -> None:
     assert is_judged_right(made, JUDGE), made
 
 
+@pytest.mark.slow
 def test_cells_are_many_whole_and_of_every_observation() -> None:
     cells = list(all_cells())
     assert len({made.text for made in cells}) == len(cells)

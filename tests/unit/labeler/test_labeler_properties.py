@@ -147,7 +147,8 @@ def test_a_mention_stands_where_it_says(sentence: str, layout: str) -> None:
             assert clean(report[mention.start : mention.end]).text.strip() == mention.matched_text
             if mention.cue_start >= 0:
                 cue = report[mention.cue_start : mention.cue_end]
-                assert cue == "-" or clean(cue).text.strip() == mention.cue.strip()
+                # A sign, alone or behind its colon, is read as a word only where its heading stands in front of it.
+                assert cue.strip(" :") == "-" or clean(cue).text.strip() == mention.cue.strip()
 
 
 def test_a_cue_with_a_number_is_quoted_as_written() -> None:

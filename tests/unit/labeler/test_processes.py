@@ -48,6 +48,7 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(tmp_path: Path, run: Run) -> None:
     reports = write_reports(tmp_path / "reports.csv", 3000, bad_every=500)
     results = []
@@ -73,6 +74,7 @@ def test_an_unreadable_table_ends_the_workers_too(tmp_path: Path, run: Run) -> N
     assert {path.name for path in tmp_path.iterdir()} == {"reports.csv"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interruption_leaves_nothing(workers: str, number: signal.Signals, code: int, tmp_path: Path) -> None:
@@ -91,6 +93,7 @@ def test_an_interruption_leaves_nothing(workers: str, number: signal.Signals, co
     assert {path.name for path in tmp_path.iterdir()} == {"reports.csv"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_PROC, reason="needs /proc to find the workers")
 def test_the_death_of_a_worker_is_one_line(tmp_path: Path) -> None:
     reports = write_reports(tmp_path / "reports.csv", 400_000)
@@ -103,6 +106,7 @@ def test_the_death_of_a_worker_is_one_line(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"reports.csv"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_PROC, reason="needs /proc to find the workers")
 def test_workers_do_not_outlive_the_command(tmp_path: Path) -> None:
     reports = write_reports(tmp_path / "reports.csv", 400_000)
@@ -126,6 +130,7 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_PROC, reason="needs /proc: a process started by a large one counts that one's memory too")
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_memory_does_not_grow_with_the_file(workers: str, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def test_oracle_earns_all_that_its_labels_can_pay(studies: list[Study], uncertai
         assert breakdown.total == pytest.approx(float(can_pay), abs=1e-6), study.oracle_report
 
 
+@pytest.mark.slow
 def test_oracle_is_exactly_right(studies: list[Study]) -> None:
     breakdowns = AccuracyReward().score([study.oracle_report for study in studies], [study.labels for study in studies])
     assert all(breakdown.total == 1.0 for breakdown in breakdowns)

@@ -112,6 +112,7 @@ def test_the_model_of_good_settings_takes_over_from_chance(tmp_path: Path) -> No
     assert sum(worth(s) for _, s in found[20:]) / 20 > sum(worth(s) for _, s in found[:10]) / 10 + 0.1
 
 
+@pytest.mark.slow
 def test_trials_side_by_side_are_different_points(tmp_path: Path) -> None:
     search = open_search(tmp_path, SPACE, replace(SETTINGS, parallel_trials=5), {})
     sizes = []

@@ -330,6 +330,7 @@ def test_outside_a_repository_it_cannot_run(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: git rev-parse failed")
 
 
+@pytest.mark.slow
 def test_this_repository_passes() -> None:
     done = subprocess.run([sys.executable, str(GUARD)], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode == 2 and not (ROOT / ".git").exists():

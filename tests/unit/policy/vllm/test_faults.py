@@ -83,6 +83,7 @@ def test_a_banned_token_is_found(policy: Policy, server: StandInServer, batch: S
         source().roll_out(batch, SAMPLING)
 
 
+@pytest.mark.slow
 def test_a_stop_token_that_is_left_out_is_put_back(
     policy: Policy, server: StandInServer, batch: StudyBatch, source: Source
 ) -> None:

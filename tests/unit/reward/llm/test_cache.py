@@ -270,6 +270,7 @@ def test_the_first_answer_stays_where_a_claim_was_lost(path: Path) -> None:
     asyncio.run(scene())
 
 
+@pytest.mark.slow
 def test_a_claim_is_renewed_while_asking_takes_longer_than_its_lease(path: Path) -> None:
     async def scene() -> None:
         slow, other = Asker(gate=asyncio.Event()), Asker()
@@ -441,6 +442,7 @@ def test_only_hashes_and_answers_are_in_the_file(path: Path) -> None:
     assert b"zebrastripe" not in path.read_bytes()
 
 
+@pytest.mark.slow
 # ------------------------------------------------------------------------------------------------ several processes
 def test_two_processes_ask_each_of_the_same_keys_once(tmp_path: Path) -> None:
     workers = [start_worker(tmp_path, keys=50, seconds=0.1, within=1.0) for _ in range(2)]
@@ -462,6 +464,7 @@ def test_two_processes_ask_each_of_the_same_keys_once(tmp_path: Path) -> None:
     assert claims(tmp_path / "judge.sqlite") == []
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_its_answers_and_its_claim_is_taken_over(tmp_path: Path, path: Path) -> None:
     saved = AnswerCache(path)
     ask_once(saved, Asker(), "saved before")

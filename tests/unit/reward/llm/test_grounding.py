@@ -6,6 +6,7 @@ import random
 import re
 import time
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,6 +51,7 @@ def slowly(text: str, sentences: list[str], index: int) -> int | None:
     return None if any(has([sentences[index]], word) for _, word in words) else 1
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(SENTENCE, st.lists(SENTENCE, min_size=1, max_size=4), st.data())
 def test_words_are_found_as_one_by_one(text: str, sentences: list[str], data: st.DataObject) -> None:

@@ -99,6 +99,7 @@ def test_nothing_is_asked_about_nothing(server: JudgeServer, tmp_path: Path) -> 
     assert [call.stage for call in server.calls] == ["extract"]  # without facts there is nothing to entail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_alone_is_overcome(server: JudgeServer, tmp_path: Path, fault: str) -> None:
     server.fault_rate, server.faults, server.retry_after, server.slow_seconds = 0.5, (fault,), "0.05", 2.0
@@ -115,6 +116,7 @@ def test_every_fault_alone_is_overcome(server: JudgeServer, tmp_path: Path, faul
         assert {call.messages for call in server.calls} == {2, 3}
 
 
+@pytest.mark.slow
 def test_a_third_of_all_calls_fails_and_nothing_changes(server: JudgeServer, tmp_path: Path) -> None:
     server.fault_rate, server.retry_after, server.slow_seconds = 0.3, "0.05", 3.0
     distinct = made_up_reports(60, seed=0)
@@ -142,6 +144,7 @@ def test_no_more_calls_at_once_than_allowed(server: JudgeServer, tmp_path: Path)
 # ---- in the background
 
 
+@pytest.mark.slow
 def test_start_returns_at_once_and_gives_the_same(server: JudgeServer, tmp_path: Path) -> None:
     expected = make_judge(server, tmp_path).judge(REPORTS)
     server.latency_seconds = 0.5
@@ -252,6 +255,7 @@ def test_ctrl_c_in_result_ends_the_calls(server: JudgeServer, tmp_path: Path) ->
 # ---- limits, budget, failures
 
 
+@pytest.mark.slow
 def test_the_time_that_a_provider_names_is_kept(server: JudgeServer, tmp_path: Path) -> None:
     server.fault_rate, server.faults, server.retry_after = 0.5, ("429",), "1"
     make_judge(server, tmp_path).judge(REPORTS)
@@ -264,6 +268,7 @@ def test_the_time_that_a_provider_names_is_kept(server: JudgeServer, tmp_path: P
     assert min(gaps) >= 1.0
 
 
+@pytest.mark.slow
 def test_a_request_rate_holds(server: JudgeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orapo.reward.llm.limits.TokenBucket.__init__.__defaults__", (1.0, time.monotonic))
     make_judge(server, tmp_path, limits=LimitSettings(requests_per_minute=20)).judge(made_up_reports(20, 3))
@@ -272,6 +277,7 @@ def test_a_request_rate_holds(server: JudgeServer, tmp_path: Path, monkeypatch: 
     assert max(sum(start <= other < start + 0.95 for other in times) for start in times) <= 20
 
 
+@pytest.mark.slow
 def test_a_token_rate_holds(server: JudgeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orapo.reward.llm.limits.TokenBucket.__init__.__defaults__", (1.0, time.monotonic))
     limits = LimitSettings(tokens_per_minute=20_000, max_concurrent=4)
@@ -346,6 +352,7 @@ def test_a_key_that_stops_working_pauses_the_run(
     assert isinstance(raised.value, RunPaused)
 
 
+@pytest.mark.slow
 def test_pausing_asks_again_until_the_provider_answers(
     server: JudgeServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -361,6 +368,7 @@ def test_pausing_asks_again_until_the_provider_answers(
     assert "pausing 0 s (60 s left) for 6 of 6 reports" in caplog.text
 
 
+@pytest.mark.slow
 def test_pausing_ends_at_the_limit(server: JudgeServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     server.status = 503
     settings = {"retry": RetryPolicy(2, 0.01, 0.02, 5.0), "pause_seconds": 0.2, "pause_limit_seconds": 1.0}
@@ -404,6 +412,7 @@ def test_a_report_without_a_judgement_is_no_reward(server: JudgeServer, tmp_path
     assert read(judge.judge(REPORTS)) == offline(REPORTS)  # a failure is not kept
 
 
+@pytest.mark.slow
 def test_the_fallback_is_asked_while_the_breaker_is_open(server: JudgeServer, tmp_path: Path) -> None:
     with JudgeServer(model="judge-2") as other:
         server.status = 503
@@ -424,6 +433,7 @@ def test_the_fallback_is_asked_while_the_breaker_is_open(server: JudgeServer, tm
         assert {each.judge for each in more if isinstance(each, Judged)} == {"judge-1"}  # it is asked again
 
 
+@pytest.mark.slow
 def test_alone_an_open_breaker_is_waited_for(server: JudgeServer, tmp_path: Path) -> None:
     server.status = 503
     limits = LimitSettings(outages_to_open=4, probe_delay_seconds=0.3, max_probe_delay_seconds=0.6)

@@ -31,6 +31,7 @@ async def _take_all(bucket: TokenBucket, amounts: list[float]) -> list[tuple[flo
     return times
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("limit", "amounts"), [(20, [1.0] * 50), (1000, [150.0, 40.0, 350.0] * 5)])
 def test_no_window_holds_more_than_the_limit(limit: int, amounts: list[float]) -> None:
     times = asyncio.run(_take_all(TokenBucket(limit, window_seconds=0.5), amounts))
@@ -45,6 +46,7 @@ def test_no_limit_never_waits() -> None:
     assert times[-1][0] - times[0][0] < 0.1
 
 
+@pytest.mark.slow
 def test_what_was_not_used_lets_others_go_earlier() -> None:
     async def seconds(used: float) -> float:
         bucket = TokenBucket(1000, window_seconds=10.0)  # burst 100, 90 a second
