@@ -188,7 +188,7 @@ FILES = {
     "validation.csv": "one row a validation",
     "subset.json": "which studies trained, and why",
     "model/": "the trained policy, for from_pretrained",
-    "checkpoints/": "to go on: python train.py resume=FOLDER",
+    "checkpoints/": "to go on: orapo train resume=FOLDER",
 }
 
 
