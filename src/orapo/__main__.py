@@ -43,6 +43,9 @@ COMMANDS = {
     "judge": Command(
         "explains a report's reward, compares judges, estimates their cost", "orapo.experiment.judge_command"
     ),
+    "doctor": Command(
+        "says what works on this machine, and what to do about the rest", "orapo.experiment.doctor_command"
+    ),
 }
 
 

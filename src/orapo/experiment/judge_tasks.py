@@ -4,16 +4,14 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
-from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from orapo.errors import OrapoError, RunPaused, SettingError
-from orapo.experiment.command_line import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_PAUSED, one_line
+from orapo.experiment.command_line import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_PAUSED, compose_config, one_line
 from orapo.experiment.config import build, read_experiment
-from orapo.experiment.config_tree import CONF
 from orapo.experiment.judge_cost import cost_table, estimate_cost
 from orapo.experiment.judge_tables import agreement_tables, breakdown_tables
 from orapo.experiment.judged_reports import read_labels, read_report, read_reports_with_labels
@@ -83,8 +81,7 @@ def _reward(config: DictConfig) -> Reward:
 
 
 def _config(overrides: Sequence[str]) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", list(overrides))
+    config = compose_config(overrides)
     if PATIENCE in config.reward and not any(override.startswith(f"reward.{PATIENCE}=") for override in overrides):
         # A training run waits for an hour before it stops; someone at a terminal does not.
         config.reward[PATIENCE] = AT_A_TERMINAL_SECONDS
