@@ -1,11 +1,8 @@
 """Evaluate: ``python evaluate.py run=RUN_FOLDER`` (or ``checkpoint=``, ``reports=``, ``policy=api policy.model=``)."""
 
 import sys
-from pathlib import Path
 
-from orapo.experiment.command_line import run_command
-from orapo.experiment.evaluate_command import evaluate_command, with_overrides_for_flags
+from orapo.__main__ import main
 
 if __name__ == "__main__":
-    sys.argv[1:] = with_overrides_for_flags(sys.argv[1:])
-    run_command(evaluate_command, Path(__file__).parent / "conf", "evaluate")
+    main(["evaluate", *sys.argv[1:]])

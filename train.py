@@ -1,10 +1,8 @@
 """Train a policy: ``python train.py``, ``... +experiment=mimic``, ``... +sweep=ablation``, ``... resume=FOLDER``."""
 
-from pathlib import Path
+import sys
 
-from orapo.experiment.command_line import run_command
-from orapo.experiment.sweeps.resume import resumed_sweep
-from orapo.experiment.train_command import train_command
+from orapo.__main__ import main
 
 if __name__ == "__main__":
-    run_command(train_command, Path(__file__).parent / "conf", rewrite=resumed_sweep)
+    main(["train", *sys.argv[1:]])

@@ -266,7 +266,16 @@ def test_settings_that_several_processes_cannot_have(
 
 
 def test_torchrun_starts_the_processes_and_the_first_ones_folder_is_the_runs(one_process: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        "-m",
+        "orapo",
+        "train",
+    ]
     options = ["trainer=ddp", "trainer.devices=2", f"paths.logs={tmp_path}", *SMALL]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=240, env=environment)

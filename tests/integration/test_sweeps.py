@@ -79,7 +79,7 @@ def test_failed_jobs_are_told_and_run_again_finished_ones_are_not(
     assert "ZeroDivisionError: words of a foreign error" in told, "the traceback of what nobody foresaw"
     assert f"failed: 2_objective.alpha={OWN}: studies.csv: no such file" in told
     assert any(line.startswith(f"paused: 4_objective.alpha={PAUSED}: no judge answers") for line in told)
-    assert told[-1] == f"error: 2 of 6 jobs failed; mend them and go on with: python train.py resume={folder}"
+    assert told[-1] == f"error: 2 of 6 jobs failed; mend them and go on with: orapo train resume={folder}"
     assert [float(job[0]) for job in started(tmp_path)] == [FOREIGN, 0.3, OWN, 1.5, PAUSED, 0.6]
 
     assert compare([str(tmp_path / folder), "--csv", str(tmp_path / "out.csv")]) == 0
@@ -113,7 +113,7 @@ def test_ctrl_c_ends_the_sweep(launcher: str, tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=300)
     folder = folder_of(tmp_path)
     assert process.returncode == 130, errors
-    assert f"the sweep ends here, go on with: python train.py resume={folder}" in errors
+    assert f"the sweep ends here, go on with: orapo train resume={folder}" in errors
     assert "Traceback" not in errors
     assert len(started(tmp_path)) == running, "no other job begins"
     assert list(states(tmp_path / folder).values()) == [RunState.INTERRUPTED] * running

@@ -1,4 +1,4 @@
-"""``python -m orapo.data check DATA_SET`` and ``python -m orapo.data miniature DATA_SET FOLDER``."""
+"""``orapo data check DATA_SET`` and ``orapo data miniature DATA_SET FOLDER``."""
 
 import sys
 from argparse import ArgumentParser
@@ -11,7 +11,7 @@ from orapo.errors import OrapoError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; 0 when all is well, 1 when there is a problem, 2 when the command line is wrong."""
-    parser = ArgumentParser(prog="python -m orapo.data", description="Look at a data set before a run needs it.")
+    parser = ArgumentParser(prog="orapo data", description="Look at a data set before a run needs it.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     check = "says what of a data set is there, counts it, and names every problem"
     add_check_command(commands.add_parser("check", help=check, description=f"{check.capitalize()}."))

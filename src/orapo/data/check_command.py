@@ -1,4 +1,4 @@
-"""``python -m orapo.data check``: says before a run what of a data set is there, and names every problem."""
+"""``orapo data check``: says before a run what of a data set is there, and names every problem."""
 
 import os
 from argparse import ArgumentParser, Namespace

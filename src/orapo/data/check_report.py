@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """The result of ``python -m orapo.data check``.
+    """The result of ``orapo data check``.
 
     Attributes:
         data_set: its name.

@@ -13,7 +13,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from orapo.errors import OrapoError, RunInterrupted, RunPaused
+from orapo.errors import OrapoError, RunInterrupted, RunPaused, SettingError
+from orapo.experiment.config_tree import CONF
 from orapo.experiment.processes import own_rank, scratch_folder
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -81,6 +82,19 @@ def run_command(
         os.environ.pop(FULL_ERROR)
         if asked is not None:
             os.environ[FULL_ERROR] = asked
+
+
+def compose_config(overrides: Sequence[str]) -> DictConfig:
+    """The config of a run with these overrides, outside of Hydra's command line.
+
+    Raises:
+        SettingError: an override names what there is not, or can't be read.
+    """
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            return hydra.compose("config", list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise SettingError(one_line(error)) from error
 
 
 def _without_hydra(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:

@@ -1,4 +1,4 @@
-"""What ``compare.py`` does with its arguments."""
+"""``orapo compare``: runs, sweeps and evaluations side by side."""
 
 import argparse
 import sys
@@ -66,7 +66,7 @@ def _write_text(path: Path, text: str) -> Path:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="compare.py",
+        prog="orapo compare",
         description="Runs, sweeps and evaluations side by side; see docs/compare.md.",
         allow_abbrev=False,
     )

@@ -1,4 +1,4 @@
-"""What ``evaluate.py`` does with its config."""
+"""``orapo evaluate``: scores what writes reports."""
 
 import datetime
 from collections.abc import Sequence
@@ -9,10 +9,17 @@ from omegaconf import DictConfig
 
 from orapo.errors import RunInterrupted, SettingError
 from orapo.experiment.api_settings import ApiSettings
+from orapo.experiment.command_line import run_command
+from orapo.experiment.config_tree import CONF
 from orapo.experiment.evaluate_config import Evaluation, read_evaluation
 
 FLAGS = ("--export", "--against")
 """Options that may also be written as flags: ``--export radeval`` is ``export=radeval``."""
+
+
+def main() -> None:
+    """Composes the config, evaluates, and exits."""
+    run_command(evaluate_command, CONF, "evaluate", with_overrides_for_flags)
 
 
 def with_overrides_for_flags(arguments: Sequence[str]) -> list[str]:

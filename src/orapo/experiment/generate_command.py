@@ -1,5 +1,6 @@
-"""What ``generate.py`` does with its arguments and its config."""
+"""``orapo generate``: reports for one's own images."""
 
+import functools
 import os
 import signal
 import sys
@@ -11,12 +12,20 @@ from omegaconf import DictConfig
 
 from orapo.data.own_images import open_own_images
 from orapo.errors import RunInterrupted
+from orapo.experiment.command_line import run_command
+from orapo.experiment.config_tree import CONF
 from orapo.experiment.generate_config import read_generation
 
 PATHS = ("image", "checkpoint", "base", "out")
 """Keys whose values may hold what Hydra's grammar keeps for itself: brackets, commas, equals signs."""
 
 EXIT_NO_READER = 128 + signal.SIGPIPE
+
+
+def main() -> None:
+    """Composes the config, generates, and exits."""
+    quoted = functools.partial(with_paths_quoted, model_options=CONF / "model")
+    run_command(generate_command, CONF, "generate", quoted, tells_hydra=False)
 
 
 def with_paths_quoted(arguments: Sequence[str], model_options: Path) -> list[str]:

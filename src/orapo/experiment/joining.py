@@ -30,7 +30,7 @@ def join_ranks(config: DictConfig) -> Iterator[Ranks]:
         yield Ranks()
         return
     if "RANK" not in os.environ:
-        raise SettingError("trainer.strategy is for several processes; start them by train.py, torchrun or srun")
+        raise SettingError("trainer.strategy is for several processes; start them by orapo train, torchrun or srun")
     strategy = build(config.trainer.strategy, "trainer.strategy")
     with joined(own_device(config.trainer.accelerator, config.trainer.devices), strategy.timeout_hours) as ranks:
         yield ranks

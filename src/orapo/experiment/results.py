@@ -188,7 +188,7 @@ FILES = {
     "validation.csv": "one row a validation",
     "subset.json": "which studies trained, and why",
     "model/": "the trained policy, for from_pretrained",
-    "checkpoints/": "to go on: python train.py resume=FOLDER",
+    "checkpoints/": "to go on: orapo train resume=FOLDER",
 }
 
 
@@ -210,15 +210,16 @@ def _phase_seconds(path: Path) -> dict[str, float]:
 
 
 def git_commit() -> str | None:
-    """The commit of the source tree that runs, with "+changes" when it is not clean; None outside a git checkout."""
-    here = Path(__file__).parent
+    """The commit of the source tree that runs, with "+changes" when it is not clean; None for an installed package."""
     try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        status = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True
-        ).stdout
+        # An environment may lie in a repository of its user's, whose commit says nothing.
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
+        commit, status = _git("rev-parse", "HEAD").strip(), _git("status", "--porcelain")
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + ("+changes" if status else "")
+
+
+def _git(*arguments: str) -> str:
+    here = Path(__file__).parent
+    return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout

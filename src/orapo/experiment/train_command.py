@@ -1,4 +1,4 @@
-"""What ``train.py`` does with its config: a new run, or one that goes on."""
+"""``orapo train``: a new run, or one that goes on."""
 
 import logging
 from pathlib import Path
@@ -8,12 +8,20 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from orapo.errors import CheckpointError, RunInterrupted, RunPaused, SettingError
+from orapo.experiment.command_line import run_command
 from orapo.experiment.config import read_experiment
+from orapo.experiment.config_tree import CONF
 from orapo.experiment.processes import own_rank, started_processes
 from orapo.experiment.sweeps.earlier_jobs import is_finished, make_ready, validation_metric
+from orapo.experiment.sweeps.resume import resumed_sweep
 from orapo.experiment.train_settings import CHANGEABLE, LAST_CHECKPOINT
 
 log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Composes the config, trains, and exits."""
+    run_command(train_command, CONF, rewrite=resumed_sweep)
 
 
 def train_command(config: DictConfig) -> float | None:
@@ -54,7 +62,7 @@ def train_command(config: DictConfig) -> float | None:
 
 def _how_to_go_on(folder: Path) -> str:
     has_checkpoint = (folder / LAST_CHECKPOINT).is_file()
-    return f"go on with: python train.py resume={folder}" if has_checkpoint else "no checkpoint was saved yet"
+    return f"go on with: orapo train resume={folder}" if has_checkpoint else "no checkpoint was saved yet"
 
 
 def _refuse_as_job(config: DictConfig) -> None:

@@ -1,4 +1,4 @@
-"""``python -m orapo.labeler``."""
+"""``python -m orapo.labeler``, which is ``orapo label``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What ``python -m orapo.labeler`` takes, checked before any work starts."""
+"""What ``orapo label`` takes, checked before any work starts."""
 
 import argparse
 import os
@@ -59,12 +59,12 @@ class LabelTask:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise SettingError(f"{message}; see python -m orapo.labeler --help")
+        raise SettingError(f"{message}; see orapo label --help")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m orapo.labeler",
+        prog="orapo label",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -110,9 +110,7 @@ def parse(arguments: Sequence[str] | None) -> LabelTask | None:
     if given.self_test:
         return None
     if given.reports is None or given.labels is None:
-        raise SettingError(
-            "two files are needed, REPORTS to read and LABELS to write; see python -m orapo.labeler --help"
-        )
+        raise SettingError("two files are needed, REPORTS to read and LABELS to write; see orapo label --help")
     table_ending(given.reports)
     table_ending(given.labels)
     if given.evidence is not None and not given.evidence.name.lower().endswith(_EVIDENCE_ENDINGS):

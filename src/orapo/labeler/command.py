@@ -1,4 +1,4 @@
-"""Label a table of reports from the command line: ``python -m orapo.labeler reports.csv labels.csv``."""
+"""Label a table of reports from the command line: ``orapo label reports.csv labels.csv``."""
 
 import json
 import signal

@@ -19,7 +19,7 @@ class LabelTable:
     def __init__(self, path: Path) -> None:
         """Reads a CSV (``.gz`` when compressed): a column ``study_id`` or ``id`` and the 14 observations.
 
-        ``python -m orapo.labeler`` writes such tables, and mimic-cxr-2.0.0-chexpert.csv.gz is one.
+        ``orapo label`` writes such tables, and mimic-cxr-2.0.0-chexpert.csv.gz is one.
 
         Raises:
             DataError: the table can't be read, has no such column, a code is not allowed, or an id has two labels.

@@ -59,7 +59,7 @@ class AnnotationSource:
             root: folder of the images; their paths start there, or in images/, files/, PNG/ or PNG/PNG/ below.
             labels: ``"labeler"`` labels every report, which takes a minute or more for MIMIC-CXR; ``"table"`` takes
                 ``label_table``. Texts cleaned as R2Gen does (lower case, sentences joined by " . ") are fine.
-            label_table: CSV with study_id or id and the 14 observations, written by ``python -m orapo.labeler``.
+            label_table: CSV with study_id or id and the 14 observations, written by ``orapo label``.
             labeler: for labels "labeler"; ``orapo.labeler.Labeler()`` when None.
             shared_patients: ``"leave_out"`` leaves a patient's training studies out when others of theirs are in test
                 or validate, and validation studies when others are in test; ``"refuse"`` raises.

@@ -75,7 +75,7 @@ def needed_files(
     if labels == "chexbert":
         needed["labels"] = chexbert_file(root, sections)
     if label_table is not None:
-        needed["labels"] = ExpectedFile("label_table", (Path(label_table),), "python -m orapo.labeler")
+        needed["labels"] = ExpectedFile("label_table", (Path(label_table),), "orapo label")
     if gold_labels is not None:
         obtain = "https://aimi.stanford.edu/datasets/chexlocalize (CheXpert/val_labels.csv)"
         needed["gold"] = ExpectedFile("gold_labels", (Path(gold_labels),), obtain)

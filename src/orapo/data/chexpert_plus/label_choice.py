@@ -25,7 +25,7 @@ def label_by_file(path: Path, table: tuple[PlusStudy, ...], *, is_chexbert: bool
     """Looks labels up by the image of the study's first row, or by study id where the file has that.
 
     Args:
-        path: CheXbert's JSON lines, or a table written by ``python -m orapo.labeler``.
+        path: CheXbert's JSON lines, or a table written by ``orapo label``.
         table: the studies, to see that the file belongs to them.
         is_chexbert: which of the two it is.
 

@@ -1,4 +1,4 @@
-"""Labels made from CheXpert Plus by ``python -m orapo.labeler``: a table with an id and 14 codes in each row."""
+"""Labels made from CheXpert Plus by ``orapo label``: a table with an id and 14 codes in each row."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ ID_COLUMNS = ("study_id", "path_to_image")
 
 
 def read_label_table(path: Path) -> tuple[str, dict[str, LabelStates]]:
-    """Reads a table written by ``python -m orapo.labeler``: .csv, .csv.gz or .parquet.
+    """Reads a table written by ``orapo label``: .csv, .csv.gz or .parquet.
 
     Returns:
         The column that it is joined by ("study_id" or "path_to_image"), and the states by that: ids as

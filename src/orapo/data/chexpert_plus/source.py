@@ -70,7 +70,7 @@ class ChexpertPlusSource:
             max_images: the first so many images of a study in the order of their view numbers; None keeps all.
             labels: ``"chexbert"`` takes the file that fits the sections, of the whole report for both; ``"labeler"``
                 labels the chosen text, which takes a minute or more; ``"table"`` takes ``label_table``.
-            label_table: written by ``python -m orapo.labeler``, with ids in study_id or path_to_image.
+            label_table: written by ``orapo label``, with ids in study_id or path_to_image.
             labeler: for labels "labeler"; ``orapo.labeler.Labeler()`` when None.
             gold_labels: radiologists' labels (valid.csv of CheXpert v1, val_labels.csv of CheXlocalize), used for TEST.
             num_validate_patients: patients held out for VALIDATE, at least 1; never more than a fifth of the part's.

@@ -81,7 +81,7 @@ def needed_files(root: Path, reports: str | None, settings: MimicSettings) -> di
     """
     needed = {key: table_file(root, key) for key in (METADATA, SPLIT)}
     if settings.label_table is not None:
-        needed["labels"] = ExpectedFile("label_table", (Path(settings.label_table),), "python -m orapo.labeler")
+        needed["labels"] = ExpectedFile("label_table", (Path(settings.label_table),), "orapo label")
     elif settings.labels != "labeler":
         needed["labels"] = table_file(root, settings.labels)
     if settings.radiologist_test_labels or settings.test_studies == "radiologist":

@@ -1,4 +1,4 @@
-"""Tables of labels for MIMIC-CXR: its own, the radiologist's, and those that ``python -m orapo.labeler`` writes."""
+"""Tables of labels for MIMIC-CXR: its own, the radiologist's, and those that ``orapo label`` writes."""
 
 from collections.abc import Sequence
 from pathlib import Path

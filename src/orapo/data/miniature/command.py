@@ -1,4 +1,4 @@
-"""``python -m orapo.data miniature``: a small data set of phantoms in the layout of a real one."""
+"""``orapo data miniature``: a small data set of phantoms in the layout of a real one."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable

@@ -128,7 +128,7 @@ class SweepJobs(Launcher):
     @property
     def how_to_go_on(self) -> str:
         """The command that continues this sweep."""
-        return f"go on with: python train.py resume={self.folder}"
+        return f"go on with: orapo train resume={self.folder}"
 
     def add_failure(self, outcome: JobOutcome, reason: str) -> None:
         """Counts a job that ended by itself among the failed ones, as one without the metric that a search needs."""

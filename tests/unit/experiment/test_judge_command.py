@@ -5,7 +5,7 @@ import pytest
 from benchmarks.judge_server import JudgeServer, made_up_reports
 
 from orapo.chexpert import OBSERVATIONS
-from orapo.experiment.reward_command import main
+from orapo.experiment.judge_command import main
 
 
 @pytest.fixture
@@ -29,15 +29,15 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 
 def test_one_report_with_the_offline_judge(capsys, report, tmp_path):
     truth = labels(tmp_path, {"Pleural Effusion": 1, "Edema": 1, "Fracture": None})
-    code, out, _ = run(capsys, "judge", "--report", report, "--labels", truth)
+    code, out, _ = run(capsys, "report", "--report", report, "--labels", truth)
     assert code == 0
     # Effusion is found, cardiomegaly is false, edema is missed: P = R = 1/2.
     assert "reward 0.5000   precision 0.5000   recall 0.5000" in out
     assert "Small left pleural effusion" in out
     assert "read by offline" in out
     table = labels(tmp_path, "study_id,Pleural Effusion,Cardiomegaly\ns1,1,1\n", "labels.csv")
-    assert "reward 1.0000" in run(capsys, "judge", "--report", report, "--labels", table)[1]
-    assert "No labels given: no reward." in run(capsys, "judge", "--report", report)[1]
+    assert "reward 1.0000" in run(capsys, "report", "--report", report, "--labels", table)[1]
+    assert "No labels given: no reward." in run(capsys, "report", "--report", report)[1]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_one_report_with_the_offline_judge(capsys, report, tmp_path):
     ],
 )
 def test_bad_labels_are_one_line(capsys, report, tmp_path, content, name, message):
-    code, _, error = run(capsys, "judge", "--report", report, "--labels", labels(tmp_path, content, name))
+    code, _, error = run(capsys, "report", "--report", report, "--labels", labels(tmp_path, content, name))
     assert code == 1
     assert message in error
     assert error.count("\n") == 1
@@ -60,7 +60,7 @@ def test_bad_labels_are_one_line(capsys, report, tmp_path, content, name, messag
 
 def test_a_private_data_set_needs_leave_for_a_provider_elsewhere(capsys, report):
     overrides = ("reward=fact_score_llm", "data=mimic_cxr")
-    code, _, error = run(capsys, "judge", "--report", report, *overrides)
+    code, _, error = run(capsys, "report", "--report", report, *overrides)
     assert code == 1
     assert error.startswith(
         "error: reward.allow_external is false, and reports written about patients' images would go"
@@ -86,7 +86,7 @@ def test_a_language_model_beside_the_offline_judge(capsys, report, tmp_path):
         assert "agreement on zero or not 1.000" in out
         assert len(server.calls) == 20
         truth = labels(tmp_path, {"Pleural Effusion": 1, "Cardiomegaly": 1})
-        code, out, _ = run(capsys, "judge", "--report", report, "--labels", truth, *overrides)
+        code, out, _ = run(capsys, "report", "--report", report, "--labels", truth, *overrides)
         assert code == 0
         assert "reward 1.0000" in out
         assert "read by judge-1" in out
