@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from orapo.data.datamodule import ReportDataModule
 from orapo.experiment.config import Experiment
-from orapo.experiment.parts import build_data
 from orapo.reward.llm.judge import LlmJudge
 from orapo.reward.llm.prompts import Request, load_prompts
 
@@ -44,13 +44,8 @@ class CostEstimate:
     max_cost_usd: float | None
 
 
-def estimate_cost(experiment: Experiment, judge: LlmJudge, stages: str) -> CostEstimate:
-    """Builds the data (no model) and counts; generated reports are taken to be as long as the oracle's.
-
-    Raises:
-        DataError: the data can't be read.
-    """
-    data = build_data(experiment)
+def estimate_cost(experiment: Experiment, data: ReportDataModule, judge: LlmJudge, stages: str) -> CostEstimate:
+    """Counts; generated reports are taken to be as long as the oracle's."""
     reports = [study.oracle_report for study in data.train_studies]
     typical = sorted(reports, key=len)[len(reports) // 2]
     report_tokens = sum(map(len, reports)) / len(reports) / CHARACTERS_PER_TOKEN

@@ -15,6 +15,7 @@ from orapo.experiment.config import build, read_experiment
 from orapo.experiment.judge_cost import cost_table, estimate_cost
 from orapo.experiment.judge_tables import agreement_tables, breakdown_tables
 from orapo.experiment.judged_reports import read_labels, read_report, read_reports_with_labels
+from orapo.experiment.parts import build_data
 from orapo.reward.agreement import compare_judges
 from orapo.reward.fact_score import FactScoreReward
 from orapo.reward.judging import rewards_only
@@ -72,7 +73,9 @@ def _estimate(arguments: Namespace, console: Console) -> None:
     reward = _reward(config)
     if not isinstance(reward.judge, LlmJudge):
         raise SettingError("this reward's judge costs nothing: add reward=fact_score_llm to estimate a language model")
-    console.print(cost_table(estimate_cost(read_experiment(config), reward.judge, str(config.reward.stages))))
+    experiment = read_experiment(config)
+    estimate = estimate_cost(experiment, build_data(experiment), reward.judge, str(config.reward.stages))
+    console.print(cost_table(estimate))
 
 
 def _reward(config: DictConfig) -> Reward:

@@ -1,6 +1,7 @@
 """From checked settings to the objects of a run, cheap ones first."""
 
 import inspect
+import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,10 @@ from orapo.errors import SettingError
 from orapo.experiment.config import Experiment, build, check_keys, plain
 from orapo.experiment.joining import judge_share
 from orapo.experiment.rollouts import build_rollouts, reach_server
+from orapo.experiment.run_plan import TimeLeft, plan_run, set_matmul_precision, warn_of_little_memory
 from orapo.labeler import Labeler
 from orapo.objective.orapo import OrapoObjective
-from orapo.policy.loading import load_policy
+from orapo.policy.loading import load_policy, load_processors
 from orapo.policy.model import Policy
 from orapo.policy.reference import make_reference
 from orapo.policy.rollout_source import RolloutSource
@@ -32,6 +34,8 @@ from orapo.training.module import OrapoModule
 from orapo.training.run_files import MetricsFile, RolloutFile, ValidationFile
 from orapo.training.settings import TrainingSettings
 from orapo.training.strategies import Sharded
+
+log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 
@@ -92,9 +96,19 @@ def build_parts(experiment: Experiment, folder: Path, loggers: list[Logger], ran
     labeler: Labeler = build(experiment.config.labeler, "labeler")
     server = reach_server(experiment)
     data = build_data(experiment)
-    policy = load_policy(experiment.model)
+    processors = load_processors(experiment.model)
+    collate = Collate(
+        processors.tokenizer,
+        processors.image_processor,
+        experiment.model.instruction,
+        experiment.data.max_report_tokens,
+    )
+    plan = plan_run(experiment, data, collate, objective, reward, folder, ranks.shard.size)
+    log.info("%s", plan)
+    warn_of_little_memory(plan)
+    set_matmul_precision(experiment.training.float32_matmul_precision, plan.device)
+    policy = load_policy(experiment.model, processors)
     rollouts = build_rollouts(experiment, policy, server, folder)
-    collate = Collate(policy.tokenizer, policy.image_processor, policy.instruction, experiment.data.max_report_tokens)
     data.attach(collate, ranks.shard)
     module = OrapoModule(
         policy=policy,
@@ -143,7 +157,7 @@ def build_callbacks(experiment: Experiment, folder: Path, num_steps: int, ranks:
         ValidationFile(folder / "validation.csv", experiment.data.uncertain_is_positive),
     ]
     return [
-        *(files if ranks.is_first else ()),
+        *((*files, TimeLeft()) if ranks.is_first else ()),
         random_states,
         StepProgress(),
         LastCheckpoint(folder / CHECKPOINTS, settings.checkpoint_every_steps, num_steps, every, random_states, ranks),

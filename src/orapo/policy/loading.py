@@ -1,12 +1,15 @@
 """A model folder or hub name to a policy, by the ordinary Hugging Face calls."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, PretrainedConfig
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import CONFIG_NAME
 
 from orapo.errors import CheckpointError
@@ -16,23 +19,62 @@ from orapo.policy.model import Policy
 from orapo.policy.settings import LoraSettings, ModelSettings
 
 
-def load_policy(settings: ModelSettings) -> Policy:
-    """Loads tokenizer, image processor and weights, and puts the adapter in place.
+@dataclass(frozen=True, slots=True)
+class Processors:
+    """What makes a batch of studies, beside the instruction.
+
+    Attributes:
+        tokenizer: of the model's folder.
+        image_processor: likewise, with the pixel limits of the settings.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    image_processor: Any
+
+
+def read_config(path: str) -> tuple[PretrainedConfig, Any]:
+    """The config of a folder or hub name, and the class of its model; no weights.
+
+    Raises:
+        CheckpointError: the folder is missing, unreadable, or of another architecture.
+    """
+    family = _family(path)
+    with _told_as_checkpoint_error(path):
+        return family.model_class.config_class.from_pretrained(path), family.model_class
+
+
+def load_processors(settings: ModelSettings) -> Processors:
+    """Tokenizer and image processor, which are small beside the weights.
 
     Raises:
         CheckpointError: the folder is missing, incomplete, unreadable, or of another architecture.
     """
     family = _family(settings.path)
-    try:
+    with _told_as_checkpoint_error(settings.path):
+        return Processors(
+            AutoTokenizer.from_pretrained(settings.path),
+            family.image_processor_class.from_pretrained(settings.path, **_pixel_limits(settings)),
+        )
+
+
+def load_policy(settings: ModelSettings, processors: Processors | None = None) -> Policy:
+    """Loads the weights, and puts the adapter in place.
+
+    Args:
+        settings: which weights, and how they train.
+        processors: of the same folder, where they are loaded already.
+
+    Raises:
+        CheckpointError: the folder is missing, incomplete, unreadable, or of another architecture.
+    """
+    family = _family(settings.path)
+    processors = processors or load_processors(settings)
+    with _told_as_checkpoint_error(settings.path):
         model = family.model_class.from_pretrained(
             settings.path,
             dtype=getattr(torch, settings.dtype),
             attn_implementation={"text_config": NAME, "vision_config": "sdpa"},
         )
-        tokenizer = AutoTokenizer.from_pretrained(settings.path)
-        image_processor = family.image_processor_class.from_pretrained(settings.path, **_pixel_limits(settings))
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise CheckpointError(f"model.path {settings.path!r} can't be loaded: {_first_line(error)}") from error
     adapter = None
     if settings.lora is not None:
         adapter = get_peft_model(model, _peft_config(settings.lora))
@@ -40,9 +82,19 @@ def load_policy(settings: ModelSettings) -> Policy:
         family.vision_tower(model).requires_grad_(False)
     if settings.gradient_checkpointing:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-    policy = Policy(model, tokenizer, image_processor, settings.instruction, adapter, settings.scoring)
+    policy = Policy(
+        model, processors.tokenizer, processors.image_processor, settings.instruction, adapter, settings.scoring
+    )
     # Loaded models are in eval mode, in which gradient checkpointing is silently off.
     return policy.train()
+
+
+@contextmanager
+def _told_as_checkpoint_error(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise CheckpointError(f"model.path {path!r} can't be loaded: {_first_line(error)}") from error
 
 
 def _peft_config(lora: LoraSettings) -> LoraConfig:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from orapo.bounds import require_number, require_whole
 from orapo.errors import SettingError
 
+MATMUL_PRECISIONS = ("highest", "high", "medium")
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -26,6 +28,8 @@ class TrainingSettings:
         max_grad_norm: gradients are scaled down to this norm, > 0.
         inner_steps: optimiser steps on each batch of rollouts, >= 1; above 1 the clipped ratio acts.
         studies_per_micro_batch: studies scored at a time, >= 1; memory grows with it, the result does not change.
+        float32_matmul_precision: "highest" | "high" | "medium": bits of float32 products on a GPU; see torch's function
+            of this name. A CPU multiplies exactly.
     """
 
     batch_size: int
@@ -43,6 +47,7 @@ class TrainingSettings:
     max_grad_norm: float
     inner_steps: int
     studies_per_micro_batch: int
+    float32_matmul_precision: str = "high"
 
     def __post_init__(self) -> None:
         require_number("training.learning_rate", self.learning_rate, above=0)
@@ -57,6 +62,11 @@ class TrainingSettings:
         require_whole("training.batch_size", self.batch_size, 1)
         require_whole("training.eval_batch_size", self.eval_batch_size, 1)
         require_whole("training.num_workers", self.num_workers, 0)
+        if self.float32_matmul_precision not in MATMUL_PRECISIONS:
+            raise SettingError(
+                f"training.float32_matmul_precision is {self.float32_matmul_precision!r}; it must be one of "
+                f"{', '.join(MATMUL_PRECISIONS)}"
+            )
         for key in ("num_steps", "validate_every_steps"):
             if getattr(self, key) is not None:
                 require_whole(f"training.{key}", getattr(self, key), 1)

@@ -1,0 +1,181 @@
+"""What a policy takes of a device's memory, counted from its config before any weight is loaded.
+
+The weights, their optimiser state and the copies of them are exact. What a pass needs beside them is an estimate from
+the sizes of the layers, rather too high than too low; keys of rollouts are kept in float32.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from orapo.errors import CheckpointError
+from orapo.policy.families import family_of
+from orapo.policy.loading import read_config
+from orapo.policy.settings import LoraSettings, ModelSettings
+from orapo.policy.token_logps import MAX_LOGITS_AT_ONCE
+
+_BYTES = {"float32": 4, "bfloat16": 2}
+_ADAM_STATES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """The sizes of an architecture that memory follows from.
+
+    Attributes:
+        num_weights: of the whole model, each counted once.
+        num_trained: of these, or of the adapter, those that training changes.
+        has_adapter: whether the trained weights are an adapter beside the model's own.
+        bytes_each: of a loaded weight, 2 or 4.
+        num_layers: of the language model.
+        hidden: H, width of its states.
+        intermediate: width inside its feed-forward part.
+        key_width: keys and values of one token and layer, 2 * key heads * d.
+        vocabulary: V.
+    """
+
+    num_weights: int
+    num_trained: int
+    has_adapter: bool
+    bytes_each: int
+    num_layers: int
+    hidden: int
+    intermediate: int
+    key_width: int
+    vocabulary: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one process does at a time.
+
+    Attributes:
+        rows: rollouts sampled at a time.
+        studies: whose prompts are kept meanwhile.
+        update_studies: studies in one backward pass.
+        completions: scored of each of them, the oracle report included.
+        prompt_tokens: P of a study.
+        new_tokens: T of a completion at most.
+        checkpointing: whether activations are recomputed in the backward pass.
+        autocast: whether products run in bfloat16 over float32 weights, which keeps copies of the weights.
+        has_reference: whether a frozen copy of all weights is kept; none is, with an adapter.
+        shards: processes that share weights, gradients and optimiser states out; 1 where each holds them whole.
+    """
+
+    rows: int
+    studies: int
+    update_studies: int
+    completions: int
+    prompt_tokens: int
+    new_tokens: int
+    checkpointing: bool
+    autocast: bool
+    has_reference: bool
+    shards: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryCount:
+    """Bytes of one process.
+
+    Attributes:
+        weights: the model's own, with the adapter.
+        reference: the frozen copy.
+        optimiser: Adam's two states of each trained weight.
+        copies: of the weights, in bfloat16 under autocast or whole while a sharded policy samples.
+        update: gradients and activations of one backward pass, about.
+        sampling: keys and values of the rollouts that are sampled at a time.
+    """
+
+    weights: int
+    reference: int
+    optimiser: int
+    copies: int
+    update: int
+    sampling: int
+
+    @property
+    def kept(self) -> int:
+        """What stays from the first update to the end: exact."""
+        return self.weights + self.reference + self.optimiser
+
+    @property
+    def total(self) -> int:
+        """At the fullest moment: sampling and update take turns."""
+        return self.kept + self.copies + max(self.update, self.sampling)
+
+
+def model_size(settings: ModelSettings) -> ModelSize:
+    """The sizes of the model that ``settings`` name; its weights stay unread.
+
+    Raises:
+        CheckpointError: the folder or hub name has no config that can be read, or no language model inside.
+    """
+    config, model_class = read_config(settings.path)
+    with torch.device("meta"):
+        model = model_class._from_config(config)
+    text = config.get_text_config()
+    heads = getattr(text, "num_attention_heads", None)
+    if heads is None:
+        raise CheckpointError(f"model.path {settings.path!r} has no num_attention_heads in its config")
+    width = getattr(text, "head_dim", None) or text.hidden_size // heads
+    return ModelSize(
+        num_weights=sum(weight.numel() for weight in model.parameters()),
+        num_trained=_num_trained(model, settings),
+        has_adapter=settings.lora is not None,
+        bytes_each=_BYTES[settings.dtype],
+        num_layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        intermediate=text.intermediate_size,
+        key_width=2 * width * (getattr(text, "num_key_value_heads", None) or heads),
+        vocabulary=text.vocab_size,
+    )
+
+
+def count_memory(size: ModelSize, load: Load) -> MemoryCount:
+    """The bytes that one process needs at ``load``."""
+    trained_bytes = 4 if size.has_adapter else size.bytes_each
+    own = size.num_weights * size.bytes_each
+    kept_tokens = load.studies * load.prompt_tokens + load.rows * load.new_tokens
+    return MemoryCount(
+        weights=own // load.shards + (size.num_trained * trained_bytes if size.has_adapter else 0),
+        reference=own // load.shards if load.has_reference and not size.has_adapter else 0,
+        optimiser=_ADAM_STATES * size.num_trained * trained_bytes // load.shards,
+        copies=(2 * size.num_weights if load.autocast else 0) + (own if load.shards > 1 else 0),
+        update=size.num_trained * trained_bytes // load.shards + _activations(size, load),
+        sampling=4 * size.num_layers * size.key_width * kept_tokens,
+    )
+
+
+def _activations(size: ModelSize, load: Load) -> int:
+    """Of one packed row: what a layer keeps for its gradients, for all layers or for one with its states between."""
+    tokens = load.update_studies * (load.prompt_tokens + load.completions * load.new_tokens)
+    width = 2 if load.autocast or size.bytes_each == 2 else 4
+    # Of each token: eight tensors of the feed-forward part's width, with its adapters, and ten of the states' width.
+    layer = tokens * width * (8 * size.intermediate + 10 * size.hidden)
+    states = size.num_layers * tokens * width * size.hidden
+    kept = layer + states if load.checkpointing else size.num_layers * layer
+    logits = 3 * 4 * min(MAX_LOGITS_AT_ONCE, tokens * size.vocabulary)
+    return kept + logits
+
+
+def _num_trained(model: Any, settings: ModelSettings) -> int:
+    if settings.lora is not None:
+        return sum(_adapter_weights(module, settings.lora) for module in _adapted(model, settings.lora))
+    trained = list(model.parameters())
+    if not settings.train_vision:
+        frozen = {id(weight) for weight in family_of(model).vision_tower(model).parameters()}
+        trained = [weight for weight in trained if id(weight) not in frozen]
+    return sum(weight.numel() for weight in trained)
+
+
+def _adapted(model: nn.Module, lora: LoraSettings) -> list[nn.Linear]:
+    pattern = re.compile(lora.target_modules)
+    return [m for name, m in model.named_modules() if isinstance(m, nn.Linear) and pattern.fullmatch(name)]
+
+
+def _adapter_weights(module: nn.Linear, lora: LoraSettings) -> int:
+    return lora.rank * (module.in_features + module.out_features)
