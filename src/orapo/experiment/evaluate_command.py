@@ -37,7 +37,7 @@ def evaluate_command(config: DictConfig) -> None:
     if evaluation.kind == "api":
         from orapo.experiment.api_endpoint import check_privacy
 
-        check_privacy(ApiSettings.read(evaluation.config.policy))
+        check_privacy(ApiSettings.read(evaluation.config.system))
     folder = evaluation_folder(evaluation)
     if folder.exists():
         raise SettingError(f"{folder} exists already; choose another name")
