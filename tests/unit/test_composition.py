@@ -237,6 +237,19 @@ def test_a_cpu_and_the_embedded_policies_may_train_in_float32() -> None:
         check_precision(read_experiment(composed(f"model={model}", "trainer.accelerator=gpu")))
 
 
+def test_a_new_model_is_one_file(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    content = (
+        "# @package _global_\ndefaults: [qwen2_5_vl_3b, _self_]\nmodel: {path: folder}\nrollout: {per_study: 16}\n"
+    )
+    (tmp_path / "model" / "mine.yaml").write_text(content)
+    mine = replace(MODELS["qwen2_5_vl_3b"], path="folder", per_study=16)
+    search = f"hydra.searchpath=[file://{tmp_path}]"
+    for groups in ([], ["trainer=ddp", "rollout=vllm", "rollout.server.api_base=http://127.0.0.1:1/v1"]):
+        assert Expected.of(built("model=mine", search, *groups)) == mine
+    assert Expected.of(built("+experiment=smoke", "model=mine", search)) == replace(mine, num_studies=80)
+
+
 def test_our_keys_are_none_of_the_words_that_are_refused() -> None:
     words = {word for known in WORDS for word in known}
     leaves = {

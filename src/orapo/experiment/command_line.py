@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from orapo.errors import OrapoError, RunInterrupted, RunPaused
-from orapo.experiment.config_keys import check_moved, check_words, explained, in_order
+from orapo.experiment.config_keys import check_arguments, check_words, explained, in_order
 from orapo.experiment.config_tree import check_targets
 from orapo.experiment.processes import own_rank, scratch_folder
 
@@ -64,7 +64,7 @@ def run_command(
     try:
         if rewrite is not None:
             sys.argv[1:] = rewrite(sys.argv[1:])
-        check_moved(sys.argv[1:], config_folder)
+        check_arguments(sys.argv[1:], config_folder)
         sys.argv[1:] = in_order(sys.argv[1:])
         try:
             command()

@@ -99,8 +99,8 @@ def in_order(arguments: Sequence[str]) -> list[str]:
     )
 
 
-def check_moved(arguments: Sequence[str], config_folder: Path) -> None:
-    """Refuses, before Hydra reads them, arguments by names that have moved.
+def check_arguments(arguments: Sequence[str], config_folder: Path) -> None:
+    """Refuses, before Hydra reads them, names that have moved and more than one experiment in a run.
 
     Raises:
         SettingError: says what takes the argument's place.
@@ -114,6 +114,8 @@ def check_moved(arguments: Sequence[str], config_folder: Path) -> None:
             raise SettingError(f"{argument}: who writes the reports is now system{key.removeprefix('policy')}={value}")
         if key == "training" or (key == "rollout" and value in models):
             raise SettingError(f"{argument}: these settings come with model={value if value in models else 'NAME'}")
+        if key == "experiment" and value.startswith("["):
+            raise SettingError(f"{argument}: a run has one experiment; sweep them with -m +experiment=A,B")
 
 
 def explained(error: BaseException, arguments: Sequence[str], config_folder: Path, config_name: str) -> str | None:

@@ -21,6 +21,8 @@ import orapo
 from orapo.errors import OrapoError, RunPaused, SettingError
 from orapo.experiment.command_line import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_PAUSED, one_line
 from orapo.experiment.config import build, read_experiment
+from orapo.experiment.config_keys import check_arguments, check_words, explained, in_order
+from orapo.experiment.config_tree import check_targets
 from orapo.experiment.judge_cost import cost_table, estimate_cost
 from orapo.experiment.judge_tables import agreement_tables, breakdown_tables
 from orapo.experiment.judged_reports import read_labels, read_report, read_reports_with_labels
@@ -133,8 +135,17 @@ def _reward(config: DictConfig) -> Reward:
 
 
 def _config(overrides: Sequence[str]) -> DictConfig:
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = compose("config", list(overrides))
+    folder = conf_folder()
+    check_arguments(overrides, folder)
+    try:
+        with initialize_config_dir(str(folder), version_base="1.3"):
+            config = compose("config", in_order(overrides))
+    except HydraException as error:
+        if (told := explained(error, overrides, folder, "config")) is not None:
+            raise SettingError(told) from error
+        raise
+    check_targets(config)
+    check_words(config)
     if PATIENCE in config.reward and not any(override.startswith(f"reward.{PATIENCE}=") for override in overrides):
         # A training run waits for an hour before it stops; someone at a terminal does not.
         config.reward[PATIENCE] = AT_A_TERMINAL_SECONDS

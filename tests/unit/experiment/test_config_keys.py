@@ -86,6 +86,7 @@ def test_evaluate_and_generate_have_keys_of_their_own(told: Told) -> None:
         ("training=sighted", "config", "model=sighted"),
         ("training=mine", "config", "model=NAME"),
         ("rollout=qwen2_5_vl_3b", "config", "model=qwen2_5_vl_3b"),
+        ("+experiment=[smoke,mimic]", "config", "-m +experiment=A,B"),
     ],
 )
 def test_a_name_that_has_moved_names_the_new_one(argument: str, config: str, new: str, told: Told) -> None:
