@@ -1,4 +1,4 @@
-"""Evaluate: ``python evaluate.py run=RUN_FOLDER`` (or ``checkpoint=``, ``reports=``, ``policy=api policy.model=``)."""
+"""Evaluate: ``python evaluate.py run=RUN_FOLDER`` (or ``checkpoint=``, ``reports=``, ``system=api system.model=``)."""
 
 import sys
 

@@ -19,6 +19,7 @@ from step_work import INSTRUCTION, KL_COEF, LEARNING_RATE, LORA_ALPHA, LORA_RANK
 from orapo.batches import StudyBatch
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates
 from orapo.data.source import LeftOut
+from orapo.experiment.config_tree import trust
 from orapo.experiment.run import train
 from orapo.policy.reference import FrozenCopyReference
 from orapo.records import RewardBreakdown, Split, Study
@@ -44,6 +45,9 @@ def read_config(work: Work, objective: str) -> DictConfig:
         f"training.batch_size={work.prompts}",
         f"training.studies_per_micro_batch={work.micro}",
         f"training.learning_rate={LEARNING_RATE}",
+        "training.num_workers=0",
+        "model.gradient_checkpointing=false",
+        "trainer.precision=32-true",
         f"training.num_steps={MANY_STEPS}",
         "training.validate_every_steps=null",
         f"callbacks.checkpoint_every_steps={MANY_STEPS}",
@@ -56,6 +60,7 @@ def read_config(work: Work, objective: str) -> DictConfig:
     OmegaConf.register_new_resolver("run_folder", lambda *_: "", replace=True)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", overrides)
+    trust("step_ours")
     with open_dict(config):
         config.data.source = {"_target_": "step_ours.NoiseSource", "work": work.to_json()}
         config.reward = {"_target_": "step_ours.TextReward"}

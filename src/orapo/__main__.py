@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_BAD_COMMAND
     command = COMMANDS[name]
     if command.config is not None and not set(HELP).isdisjoint(rest):
-        from orapo.experiment.config_tree import config_help
+        from orapo.experiment.config_help import config_help
 
         print(f"orapo {name}: {command.does}.\n\n{config_help(name, command.config)}")
         return 0

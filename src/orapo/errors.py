@@ -4,6 +4,13 @@
 class OrapoError(Exception):
     """Base of every error whose message is meant to be read by a user without a traceback."""
 
+    def __init__(self, *arguments: object) -> None:
+        """Takes the message; of one that a data loader's worker process hands on with its traceback, the last line."""
+        if arguments and isinstance(message := arguments[0], str) and "\nOriginal Traceback" in message:
+            told = message.rstrip().rpartition("\n")[2].partition(": ")[2]
+            arguments = (told, *arguments[1:])
+        super().__init__(*arguments)
+
 
 class SettingError(OrapoError, ValueError):
     """A setting is out of range or contradicts another one."""

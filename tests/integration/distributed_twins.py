@@ -1,4 +1,4 @@
-"""Parts that misbehave in one process of several; a config names them, so that all processes find them."""
+"""Parts that misbehave in one process of several; a config names them, once the test has trusted this module."""
 
 import os
 import signal

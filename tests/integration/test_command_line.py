@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 SMALL = [
     "model=checkpoint",
+    "model.gradient_checkpointing=false",
     "data.source.num_train=60",
     "data.source.num_validate=4",
     "data.source.num_test=4",
@@ -28,8 +29,10 @@ SMALL = [
     "data.max_report_tokens=16",
     "rollout.per_study=2",
     "training.batch_size=4",
+    "training.num_workers=0",
     "training.validate_every_steps=null",
     "trainer.accelerator=cpu",
+    "trainer.precision=32-true",
 ]
 
 
@@ -98,7 +101,7 @@ def edited_table(table: Path, tmp_path: Path, old: str, new: str) -> Path:
         ("rollout.top_p=0", "rollout.top_p is 0"),
         ("reward.f_beta=-1", "f_beta"),
         ("training.learning_rate=fast", "training.learning_rate is 'fast'"),
-        ("training.num_passes=2", "exactly one of them"),
+        ("training.num_steps=null", "exactly one of them"),
         ("objective.policy_loss.clip_low=2", "clip_low"),
         ("model.scoring=shred", "model.scoring is 'shred'"),
         ("data.subset.num_studies=0", "num_studies"),

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from orapo.errors import RunInterrupted, RunPaused
 from orapo.experiment.command_line import run_command, run_folder
+from orapo.experiment.config_tree import trust
 from orapo.experiment.processes import started_processes
 from orapo.experiment.run import train
 from orapo.experiment.train_command import train_command
@@ -27,6 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
 HERE = "tests.integration.distributed_twins"
+trust(HERE)
 
 # An odd batch: the two processes hold 2 and 3 studies.
 SMALL = [
@@ -53,7 +55,6 @@ LORA = [
     "model.instruction=Write the report of this chest radiograph.",
     "model.dtype=float32",
     "model.lora.rank=2",
-    "training.num_passes=null",
     "training.num_workers=0",
     "training.learning_rate=0.01",
 ]

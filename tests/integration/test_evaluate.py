@@ -35,7 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train_in(folder: Path, *overrides: str) -> None:
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    short = ["training.num_steps=2", "training.num_passes=null", "training.batch_size=4", "trainer.accelerator=cpu"]
+    short = ["training.num_steps=2", "training.batch_size=4", "trainer.accelerator=cpu"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("config", [*SMALL, *short, "training.validate_every_steps=null", *overrides])
     train(config, folder)
@@ -248,7 +248,7 @@ def test_an_api_model_with_controls_and_against(tmp_path: Path, evaluated: Evalu
     from tests.unit.experiment.test_api_policy import ReportServer
 
     with ReportServer(lambda number, body: (200, "The heart is enlarged.", "stop")) as server:
-        api = ["policy=api", "policy.model=openai/drawer", f"policy.api_base={server.api_base}", "policy.prices=[1,2]"]
+        api = ["system=api", "system.model=openai/drawer", f"system.api_base={server.api_base}", "system.prices=[1,2]"]
         content = evaluated(*SMALL, *api, f"--against={reports_file(tmp_path, '.csv')}")
         assert len(server.bodies) == 6
         assert content["name"] == "openai_drawer"
@@ -259,8 +259,8 @@ def test_an_api_model_with_controls_and_against(tmp_path: Path, evaluated: Evalu
             == content["scores"]["system"]["measures"]["rouge_1"]
         ), "this model doesn't look"
         assert content["against"]["differences"]["rouge_1"]["value"] < 0
-        told = refused(*SMALL, *api, "data.is_private=true", "policy.api_base=null")
-    assert "policy.allow_external is false" in told
+        told = refused(*SMALL, *api, "data.is_private=true", "system.api_base=null")
+    assert "system.allow_external is false" in told
     assert len(server.bodies) == 6
 
 
@@ -280,7 +280,7 @@ def test_an_api_model_with_controls_and_against(tmp_path: Path, evaluated: Evalu
         (["data.max_test_studies=0"], "data.max_test_studies is 0"),
         (["eval_batchsize=3"], "eval_batchsize"),
         (["precision=half"], "precision=half"),
-        (["policy=api"], "policy.model must be given"),
+        (["system=api"], "system.model must be given"),
     ],
 )
 def test_what_is_wrong_is_one_line(arguments: list[str], told: str, refused: Any) -> None:
@@ -337,8 +337,8 @@ def test_a_table_of_ones_own(random_model_folder: Path, tmp_path: Path, evaluate
                 image = f"{study.study_id.replace('/', '_')}.png"
                 writer.writerow([study.study_id, study.patient_id, image, "PA", study.oracle_report, split.value])
     own = ["data=study_table", f"data.csv={tmp_path / 'studies.csv'}", f"data.root={tmp_path}"]
-    model = ["model=checkpoint", f"model.path={random_model_folder}", "max_new_tokens=8"]
-    content = evaluated(*own, *model, "name=mine")
+    model = ["model=checkpoint", f"model.path={random_model_folder}", "precision=32-true", "num_workers=0"]
+    content = evaluated(*own, *model, "max_new_tokens=8", "name=mine")
     assert content["folder"].parent == tmp_path / "evaluations" / "mine"
     assert (content["data"]["num_studies"], content["data"]["num_training_studies"]) == (4, 4)
     assert content["system"]["path"] == str(random_model_folder)

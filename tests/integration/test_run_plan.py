@@ -29,7 +29,9 @@ SMALL = [
     "training.num_steps=4",
     "training.batch_size=4",
     "training.validate_every_steps=2",
+    "training.num_workers=0",
 ]
+EMBEDDED = (f"model.path={base_folder()}", "trainer.precision=32-true")
 
 
 def shaped_folder(folder: Path, **text: Any) -> Path:
@@ -72,7 +74,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> int
 def test_a_run_says_what_it_takes_and_then_how_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(tmp_path, monkeypatch, f"model.path={base_folder()}") == 0
+    assert run(tmp_path, monkeypatch, *EMBEDDED) == 0
     (train_log,) = tmp_path.glob("logs/*/*/train.log")
     told = train_log.read_text()
     for line in (
@@ -121,7 +123,7 @@ def test_what_can_not_fit_is_refused_before_it_is_loaded(
 def test_little_memory_is_warned_of_with_what_lowers_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     device = devices.Device("cpu", "CPU", 10_000_000, 64_000_000_000)
     monkeypatch.setattr("orapo.experiment.run_plan.chosen_device", lambda *_: device)
-    assert run(tmp_path, monkeypatch, f"model.path={base_folder()}", "training.num_steps=1") == 0
+    assert run(tmp_path, monkeypatch, *EMBEDDED, "training.num_steps=1") == 0
     (train_log,) = tmp_path.glob("logs/*/*/train.log")
     (line,) = [line for line in train_log.read_text().splitlines() if "memory may not" in line]
     assert "[WARNING]" in line

@@ -54,7 +54,6 @@ def test_an_adapter_trains_and_loads(dtype: str, random_model_folder: Path, tmp_
         "data.source.num_test=4",
         "data.subset.num_studies=8",
         "data.max_report_tokens=12",
-        "training.num_passes=null",
         "training.num_steps=2",
         "training.batch_size=4",
         "training.num_workers=0",
@@ -172,7 +171,7 @@ def test_an_experiment_on_a_miniature_with_the_real_layout(
     folder = tmp_path / "run"
     folder.mkdir()
     with caplog.at_level("WARNING"):
-        train(composed(f"+experiment={experiment}"), folder)
+        train(composed(f"+experiment={experiment}", "model=tiny"), folder)
     assert "the embedded policy (model=tiny) knows phantoms only" in caplog.text
     subset = json.loads((folder / "subset.json").read_text())
     with (folder / "metrics.csv").open() as file:

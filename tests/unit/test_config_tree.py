@@ -214,7 +214,7 @@ def test_both_ends_of_the_search_are_settings() -> None:
     hydra = whole("+sweep=search").hydra
     assert hydra.sweeper.n_trials == 30
     assert hydra.sweeper.parallel_trials == 1
-    space = read_space(OmegaConf.to_container(hydra.sweeper.space))  # type: ignore[arg-type]
+    space = read_space(OmegaConf.to_container(hydra.sweeper.space, resolve=True))  # type: ignore[arg-type]
     assert {key for dimension in space for key in dimension.keys} == {
         "objective.alpha",
         "objective.w_min",

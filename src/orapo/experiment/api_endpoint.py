@@ -126,8 +126,8 @@ def open_endpoint(settings: ApiSettings) -> VisionEndpoint:
 
 
 def of_the_policy(error: SettingError) -> SettingError:
-    """An error of the judge's parts, under the policy's keys."""
-    return SettingError(str(error).replace("judge: ", "policy.", 1))
+    """An error of the judge's parts, under the keys of the model behind an API."""
+    return SettingError(str(error).replace("judge: ", "system.", 1))
 
 
 def check_privacy(settings: ApiSettings) -> None:
@@ -141,12 +141,12 @@ def check_privacy(settings: ApiSettings) -> None:
         return
     where = settings.api_base or settings.model
     if settings.allow_external:
-        log.warning("patients' images go to %s, as policy.allow_external=true allows", where)
+        log.warning("patients' images go to %s, as system.allow_external=true allows", where)
         return
     raise SettingError(
-        f"policy.allow_external is false, and patients' images would go to {where}: the data sets' agreements forbid "
-        "services that keep or review what they are sent. Use a server on this machine (policy.api_base), or "
-        "policy.allow_external=true where your agreement with the provider permits it"
+        f"system.allow_external is false, and patients' images would go to {where}: the data sets' agreements forbid "
+        "services that keep or review what they are sent. Use a server on this machine (system.api_base), or "
+        "system.allow_external=true where your agreement with the provider permits it"
     )
 
 

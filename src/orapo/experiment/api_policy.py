@@ -103,8 +103,8 @@ class ApiPolicy:
         endpoint = self._endpoint
         if self._settings.max_cost is not None and endpoint.is_external and not endpoint.price_is_known:
             raise SettingError(
-                f"policy.max_cost is {self._settings.max_cost:g} but the price of {endpoint.model} is unknown; set "
-                "policy.prices (US dollars per million tokens, in and out)"
+                f"system.max_cost is {self._settings.max_cost:g} but the price of {endpoint.model} is unknown; set "
+                "system.prices (US dollars per million tokens, in and out)"
             )
 
     def _await(self, running: "concurrent.futures.Future[list[Answer]]", total: int, title: str) -> list[Answer]:
@@ -128,13 +128,13 @@ class ApiPolicy:
         kept = kept if self._settings.cache == "read_write" else ""
         if isinstance(error, BudgetSpent):
             return RunPaused(
-                f"policy.max_cost={self._settings.max_cost:g}: {self._budget.spent_usd:.4f} US dollars are spent and "
+                f"system.max_cost={self._settings.max_cost:g}: {self._budget.spent_usd:.4f} US dollars are spent and "
                 f"the next call could exceed it{kept}, with a budget of its own"
             )
         if isinstance(error, GaveUp):
             return RunPaused(f"{self._settings.model} doesn't answer: {error.reason}{kept}")
         if isinstance(error, CacheMiss):
-            return SettingError(f"policy.cache=read_only: {self._settings.cache_path} lacks a report; use read_write")
+            return SettingError(f"system.cache=read_only: {self._settings.cache_path} lacks a report; use read_write")
         return error
 
     async def _write_all(self, studies: EvaluationStudies, shown: Sequence[int]) -> list[Answer]:
@@ -196,7 +196,7 @@ class _ReportAsker(Asker):
                 raise
             return _stored("", REFUSED if refused else UNANSWERED, clock(), self.endpoint.model, 0, 0, paid)
         except CallError as error:
-            raise ApiRejected(f"{self.endpoint.model}: {error.reason}; correct policy.model or its settings") from None
+            raise ApiRejected(f"{self.endpoint.model}: {error.reason}; correct system.model or its settings") from None
         self._usage.paid_calls += 1
         kind = CUT_OFF if found.is_cut_off else ""
         tokens = found.prompt_tokens, found.completion_tokens

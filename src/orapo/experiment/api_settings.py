@@ -15,7 +15,7 @@ CACHES = ("read_write", "read_only", "off")
 
 @dataclass(frozen=True)
 class ApiSettings:
-    """The keys of conf/policy/api.yaml, which says what they mean."""
+    """The keys of conf/system/api.yaml, which says what they mean."""
 
     model: str
     api_base: str | None
@@ -39,22 +39,22 @@ class ApiSettings:
 
     def __post_init__(self) -> None:
         for key in ("allow_external", "is_private"):
-            require_boolean(f"policy.{key}", getattr(self, key))
+            require_boolean(f"system.{key}", getattr(self, key))
         if self.reasoning_effort is not None and self.reasoning_effort not in EFFORTS:
             allowed = ", ".join(EFFORTS)
-            raise SettingError(f"policy.reasoning_effort is {self.reasoning_effort!r}; allowed: null, {allowed}")
+            raise SettingError(f"system.reasoning_effort is {self.reasoning_effort!r}; allowed: null, {allowed}")
         if self.cache not in CACHES:
-            raise SettingError(f"policy.cache is {self.cache!r}; allowed: {', '.join(CACHES)}")
+            raise SettingError(f"system.cache is {self.cache!r}; allowed: {', '.join(CACHES)}")
         if self.prices is not None and len(self.prices) != 2:
-            raise SettingError(f"policy.prices is {list(self.prices)}; it must be two, per million tokens in and out")
+            raise SettingError(f"system.prices is {list(self.prices)}; it must be two, per million tokens in and out")
         for key in ("max_output_tokens", "max_concurrent", "max_tries"):
-            require_whole(f"policy.{key}", getattr(self, key), 1)
+            require_whole(f"system.{key}", getattr(self, key), 1)
         for key in ("timeout_seconds", "deadline_seconds"):
-            require_number(f"policy.{key}", getattr(self, key), above=0)
+            require_number(f"system.{key}", getattr(self, key), above=0)
         if self.temperature is not None:
-            require_number("policy.temperature", self.temperature, at_least=0)
+            require_number("system.temperature", self.temperature, at_least=0)
         if self.max_cost is not None:
-            require_number("policy.max_cost", self.max_cost, above=0)
+            require_number("system.max_cost", self.max_cost, above=0)
 
     @classmethod
     def read(cls, section: DictConfig) -> "ApiSettings":
@@ -64,4 +64,4 @@ class ApiSettings:
             SettingError: an unknown or missing key, or a value out of range.
         """
         content = {key: value for key, value in plain(section).items() if key != "kind"}
-        return settings_from(cls, content, "policy")
+        return settings_from(cls, content, "system")

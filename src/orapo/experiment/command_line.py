@@ -14,7 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from orapo.errors import OrapoError, RunInterrupted, RunPaused, SettingError
-from orapo.experiment.config_tree import CONF
+from orapo.experiment.config_help import CONF
+from orapo.experiment.config_keys import check_arguments, check_words, explained, in_order
+from orapo.experiment.config_tree import check_targets
 from orapo.experiment.processes import own_rank, scratch_folder
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -58,11 +60,13 @@ def run_command(
     # Hydra would print its own report and exit; the error itself is needed here.
     os.environ[FULL_ERROR] = "1"
     command = hydra.main(version_base="1.3", config_path=str(config_folder.resolve()), config_name=config_name)(
-        task if tells_hydra else _without_hydra(task)
+        _checked(task if tells_hydra else _without_hydra(task))
     )
     try:
         if rewrite is not None:
             sys.argv[1:] = rewrite(sys.argv[1:])
+        check_arguments(sys.argv[1:], config_folder)
+        sys.argv[1:] = in_order(sys.argv[1:])
         try:
             command()
         except _PastHydra as carried:
@@ -76,7 +80,8 @@ def run_command(
     except (OrapoError, HydraException, OmegaConfBaseException) as error:
         if asked == "1":
             raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        told = explained(error, sys.argv[1:], config_folder, config_name) or one_line(error)
+        print(f"error: {told}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
     finally:
         os.environ.pop(FULL_ERROR)
@@ -90,11 +95,25 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     Raises:
         SettingError: an override names what there is not, or can't be read.
     """
+    check_arguments(overrides, CONF)
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            return hydra.compose("config", list(overrides))
+            config = hydra.compose("config", in_order(overrides))
     except (HydraException, OmegaConfBaseException) as error:
-        raise SettingError(one_line(error)) from error
+        raise SettingError(explained(error, overrides, CONF, "config") or one_line(error)) from error
+    check_targets(config)
+    check_words(config)
+    return config
+
+
+def _checked(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    @functools.wraps(task)
+    def checked(config: DictConfig) -> Any:
+        check_targets(config)
+        check_words(config)
+        return task(config)
+
+    return checked
 
 
 def _without_hydra(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:

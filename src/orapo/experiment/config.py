@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, TypeVar
 
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from orapo.bounds import require_boolean, require_whole
 from orapo.errors import SettingError
+from orapo.experiment.config_tree import read_target
 from orapo.policy.settings import ModelSettings, SamplingSettings
 from orapo.policy.vllm.settings import ServerSettings
 from orapo.training.settings import TrainingSettings
@@ -218,17 +219,15 @@ def check_constructor_keys(content: Any, prefix: str) -> None:
     Raises:
         SettingError: see ``build``.
     """
+    if isinstance(content, list):
+        content = dict(enumerate(content))
     if not isinstance(content, dict):
         return
     for key, value in content.items():
         check_constructor_keys(value, f"{prefix}.{key}")
     if "_target_" not in content:
         return
-    try:
-        target = get_object(content["_target_"])
-    except Exception as error:
-        raise SettingError(f"{prefix}._target_ is {content['_target_']!r}, which can't be imported: {error}") from error
-    parameters = inspect.signature(target).parameters
+    parameters = inspect.signature(read_target(content["_target_"], f"{prefix}._target_")).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     required = [name for name, parameter in parameters.items() if parameter.default is inspect.Parameter.empty]

@@ -1,56 +1,119 @@
-"""The config tree as it lies in the package, and what ``--help`` says of it. Hydra would take a second and a half."""
+"""What the config tree needs beside YAML: one length, what a config may build, sections that only training reads."""
 
-from pathlib import Path
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
-"""In a checkout a link to the top-level conf/."""
+from orapo.errors import SettingError
 
-_FIRST_LINES = {
-    "train": """\
-    orapo train +experiment=smoke                        # under a minute on a CPU
-    orapo train +experiment=mimic data.root=FOLDER       # real data
-    orapo train -m objective.alpha=0.3,0.5 seed=0,1      # a sweep of four runs
-    orapo train resume=FOLDER                            # a run, or a whole sweep, that stopped""",
-    "evaluate": """\
-    orapo evaluate run=FOLDER                            # a run's model on its test split
-    orapo evaluate checkpoint=FOLDER_OR_HUB_NAME         # a model, or a PEFT adapter
-    orapo evaluate reports=FILE                          # what something else wrote, CSV or JSONL
-    orapo evaluate run=FOLDER against=OTHER              # paired bootstrap between two systems""",
-    "generate": """\
-    orapo generate image=FILE_OR_FOLDER model=RUN_OR_CHECKPOINT
-    orapo generate image=[A,B] format=json out=FILE      # two images of one study, as JSON lines
-    orapo generate image=FILE num_reports=5              # drawn reports beside the greedy one""",
-}
+OF_TRAINING = ("rollout", "training", "trainer")
+"""Sections that come with ``model=NAME`` and that only train.py reads."""
+
+_UNLESS = "${unless:"
+_trusted = {"orapo", "hydra_plugins.orapo_sweepers"}
 
 
-def config_help(command: str, config_name: str) -> str:
-    """How the command is called, the options of its config's groups, and its own keys with their comments.
+def unless(other: str, default: Any, *, _parent_: DictConfig) -> Any:
+    """``${unless:num_passes,500}``: the default, or None where the key ``other`` beside it is given.
+
+    A key that is itself a ``${unless:...}`` is not given: of two of them both keep their defaults.
+    """
+    given = OmegaConf.to_container(_parent_, resolve=False)
+    assert isinstance(given, dict)
+    value = given.get(other)
+    stands_back = isinstance(value, str) and value.startswith(_UNLESS)
+    return default if stands_back or _parent_.get(other) is None else None
+
+
+def around(value: float, factor: float) -> list[float]:
+    """``${around:${training.learning_rate},3}``: from ``value / factor`` to ``value * factor``, for a search."""
+    return [float(f"{bound:.6g}") for bound in (value / factor, value * factor)]
+
+
+# A config can be resolved wherever this package is used: with Hydra's command line or without, in a sweep's worker.
+OmegaConf.register_new_resolver("unless", unless, replace=True)
+OmegaConf.register_new_resolver("around", around, replace=True)
+
+
+def trust(package: str) -> None:
+    """Lets configs name targets of ``package`` in this process and in those that it starts.
+
+    For a program's own parts. No config file and no command line can call it.
+    """
+    _trusted.add(package)
+
+
+def trusted() -> list[str]:
+    """Packages and modules whose classes and functions a config may name."""
+    return sorted(_trusted)
+
+
+def check_targets(content: Any, prefix: str = "") -> None:
+    """Refuses every ``_target_`` below ``content`` that leaves the trusted packages; nothing is imported.
+
+    Raises:
+        SettingError: names the key and the target.
+    """
+    if OmegaConf.is_config(content):
+        content = OmegaConf.to_container(content, resolve=False)
+    parts = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in parts:
+        path = f"{prefix}.{key}" if prefix else str(key)
+        if key == "_target_" and not _is_trusted(value):
+            raise SettingError(_refusal(path, value))
+        check_targets(value, path)
+
+
+def read_target(name: object, key: str) -> Callable[..., Any]:
+    """The class or function that ``key``, a ``_target_``, names.
+
+    Raises:
+        SettingError: it can't be imported, or is not a class or function of a trusted package: a module's own imports
+            are no part of it.
+    """
+    if not isinstance(name, str) or not _is_trusted(name):
+        raise SettingError(_refusal(key, name))
+    try:
+        target = get_object(name)
+    except Exception as error:
+        raise SettingError(f"{key} is {name!r}, which can't be imported: {' '.join(str(error).split())}") from error
+    if not (inspect.isclass(target) or inspect.isfunction(target)) or not _is_trusted(target.__module__):
+        raise SettingError(_refusal(key, name))
+    found: Callable[..., Any] = target
+    return found
+
+
+def _is_trusted(name: object) -> bool:
+    return isinstance(name, str) and any(name == package or name.startswith(f"{package}.") for package in _trusted)
+
+
+def _refusal(key: str, name: object) -> str:
+    return f"{key} is {name!r}; a config may build only classes and functions of orapo"
+
+
+def without_training(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The config of a command that does not train, without the sections that its model brings for training.
 
     Args:
-        command: a command with a config: train, evaluate or generate.
-        config_name: of the file where its config begins.
+        config: composed; values that it takes from those sections stay.
+        overrides: the command line.
+
+    Raises:
+        SettingError: the command line sets a key of those sections.
     """
-    file = CONF / f"{config_name}.yaml"
-    text = file.read_text(encoding="utf-8")
-    groups = [group for entry in yaml.safe_load(text)["defaults"] if isinstance(entry, dict) for group in entry]
-    options = {group: group_options(group) for group in groups if group != "hydra"}
-    if command == "train":
-        options |= {f"+{group}": group_options(group) for group in ("experiment", "sweep", "row")}
-    own_keys = text[text.index("  - _self_\n") + len("  - _self_\n") :].strip("\n")
-    return "\n".join(
-        [
-            _FIRST_LINES[command],
-            "\ngroups:",
-            *(f"    {group}={'|'.join(names)}" for group, names in options.items() if len(names) > 1),
-            "\nown keys:",
-            *(f"    {line}" for line in own_keys.splitlines()),
-            f"\nall keys, resolved: orapo {command} --cfg job; comments: {CONF}; Hydra's own flags: --hydra-help",
-        ]
-    )
-
-
-def group_options(group: str) -> list[str]:
-    """Names of the files of a config group, in order."""
-    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.key_or_group.partition(".")[0] in OF_TRAINING:
+            raise SettingError(f"{override.key_or_group} is a setting of train.py; this command does not train")
+    taken = tuple(f"${{{section}." for section in OF_TRAINING)
+    kept = config.copy()
+    with open_dict(kept):
+        for key, value in OmegaConf.to_container(config, resolve=False).items():  # type: ignore[union-attr]
+            if isinstance(value, str) and value.startswith(taken):
+                kept[key] = config[key]
+        for section in OF_TRAINING:
+            kept.pop(section, None)
+    return kept

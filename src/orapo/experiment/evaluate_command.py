@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from orapo.errors import RunInterrupted, SettingError
 from orapo.experiment.api_settings import ApiSettings
 from orapo.experiment.command_line import run_command
-from orapo.experiment.config_tree import CONF
+from orapo.experiment.config_help import CONF
 from orapo.experiment.evaluate_config import Evaluation, read_evaluation
 
 FLAGS = ("--export", "--against")
@@ -44,7 +44,7 @@ def evaluate_command(config: DictConfig) -> None:
     if evaluation.kind == "api":
         from orapo.experiment.api_endpoint import check_privacy
 
-        check_privacy(ApiSettings.read(evaluation.config.policy))
+        check_privacy(ApiSettings.read(evaluation.config.system))
     folder = evaluation_folder(evaluation)
     if folder.exists():
         raise SettingError(f"{folder} exists already; choose another name")

@@ -10,10 +10,11 @@ from omegaconf import DictConfig, OmegaConf
 from orapo.bounds import require_boolean, require_whole
 from orapo.errors import SettingError
 from orapo.experiment.config import DataSettings, build, check_keys, plain, settings_from
+from orapo.experiment.config_tree import without_training
 from orapo.experiment.finished_run import MODEL_FOLDER, model_of_run, run_config, with_run
 from orapo.policy.settings import ModelSettings, SamplingSettings
 
-SECTIONS = ("model", "data", "labeler", "policy", "paths", "bootstrap")
+SECTIONS = ("model", "data", "labeler", "system", "paths", "bootstrap")
 PLAIN_KEYS = (
     "run",
     "checkpoint",
@@ -93,6 +94,7 @@ def read_evaluation(config: DictConfig, overrides: Sequence[str]) -> Evaluation:
     if kind == "run":
         training_config = run_config(Path(config.run), (MODEL_FOLDER, "subset.json"))
         config = with_run(config, training_config, overrides, SECTIONS_OF_THE_RUN, OF_THE_RUN)
+    config = without_training(config, overrides)
     content = plain(config)
     check_keys(content, (*PLAIN_KEYS, *SECTIONS), (*PLAIN_KEYS, *SECTIONS), "")
     _check(content)
@@ -116,11 +118,11 @@ def read_evaluation(config: DictConfig, overrides: Sequence[str]) -> Evaluation:
 def _kind(config: DictConfig) -> str:
     """What is evaluated; without any word of it, the config's model as a checkpoint."""
     named = [key for key in ("run", "checkpoint", "reports") if config.get(key) is not None]
-    if OmegaConf.select(config, "policy.kind") == "api":
-        named.append("policy=api")
+    if OmegaConf.select(config, "system.kind") == "api":
+        named.append("system=api")
     if len(named) > 1:
         raise SettingError(f"{' and '.join(named)} are given: one is evaluated at a time; another is against=...")
-    return (named or ["checkpoint"])[0].removeprefix("policy=")
+    return (named or ["checkpoint"])[0].removeprefix("system=")
 
 
 def _check(content: Mapping[str, Any]) -> None:
@@ -135,8 +137,8 @@ def _check(content: Mapping[str, Any]) -> None:
     name = content["name"]
     if name is not None and (not isinstance(name, str) or not name.strip() or "/" in name):
         raise SettingError(f"name is {name!r}; it must be a name without '/', or null")
-    if content["policy"].get("kind") not in ("local", "api"):
-        raise SettingError(f"policy.kind is {content['policy'].get('kind')!r}; choose policy=local or policy=api")
+    if content["system"].get("kind") not in ("local", "api"):
+        raise SettingError(f"system.kind is {content['system'].get('kind')!r}; choose system=local or system=api")
 
 
 def _model(config: DictConfig, training_config: DictConfig, kind: str) -> tuple[ModelSettings, str | None]:
@@ -160,7 +162,7 @@ def _name(content: Mapping[str, Any], kind: str, model: ModelSettings) -> str:
     if content["name"] is not None:
         return str(content["name"])
     if kind == "api":
-        return str(content["policy"]["model"]).replace("/", "_")
+        return str(content["system"]["model"]).replace("/", "_")
     if kind == "reports":
         return Path(content["reports"]).stem
     if kind == "run":

@@ -22,7 +22,7 @@ def open_system(evaluation: Evaluation) -> System:
         # litellm's helpers are for those who ask a model.
         from orapo.experiment.api_policy import ApiPolicy
 
-        return ApiPolicy(ApiSettings.read(evaluation.config.policy), evaluation.model.instruction)
+        return ApiPolicy(ApiSettings.read(evaluation.config.system), evaluation.model.instruction)
     return _local(evaluation)
 
 

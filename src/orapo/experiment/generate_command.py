@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from orapo.data.own_images import open_own_images
 from orapo.errors import RunInterrupted
 from orapo.experiment.command_line import run_command
-from orapo.experiment.config_tree import CONF
+from orapo.experiment.config_help import CONF
 from orapo.experiment.generate_config import read_generation
 
 PATHS = ("image", "checkpoint", "base", "out")

@@ -12,6 +12,7 @@ from orapo.data.images import check_longest_side
 from orapo.data.own_images import REPORT_PER, OwnImages, find_own_images
 from orapo.errors import CheckpointError, SettingError
 from orapo.experiment.config import build, check_keys, plain, settings_from
+from orapo.experiment.config_tree import without_training
 from orapo.experiment.finished_run import CONFIG_FILE, MODEL_FOLDER, model_of_run, run_config, with_run
 from orapo.policy.settings import ModelSettings, SamplingSettings
 from orapo.policy.tiny import base_folder
@@ -138,6 +139,7 @@ def read_generation(config: DictConfig, overrides: Sequence[str]) -> Generation:
     run = _run_folder(checkpoint)
     if run is not None:
         config = with_run(config, run_config(run, (MODEL_FOLDER,)), overrides, SECTIONS, OF_THE_RUN)
+    config = without_training(config, overrides)
     content = plain(config)
     known = [*(field.name for field in fields(GenerateSettings)), *SECTIONS]
     check_keys(content, known, known, "")

@@ -24,6 +24,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from orapo.errors import SettingError
+from orapo.experiment.config_tree import trusted
 
 GRACE_SECONDS = 30.0
 """How long the other processes may take to end by themselves once one has ended."""
@@ -162,7 +163,8 @@ def _start(config: DictConfig, folder: Path, rank: int) -> "subprocess.Popen[str
     command = [sys.executable, "-m", "orapo.experiment.rank_process"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, text=True)
     assert process.stdin is not None
-    message: Mapping[str, str] = {"config": OmegaConf.to_yaml(config, resolve=True), "folder": str(folder)}
+    content = OmegaConf.to_yaml(config, resolve=True)
+    message: Mapping[str, Any] = {"config": content, "folder": str(folder), "trusted": trusted()}
     process.stdin.write(json.dumps(message) + "\n")
     process.stdin.flush()
     # The pipe stays open: its end tells the other process that this one is gone.

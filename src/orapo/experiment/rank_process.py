@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from orapo.errors import OrapoError
 from orapo.experiment.command_line import EXIT_ERROR, EXIT_INTERRUPTED, one_line
+from orapo.experiment.config_tree import trust
 from orapo.experiment.processes import GRACE_SECONDS
 
 
@@ -18,6 +19,8 @@ def main() -> None:
     """Reads config and folder from standard input and trains."""
     message = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_first, daemon=True).start()
+    for package in message["trusted"]:
+        trust(package)
     config = OmegaConf.create(message["config"])
     assert isinstance(config, DictConfig)
     from orapo.experiment.run import train

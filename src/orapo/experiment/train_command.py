@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from orapo.errors import CheckpointError, RunInterrupted, RunPaused, SettingError
 from orapo.experiment.command_line import run_command
 from orapo.experiment.config import read_experiment
-from orapo.experiment.config_tree import CONF
+from orapo.experiment.config_help import CONF
+from orapo.experiment.precision import check_precision
 from orapo.experiment.processes import own_rank, started_processes
 from orapo.experiment.sweeps.earlier_jobs import is_finished, make_ready, validation_metric
 from orapo.experiment.sweeps.resume import resumed_sweep
@@ -32,20 +33,23 @@ def train_command(config: DictConfig) -> float | None:
     """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
+    is_resumed = config.resume is not None
     if hydra.mode == RunMode.MULTIRUN:
         _refuse_as_job(config)
         if is_finished(folder, config):
             log.info("job %s is finished and not run again: %s", hydra.job.num, folder)
             return validation_metric(folder, config.optimized_metric)
-        read_experiment(config)
+        check_precision(read_experiment(config))
         make_ready(folder, config)
-    elif config.resume is not None:
+    elif is_resumed:
         config = saved_config(Path(config.resume), list(hydra.overrides.task))
     elif (folder / "config.yaml").exists():
         raise SettingError(
             f"{folder} holds a run already; go on with it by resume={folder}, or choose another run_name"
         )
     experiment = read_experiment(config)
+    if not is_resumed:
+        check_precision(experiment)
     try:
         # Lightning and torchmetrics take seconds to import: a misspelt key has been refused by now.
         from orapo.experiment.run import train

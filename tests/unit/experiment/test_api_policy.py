@@ -22,7 +22,7 @@ from orapo.experiment.api_endpoint import check_privacy
 from orapo.experiment.api_policy import ApiPolicy, ApiRejected
 from orapo.experiment.api_settings import ApiSettings
 
-DEFAULTS = Path(__file__).parents[3] / "conf" / "policy" / "api.yaml"
+DEFAULTS = Path(__file__).parents[3] / "conf" / "system" / "api.yaml"
 INSTRUCTION = "Describe this drawing."
 
 
@@ -243,12 +243,12 @@ def test_private_images_stay_here_unless_allowed(tmp_path: Path) -> None:
     ("changes", "told"),
     [
         ({"reasoning_effort": "enormous"}, "reasoning_effort is 'enormous'"),
-        ({"max_cost": 0}, "policy.max_cost is 0"),
-        ({"prices": [1.0]}, "policy.prices"),
-        ({"cache": "maybe"}, "policy.cache is 'maybe'"),
-        ({"max_tries": 0}, "policy.max_tries is 0"),
-        ({"temprature": 1}, "did you mean policy.temperature"),
-        ({"api_base": "ftp://nowhere"}, "policy.api_base is 'ftp://nowhere'"),
+        ({"max_cost": 0}, "system.max_cost is 0"),
+        ({"prices": [1.0]}, "system.prices"),
+        ({"cache": "maybe"}, "system.cache is 'maybe'"),
+        ({"max_tries": 0}, "system.max_tries is 0"),
+        ({"temprature": 1}, "did you mean system.temperature"),
+        ({"api_base": "ftp://nowhere"}, "system.api_base is 'ftp://nowhere'"),
     ],
 )
 def test_bad_settings_name_their_key(changes: dict[str, Any], told: str, policy_of: Any) -> None:
@@ -259,7 +259,7 @@ def test_bad_settings_name_their_key(changes: dict[str, Any], told: str, policy_
 
 def test_a_budget_needs_a_price(studies: EvaluationStudies, policy_of: Any) -> None:
     policy = policy_of(None, model="openai/nobody-knows-this-one", prices=None, max_cost=1.0)
-    with pytest.raises(SettingError, match=r"price of openai/nobody-knows-this-one is unknown; set policy.prices"):
+    with pytest.raises(SettingError, match=r"price of openai/nobody-knows-this-one is unknown; set system.prices"):
         policy.write(studies, None)
 
 
@@ -267,7 +267,7 @@ def test_a_read_only_cache_asks_nobody(studies: EvaluationStudies, policy_of: An
     with ReportServer(numbered) as server:
         first = policy_of(server).write(studies, None)
     assert policy_of(None, cache="read_only").write(studies, None).reports == first.reports
-    with pytest.raises(SettingError, match=r"policy.cache=read_only: .*lacks a report"):
+    with pytest.raises(SettingError, match=r"system.cache=read_only: .*lacks a report"):
         policy_of(None, cache="read_only", max_output_tokens=7).write(studies, None)
 
 

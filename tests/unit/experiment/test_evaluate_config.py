@@ -97,17 +97,17 @@ def test_the_command_line_stands_above_a_run(run: Path) -> None:
 @pytest.mark.parametrize("data", sorted(file.stem for file in (CONF / "data").glob("*.yaml")))
 @pytest.mark.parametrize("policy", ["local", "api"])
 def test_every_data_set_goes_with_every_policy(data: str, policy: str) -> None:
-    model = ["policy.model=openai/drawer"] if policy == "api" else []
-    evaluation = read(f"data={data}", *NEEDED.get(data, []), f"policy={policy}", *model)
+    model = ["system.model=openai/drawer"] if policy == "api" else []
+    evaluation = read(f"data={data}", *NEEDED.get(data, []), f"system={policy}", *model)
     check_constructor_keys(plain(evaluation.config.data), "data")
     assert evaluation.kind == ("api" if policy == "api" else "checkpoint")
     if policy == "api":
-        assert evaluation.config.policy.is_private == (not data.startswith("phantoms"))
+        assert evaluation.config.system.is_private == (not data.startswith("phantoms"))
 
 
 def test_two_things_at_once_and_unfinished_runs_are_refused(run: Path) -> None:
-    with pytest.raises(SettingError, match="run and policy=api are given"):
-        read(f"run={run}", "policy=api", "policy.model=openai/drawer")
+    with pytest.raises(SettingError, match="run and system=api are given"):
+        read(f"run={run}", "system=api", "system.model=openai/drawer")
     (run / "subset.json").unlink()
     with pytest.raises(CheckpointError, match=r"subset.json does not exist"):
         read(f"run={run}")

@@ -109,3 +109,9 @@ def test_an_estimate_counts_the_calls_of_the_whole_run(capsys):
     code, _, error = run(capsys, "estimate", "reward=fact_score")
     assert code == 1
     assert "costs nothing" in error
+
+
+def test_a_key_that_there_is_not_names_the_right_one(capsys):
+    code, _, error = run(capsys, "estimate", "rollout.K=4")
+    assert code == 1
+    assert error.startswith("error: rollout.K is not a setting (did you mean rollout.per_study?)")

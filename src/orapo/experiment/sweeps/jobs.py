@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from orapo.comparison.run_state import RunState, read_state
 from orapo.errors import DataError, OrapoError, RunInterrupted, RunPaused, SweepFailed
+from orapo.experiment.config_keys import in_order
 from orapo.experiment.run_state import ended
 from orapo.experiment.sweeps.stopping import REQUESTED, UntilStopped
 
@@ -102,7 +103,7 @@ class SweepJobs(Launcher):
         size = 1 if isinstance(self._launcher, BasicLauncher) else max(1, len(job_overrides))
         outcomes: list[JobOutcome] = []
         for start in range(0, len(job_overrides), size):
-            batch = UntilStopped(list(overrides) for overrides in job_overrides[start : start + size])
+            batch = UntilStopped(in_order(overrides) for overrides in job_overrides[start : start + size])
             new = self._launched(batch, first_number + start)
             outcomes += new
             self._num_jobs += len(new)

@@ -1,0 +1,163 @@
+"""Keys that a command line gets wrong: the field's other words, misspellings, and keys that have moved."""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from orapo.errors import SettingError
+from orapo.experiment.config_tree import OF_TRAINING
+
+WORDS: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("k", "g", "n", "group_size", "num_generations", "num_rollouts", "num_samples", "rollouts_per_prompt"): (
+        "rollout.per_study",
+        "num_reports",
+    ),
+    ("lr", "rate", "actor_lr"): ("training.learning_rate",),
+    ("beta",): ("objective.policy_loss.kl_coef", "objective.oracle_loss.dpo_beta", "reward.f_beta"),
+    ("kl", "kl_beta", "beta_kl", "kl_weight", "kl_coeff", "init_kl_coef"): ("objective.policy_loss.kl_coef",),
+    ("epsilon", "eps", "clip", "cliprange", "clip_range", "clip_eps", "clip_ratio", "epsilon_low", "epsilon_high"): (
+        "objective.policy_loss.clip_low",
+        "objective.policy_loss.clip_high",
+    ),
+    ("w", "weight", "lambda", "dpo_weight"): ("objective.w_min", "objective.w_max"),
+    ("b", "bs", "train_batch_size", "global_batch_size"): ("training.batch_size", "eval_batch_size"),
+    ("micro_batch_size", "per_device_train_batch_size", "gradient_accumulation_steps"): (
+        "training.studies_per_micro_batch",
+    ),
+    ("epochs", "num_epochs", "num_train_epochs", "max_epochs", "passes"): ("training.num_passes",),
+    ("steps", "max_steps", "num_train_steps", "total_steps"): ("training.num_steps",),
+    ("mu", "num_iterations", "ppo_epochs", "inner_epochs"): ("training.inner_steps",),
+    ("warmup",): ("training.warmup_steps",),
+    ("wd",): ("training.weight_decay",),
+    ("grad_clip", "max_norm", "clip_grad_norm"): ("training.max_grad_norm",),
+    ("temp",): ("rollout.temperature", "temperature"),
+    ("max_tokens", "max_length", "max_completion_length", "response_length"): (
+        "rollout.max_new_tokens",
+        "max_new_tokens",
+    ),
+    ("budget", "max_train_samples"): ("data.subset.num_studies",),
+    ("r", "lora_r", "lora_rank"): ("model.lora.rank",),
+    ("lora_alpha",): ("model.lora.alpha",),
+}
+"""The field's words for a setting, in lower case, and what it is called here; those that a command has are told."""
+
+FOREIGN = ("trainer", "hydra")
+"""Sections that hold another library's keys."""
+
+ADDED = ("+experiment=", "+sweep=", "+row=")
+
+_REFUSED = re.compile(
+    r"Could not (?:override|delete) '([^']+)'|Could not delete from config\. '([^']+)' does not exist"
+)
+
+
+def nearest(key: str, known: Iterable[str]) -> list[str]:
+    """Which of the ``known`` keys, with dots, are meant by ``key``; the likeliest first, none where nothing is near."""
+    known = list(known)
+    section, _, leaf = key.rpartition(".")
+    for words, meant in WORDS.items():
+        if leaf.lower() in words and (found := [name for name in meant if name in known]):
+            return [name for name in found if section and name.startswith(f"{section}.")] or found
+    elsewhere = [name for name in known if name.rpartition(".")[2] == leaf]
+    return elsewhere or difflib.get_close_matches(key, known, n=1, cutoff=0.75) or _with_near_leaf(key, known)
+
+
+def _with_near_leaf(key: str, known: Sequence[str]) -> list[str]:
+    section, _, leaf = key.rpartition(".")
+    within = f"{section}." if section else ""
+    leaves = {name.rpartition(".")[2]: name for name in reversed(known) if name.startswith(within)}
+    cutoff = 0.6 if section else 0.75
+    return [leaves[near] for near in difflib.get_close_matches(leaf, leaves, n=1, cutoff=cutoff)]
+
+
+def check_words(config: DictConfig) -> None:
+    """Refuses the field's other words for a setting where a config adds them, by ``+key=`` or in a file.
+
+    Raises:
+        SettingError: names the key, and what it is called here.
+    """
+    paths = _paths(config)
+    for path in paths:
+        root, _, leaf = path.rpartition(".")
+        if root.partition(".")[0] not in FOREIGN and any(leaf.lower() in words for words in WORDS):
+            raise SettingError(_not_a_setting(path, paths))
+
+
+def in_order(arguments: Sequence[str]) -> list[str]:
+    """The arguments with ``+experiment``, ``+sweep`` and ``+row`` last, in this order, however they were typed.
+
+    The later one wins where two of them set the same key.
+    """
+    return sorted(
+        arguments, key=lambda argument: next((i for i, a in enumerate(ADDED, 1) if argument.startswith(a)), 0)
+    )
+
+
+def check_arguments(arguments: Sequence[str], config_folder: Path) -> None:
+    """Refuses, before Hydra reads them, names that have moved and more than one experiment in a run.
+
+    Raises:
+        SettingError: says what takes the argument's place.
+    """
+    models = {file.stem for file in (config_folder / "model").glob("*.yaml")}
+    for argument in arguments:
+        key, equals, value = argument.lstrip("+~").partition("=")
+        if not equals:
+            continue
+        if key.partition(".")[0] == "policy":
+            raise SettingError(f"{argument}: who writes the reports is now system{key.removeprefix('policy')}={value}")
+        if key == "training" or (key == "rollout" and value in models):
+            raise SettingError(f"{argument}: these settings come with model={value if value in models else 'NAME'}")
+        if key == "experiment" and value.startswith("["):
+            raise SettingError(f"{argument}: a run has one experiment; sweep them with -m +experiment=A,B")
+
+
+def explained(error: BaseException, arguments: Sequence[str], config_folder: Path, config_name: str) -> str | None:
+    """What Hydra means by refusing a key, as one line with the keys that may be meant; None for other errors.
+
+    Args:
+        error: of Hydra.
+        arguments: of the command line; its choices of groups decide which keys there are.
+        config_folder: of the config tree.
+        config_name: of the file where composing begins.
+    """
+    refused = _REFUSED.search(str(error))
+    if refused is None:
+        return None
+    return _not_a_setting(str(refused[1] or refused[2]), _known_keys(arguments, config_folder, config_name))
+
+
+def _not_a_setting(key: str, known: Iterable[str]) -> str:
+    near = nearest(key, known)
+    hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+    return f"{key} is not a setting{hint}; every key stands with a comment in conf/"
+
+
+def _known_keys(arguments: Sequence[str], config_folder: Path, config_name: str) -> list[str]:
+    groups = {folder.name for folder in config_folder.iterdir() if folder.is_dir()}
+    choices = [a for a in arguments if a.partition("=")[0].lstrip("+") in groups and "," not in a]
+    for overrides in (choices, []):
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_dir(str(config_folder.resolve()), version_base="1.3"):
+                config = compose(config_name, overrides)
+        except Exception:  # a choice may be what is wrong
+            continue
+        return [path for path in _paths(config) if config_name == "config" or path.split(".")[0] not in OF_TRAINING]
+    return []
+
+
+def _paths(config: DictConfig, prefix: str = "") -> list[str]:
+    content: Any = OmegaConf.to_container(config, resolve=False) if OmegaConf.is_config(config) else config
+    found = []
+    for key, value in content.items():
+        found.append(f"{prefix}{key}")
+        if isinstance(value, dict):
+            found += _paths(value, f"{prefix}{key}.")  # type: ignore[arg-type]
+    return found
