@@ -91,13 +91,13 @@ def check_words(config: DictConfig) -> None:
 
 
 def in_order(arguments: Sequence[str]) -> list[str]:
-    """The arguments with ``+experiment``, ``+sweep`` and ``+row`` last, in this order, however they were typed.
+    """The arguments with ``+experiment`` before ``+sweep`` before ``+row``, however they were typed.
 
     The later one wins where two of them set the same key.
     """
-    return sorted(
-        arguments, key=lambda argument: next((i for i, a in enumerate(ADDED, 1) if argument.startswith(a)), 0)
-    )
+    ranks = {argument: rank for argument in arguments for rank, a in enumerate(ADDED) if argument.startswith(a)}
+    added = iter(sorted((argument for argument in arguments if argument in ranks), key=lambda added: ranks[added]))
+    return [next(added) if argument in ranks else argument for argument in arguments]
 
 
 def check_arguments(arguments: Sequence[str], config_folder: Path) -> None:
