@@ -91,7 +91,9 @@ def test_a_sweep_in_two_processes(orapo: Orapo, tmp_path: Path) -> None:
 def test_what_reads_and_writes_tables(orapo: Orapo, tmp_path: Path) -> None:
     orapo("data", "miniature", "mimic_cxr", "mini", "--num-patients", "10", cwd=tmp_path)
     assert "no problem found" in orapo("data", "check", "mimic_cxr", "--root", "mini", cwd=tmp_path)
-    orapo("label", "--self-test", cwd=tmp_path)
+    (tmp_path / "reports.csv").write_text("study_id,report\n1,No effusion.\n2,Small effusion.\n")
+    orapo("label", "reports.csv", "labels.csv", "--workers", "2", cwd=tmp_path)
+    assert (tmp_path / "labels.csv").read_text().count("\n") == 3
     (tmp_path / "report.txt").write_text("Small left pleural effusion.")
     assert "read by offline" in orapo("judge", "report", "--report", "report.txt", cwd=tmp_path)
 

@@ -173,7 +173,7 @@ def test_the_order_of_the_command_line_does_not_decide() -> None:
     for overrides in (["+row=orapo_400", "+experiment=smoke"], ["+experiment=smoke", "+row=orapo_400"]):
         assert read_experiment(composed(*overrides)).data.subset["num_studies"] == 400
     typed = ["-m", "+row=a", "seed=1", "+sweep=b", "+experiment=c", "model=d"]
-    assert in_order(typed) == ["-m", "seed=1", "model=d", "+experiment=c", "+sweep=b", "+row=a"]
+    assert in_order(typed) == ["-m", "+experiment=c", "seed=1", "+sweep=b", "+row=a", "model=d"]
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ ADDED = ("+experiment=", "+sweep=", "+row=")
 _REFUSED = re.compile(
     r"Could not (?:override|delete) '([^']+)'|Could not delete from config\. '([^']+)' does not exist"
 )
+_NO_CHOICE = re.compile(r"Could not find '(.+)/([^/']+)'\s+Available options in '[^']+':\n((?:\t\S+\n?)+)")
 
 
 def nearest(key: str, known: Iterable[str]) -> list[str]:
@@ -90,13 +91,13 @@ def check_words(config: DictConfig) -> None:
 
 
 def in_order(arguments: Sequence[str]) -> list[str]:
-    """The arguments with ``+experiment``, ``+sweep`` and ``+row`` last, in this order, however they were typed.
+    """The arguments with ``+experiment`` before ``+sweep`` before ``+row``, however they were typed.
 
     The later one wins where two of them set the same key.
     """
-    return sorted(
-        arguments, key=lambda argument: next((i for i, a in enumerate(ADDED, 1) if argument.startswith(a)), 0)
-    )
+    ranks = {argument: rank for argument in arguments for rank, a in enumerate(ADDED) if argument.startswith(a)}
+    added = iter(sorted((argument for argument in arguments if argument in ranks), key=lambda added: ranks[added]))
+    return [next(added) if argument in ranks else argument for argument in arguments]
 
 
 def check_arguments(arguments: Sequence[str], config_folder: Path) -> None:
@@ -127,10 +128,16 @@ def explained(error: BaseException, arguments: Sequence[str], config_folder: Pat
         config_folder: of the config tree.
         config_name: of the file where composing begins.
     """
+    if (choice := _NO_CHOICE.search(str(error))) is not None:
+        group, name, options = choice[1], choice[2], choice[3].split()
+        near = difflib.get_close_matches(name, options, n=1)
+        hint = f" (did you mean {group}={near[0]}?)" if near else ""
+        return f"{group}={name} is no choice{hint}; allowed: {', '.join(options)}"
     refused = _REFUSED.search(str(error))
     if refused is None:
         return None
-    return _not_a_setting(str(refused[1] or refused[2]), _known_keys(arguments, config_folder, config_name))
+    key = str(refused[1] or refused[2])
+    return _not_a_setting(key, _known_keys(arguments, config_folder, config_name, with_hydra=key.startswith("hydra")))
 
 
 def _not_a_setting(key: str, known: Iterable[str]) -> str:
@@ -139,14 +146,14 @@ def _not_a_setting(key: str, known: Iterable[str]) -> str:
     return f"{key} is not a setting{hint}; every key stands with a comment in conf/"
 
 
-def _known_keys(arguments: Sequence[str], config_folder: Path, config_name: str) -> list[str]:
+def _known_keys(arguments: Sequence[str], config_folder: Path, config_name: str, *, with_hydra: bool) -> list[str]:
     groups = {folder.name for folder in config_folder.iterdir() if folder.is_dir()}
-    choices = [a for a in arguments if a.partition("=")[0].lstrip("+") in groups and "," not in a]
+    choices = [a for a in arguments if a.partition("=")[0].lstrip("+").partition("/")[0] in groups and "," not in a]
     for overrides in (choices, []):
         GlobalHydra.instance().clear()
         try:
             with initialize_config_dir(str(config_folder.resolve()), version_base="1.3"):
-                config = compose(config_name, overrides)
+                config = compose(config_name, overrides, return_hydra_config=with_hydra)
         except Exception:  # a choice may be what is wrong
             continue
         return [path for path in _paths(config) if config_name == "config" or path.split(".")[0] not in OF_TRAINING]

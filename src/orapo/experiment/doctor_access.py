@@ -4,7 +4,7 @@ import netrc
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib.metadata import requires
 
 from orapo.errors import OrapoError
@@ -52,7 +52,7 @@ def _netrc_has(part: str) -> bool:
         return False
 
 
-def check_data(overrides: Sequence[str]) -> Iterator[Finding]:
+def check_data() -> Iterator[Finding]:
     """Each data set whose folder an environment variable names, opened as a run would: its tables are read."""
     for name in group_options("data"):
         found = _ROOT.search((CONF / "data" / f"{name}.yaml").read_text(encoding="utf-8"))
@@ -63,7 +63,7 @@ def check_data(overrides: Sequence[str]) -> Iterator[Finding]:
             yield Finding(NOTE, "data", f"{name}: {variable} is not set; orapo data check says what it needs")
             continue
         try:
-            build(compose_config([*overrides, f"data={name}"]).data.source, "data.source")
+            build(compose_config([f"data={name}"]).data.source, "data.source")
         except Exception as error:
             # Of ours the line is told, whichever way it comes; another's words may be a report's.
             ours = isinstance(error, OrapoError) or isinstance(error.__cause__, OrapoError)

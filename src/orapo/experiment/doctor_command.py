@@ -6,12 +6,9 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
-from typing import TYPE_CHECKING
 
 from orapo.errors import OrapoError
-
-if TYPE_CHECKING:
-    from orapo.experiment.doctor_machine import Finding
+from orapo.experiment import doctor_machine as machine
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for finding in _findings(overrides):
             print(f"  {finding.mark:<8} {finding.part:<10} {finding.told}", flush=True)
-            num_problems += finding.mark == "PROBLEM"
+            num_problems += finding.mark == machine.PROBLEM
     except OrapoError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -37,9 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if num_problems else 0
 
 
-def _findings(overrides: Sequence[str]) -> Iterator["Finding"]:
-    from orapo.experiment import doctor_machine as machine
-
+def _findings(overrides: Sequence[str]) -> Iterator[machine.Finding]:
     packages = list(machine.check_packages())
     yield from packages
     if any(finding.mark == machine.PROBLEM for finding in packages):
@@ -54,5 +49,5 @@ def _findings(overrides: Sequence[str]) -> Iterator["Finding"]:
     yield from machine.check_disk(logs)
     yield from machine.check_hub()
     yield from check_keys()
-    yield from check_data(overrides)
+    yield from check_data()
     yield from check_extras()

@@ -58,6 +58,20 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
         (["~rollout.top_q"], "(did you mean rollout.top_p?)"),
         # The keys that there are depend on the groups chosen.
         (["model=qwen2_5_vl_3b", "model.lora.rnak=2"], "(did you mean model.lora.rank?)"),
+        (["objective/oracle_loss=kto", "objective.oracle_loss.kto_bet=2"], "objective.oracle_loss.kto_beta?)"),
+        (["+sweep=search", "hydra.sweeper.n_trial=2"], "(did you mean hydra.sweeper.n_trials?)"),
+        (
+            ["model=qwen2_5_vl"],
+            "model=qwen2_5_vl is no choice (did you mean model=qwen2_5_vl_3b?); allowed: checkpoint, ",
+        ),
+        (
+            ["+experiment=lab"],
+            "experiment=lab is no choice; allowed: chexpert_plus, laboratory, mimic, own_data, smoke",
+        ),
+        (
+            ["objective/oracle_loss=dpoo"],
+            "objective/oracle_loss=dpoo is no choice (did you mean objective/oracle_loss=dpo?)",
+        ),
         (["qqq=1"], "qqq is not a setting; every key"),
     ],
 )
