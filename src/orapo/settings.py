@@ -1,0 +1,119 @@
+"""Settings that check themselves: types, ranges and choices stand in the annotations, and an error is one line.
+
+Values are taken as they are: a boolean or a text is no number, NaN and infinity are none either, and a float is no
+whole number. An int may stand where a float is asked for.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, field
+from typing import Annotated, Any, ParamSpec, TypeVar, dataclass_transform, get_type_hints
+
+from pydantic import ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+from pydantic_core import CoreSchema
+
+from orapo.errors import SettingError
+from orapo.setting_errors import one_line
+
+Settings = TypeVar("Settings")
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveFraction = Annotated[float, Field(gt=0, le=1)]
+FractionBelowOne = Annotated[float, Field(ge=0, lt=1)]
+
+_CONFIG = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def settings(kind: type[Settings]) -> type[Settings]:
+    """Makes a class a frozen dataclass whose fields are checked against their annotations.
+
+    ``__post_init__`` is for what concerns two fields: it raises ``SettingError`` with a message that starts with a
+    field's name. A validator of one field raises ``ValueError`` with what follows the name ("is 3; it must be ...").
+
+    Raises:
+        SettingError: on construction, an unknown or missing field, or a value that is not allowed.
+    """
+    # A strict dataclass takes objects only; a section of a config is a mapping.
+    kind.__get_pydantic_core_schema__ = classmethod(_from_mappings)  # type: ignore[attr-defined]
+    made: Any = pydantic_dataclass(frozen=True, config=_CONFIG)(kind)
+    check = made.__init__
+
+    @functools.wraps(check)
+    def construct(self: Any, *positional: Any, **named: Any) -> None:
+        try:
+            check(self, *positional, **named)
+        except ValidationError as error:
+            raise SettingError(one_line(error, type(self))) from None
+
+    made.__init__ = construct
+    return made  # type: ignore[no-any-return]
+
+
+def _from_mappings(kind: type[Any], source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    schema = handler(source)
+    return {**schema, "strict": False}
+
+
+def read(kind: type[Settings], content: Mapping[str, Any], path: str = "") -> Settings:
+    """Settings from a section of a config, its own sections included.
+
+    Args:
+        kind: made by ``settings``.
+        content: by key.
+        path: of the section, for errors; "" for a whole config.
+
+    Raises:
+        SettingError: names the first wrong key by its whole path, its value and what is allowed.
+    """
+    try:
+        made: Settings = kind.__pydantic_validator__.validate_python(dict(content))  # type: ignore[attr-defined]
+    except ValidationError as error:
+        raise SettingError(one_line(error, kind, path)) from None
+    return made
+
+
+def is_settings(kind: object) -> bool:
+    """Whether ``settings`` made the class."""
+    return isinstance(kind, type) and "__pydantic_validator__" in vars(kind)
+
+
+def checked(function: Callable[P, T]) -> Callable[P, T]:
+    """A function, or a constructor, whose arguments are checked against their annotations.
+
+    Raises:
+        SettingError: at a call, an argument that is not allowed.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*positional: P.args, **named: P.kwargs) -> T:
+        given = signature.bind(*positional, **named).arguments
+        valid = read(arguments_of(function), {name: value for name, value in given.items() if name != "self"})
+        taken = {name: getattr(valid, name) if name != "self" else value for name, value in given.items()}
+        return function(**taken)  # type: ignore[call-arg]
+
+    return call
+
+
+@functools.cache
+def arguments_of(target: Callable[..., Any]) -> type[Any]:
+    """The arguments of a function or constructor as settings; objects behind a protocol are not looked into."""
+    function = inspect.getattr_static(target, "__init__") if isinstance(target, type) else target
+    hints = get_type_hints(function, include_extras=True)
+    names: dict[str, Any] = {}
+    for name, parameter in inspect.signature(target).parameters.items():
+        if name != "self":
+            default = MISSING if parameter.default is inspect.Parameter.empty else parameter.default
+            names[name] = field(default=default, kw_only=True)
+    annotations = {name: _checkable(hints.get(name, Any)) for name in names}
+    return settings(type(target.__name__, (), {"__annotations__": annotations, **names}))
+
+
+def _checkable(hint: Any) -> Any:
+    parts = (hint, *getattr(hint, "__args__", ()))
+    return Any if any(getattr(part, "_is_protocol", False) for part in parts) else hint
