@@ -34,11 +34,10 @@ def one_line(error: ValidationError, kind: type[Any], path: str = "") -> str:
         needed = [f.name for f in fields(owner) if f.default is MISSING and f.default_factory is MISSING]
         return f"{key} is missing; {key.rpartition('.')[0] or 'the config'} needs {', '.join(needed)}"
     if found["type"] == "value_error":
-        message = str(found["ctx"]["error"])
         # What is wrong with a section as a whole starts with the name of one of its keys.
-        return f"{key} {message}" if described is not None else f"{key}.{message}".lstrip(".")
-    allowed = _allowed(described) if described is not None else _allowed(owner)
-    return f"{key or kind.__name__} is {found['input']!r}; it must be {allowed}"
+        dot = "." if _section(described) is not None else " "
+        return f"{key}{dot}{found['ctx']['error']}".lstrip(".")
+    return f"{key or kind.__name__} is {found['input']!r}; it must be {_allowed(described)}"
 
 
 def _rank(found: ErrorDetails) -> int:
@@ -54,21 +53,23 @@ def _unknown(key: str, owner: type[Any]) -> str:
 
 
 def _place(kind: type[Any], location: tuple[int | str, ...]) -> tuple[list[str], type[Any], Any]:
-    """The keys on the way to an error, the settings it is in, and the annotation there (None: it is all of them)."""
+    """The keys on the way to an error, the settings it is in, and the annotation there."""
     keys: list[str] = []
-    owner, described = kind, None
+    owner, described = kind, kind
+    is_choice = False  # of types; the part that follows tells which one pydantic tried
     for part in location:
-        section = kind if not keys else _section(described)
-        if section is not None:
+        section = _section(described)
+        if is_choice:
+            is_choice = False
+        elif section is not None:
             owner, known = section, section.__pydantic_fields__
             name = list(known)[part] if isinstance(part, int) and part < len(known) else str(part)
             keys.append(name)
             described = known.get(name, Any)
+            is_choice = len([one for one in _tried(described) if one is not type(None)]) > 1
         elif isinstance(part, int):
             keys[-1] += f"[{part}]"
-        # Else one of the types that pydantic tried.
-    section = _section(described) if keys else None
-    return (keys, section, None) if section is not None and section in _tried(described) else (keys, owner, described)
+    return keys, owner, described
 
 
 def _section(annotation: Any) -> type[Any] | None:
@@ -115,5 +116,5 @@ def _with_bounds(kind: type[Any], constraints: tuple[Any, ...]) -> str:
         for bound in (getattr(c, name) for c in flat if getattr(c, name, None) is not None):
             # Whole numbers above 0 are better called at least 1.
             is_next = kind is int and name == "gt"
-            bounds.append(f"at least {bound + 1:g}" if is_next else f"{word} {bound:g}")
+            bounds.append(f"at least {bound + 1}" if is_next else f"{word} {bound}")
     return f"{_KINDS[kind]}{', ' if bounds else ''}{' and '.join(bounds)}" if kind in (int, float) else _KINDS[kind]

@@ -6,11 +6,13 @@ whole number. An int may stand where a float is asked for.
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, field
 from typing import Annotated, Any, ParamSpec, TypeVar, dataclass_transform, get_type_hints
+from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import CoreSchema
 
@@ -25,7 +27,44 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFraction = Annotated[float, Field(gt=0, le=1)]
 FractionBelowOne = Annotated[float, Field(ge=0, lt=1)]
 
+_BOUND = ("self", "cls")
+"""What Python itself puts before the arguments."""
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CONFIG = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+
+
+def _name_of_a_variable(value: object) -> object:
+    if isinstance(value, str) and _VARIABLE.fullmatch(value):
+        return value
+    raise ValueError("isn't the name of an environment variable; the key itself stays there")
+
+
+def _http_address(value: str) -> str:
+    address = urlsplit(value)
+    if address.username or address.password or address.query:
+        raise ValueError("holds a user, password or query; a key belongs in the environment, see api_key_variable")
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise ValueError(f"is {value!r}; it must be like http://HOST... or https://HOST...")
+    return value
+
+
+def _text(value: str) -> str:
+    if not value.strip():
+        raise ValueError(f"is {value!r}; it must be a text that isn't blank")
+    return value
+
+
+def _plain_name(value: str) -> str:
+    if not value.strip() or "/" in value:
+        raise ValueError(f"is {value!r}; it must be a name without '/'")
+    return value
+
+
+VariableName = Annotated[str, BeforeValidator(_name_of_a_variable)]
+"""Of the environment; what is refused is not repeated, as it may be a key."""
+HttpAddress = Annotated[str, AfterValidator(_http_address)]
+Text = Annotated[str, AfterValidator(_text)]
+PlainName = Annotated[str, AfterValidator(_plain_name)]
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -93,8 +132,8 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(function)
     def call(*positional: P.args, **named: P.kwargs) -> T:
         given = signature.bind(*positional, **named).arguments
-        valid = read(arguments_of(function), {name: value for name, value in given.items() if name != "self"})
-        taken = {name: getattr(valid, name) if name != "self" else value for name, value in given.items()}
+        valid = read(arguments_of(function), {name: value for name, value in given.items() if name not in _BOUND})
+        taken = {name: getattr(valid, name) if name not in _BOUND else value for name, value in given.items()}
         return function(**taken)  # type: ignore[call-arg]
 
     return call
@@ -107,7 +146,7 @@ def arguments_of(target: Callable[..., Any]) -> type[Any]:
     hints = get_type_hints(function, include_extras=True)
     names: dict[str, Any] = {}
     for name, parameter in inspect.signature(target).parameters.items():
-        if name != "self":
+        if name not in _BOUND:
             default = MISSING if parameter.default is inspect.Parameter.empty else parameter.default
             names[name] = field(default=default, kw_only=True)
     annotations = {name: _checkable(hints.get(name, Any)) for name in names}
