@@ -2,6 +2,8 @@
 
 import inspect
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -189,3 +191,39 @@ def test_the_trainers_arguments_are_lightnings() -> None:
     known = {field.name for field in fields(TrainerSettings)}
     assert known | set(OWN) | set(ELSEWHERE) == set(inspect.signature(Trainer).parameters)
     assert not known & ({*OWN} | {*ELSEWHERE})
+
+
+LIGHT = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.unit.test_every_key import composed
+from orapo.errors import SettingError
+from orapo.experiment.config import read_experiment
+for override in {overrides!r}:
+    try:
+        read_experiment(composed("config", [override]))
+    except SettingError as error:
+        print(error)
+print("heavy", sorted({heavy!r} & set(sys.modules)))
+"""
+HEAVY = {"torch", "transformers", "peft", "lightning", "torchmetrics", "datasets", "wandb", "litellm"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "imported"),
+    [
+        (
+            ["+typo=1", "training.learning_rate=-1", "reward.f_beta=0", "data.source.num_test=-1", "trainer.devices=0"],
+            [],
+        ),
+        (["objective.alpha=2"], ["torch"]),
+    ],
+    ids=["all sections but one", "the objective, whose losses are torch"],
+)
+def test_what_is_wrong_is_told_before_anything_heavy_is_imported(overrides: list[str], imported: list[str]) -> None:
+    script = LIGHT.format(root=str(CONF.parent), overrides=overrides, heavy=HEAVY)
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    *told, heavy = result.stdout.splitlines()
+    keys = [override.partition("=")[0].removeprefix("+") for override in overrides]
+    assert [line.partition(" ")[0] for line in told] == keys
+    assert heavy == f"heavy {imported}"

@@ -9,24 +9,8 @@ from orapo.errors import SettingError
 from orapo.settings import Text, read, settings
 
 Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
-Precision = Literal[
-    "32-true",
-    "bf16-mixed",
-    "bf16-true",
-    "16-mixed",
-    "16-true",
-    "64-true",
-    "transformer-engine",
-    "transformer-engine-float16",
-    "bf16",
-    "16",
-    "32",
-    "64",
-    16,
-    32,
-    64,
-]
-"""As Lightning names them."""
+Precision = Literal["32-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "64-true", "bf16", 64, 32, 16]
+"""Those of Lightning that need no other package."""
 
 ELSEWHERE = {
     "gradient_clip_val": "training.max_grad_norm",
