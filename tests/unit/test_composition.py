@@ -10,11 +10,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from orapo.errors import SettingError
 from orapo.experiment.command_line import run_folder
-from orapo.experiment.config import Experiment, build, check_constructor_keys, plain, read_experiment
+from orapo.experiment.config import Experiment, read_experiment
 from orapo.experiment.config_keys import WORDS, check_words, in_order
 from orapo.experiment.config_tree import check_targets
-from orapo.experiment.parts import build_objective
 from orapo.experiment.precision import check_precision
+from orapo.experiment.targets import build
 from orapo.policy.sighted import base_folder as sighted_folder
 from orapo.policy.tiny import base_folder as tiny_folder
 
@@ -117,11 +117,8 @@ def built(*overrides: str) -> Experiment:
     check_words(config)
     experiment = read_experiment(config)
     check_precision(experiment)
-    build_objective(experiment)
     build(config.reward, "reward")
     build(config.labeler, "labeler")
-    build(config.data.subset, "data.subset")
-    check_constructor_keys(plain(config.data), "data")
     return experiment
 
 
@@ -203,7 +200,7 @@ def test_two_lengths_or_none_are_refused(model: str) -> None:
 @pytest.mark.parametrize("experiment", ["mimic", "chexpert_plus"])
 def test_the_papers_setting(experiment: str) -> None:
     found = built(f"+experiment={experiment}")
-    objective = build_objective(found)
+    objective = build(found.objective, "objective")
     assert (objective.alpha, objective.w_min, objective.w_max, objective.gamma) == (0.5, 0.05, 0.15, 2.0)
     assert found.model.lora is not None
     assert not found.model.train_vision

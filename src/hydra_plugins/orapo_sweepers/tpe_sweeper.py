@@ -13,6 +13,7 @@ from orapo.experiment.sweeps.lock import sweep_lock
 from orapo.experiment.sweeps.resume import MULTIRUN
 from orapo.experiment.sweeps.search import described_config, fixed_and_swept, overrides_of_a_point, run_search
 from orapo.search.study import SearchSettings, open_search
+from orapo.settings import read
 
 
 class TpeSweeper(Sweeper):
@@ -69,7 +70,7 @@ class TpeSweeper(Sweeper):
         loader = self.hydra_context.config_loader
         fixed, space = fixed_and_swept(arguments, self._space, loader)
         name = self._study_name or "/".join(folder.resolve().parts[-2:])
-        settings = SearchSettings(study_name=name, **self._settings)
+        settings = read(SearchSettings, {**self._settings, "study_name": name}, "hydra.sweeper")
         # A misspelt key in the space is told before anything is made.
         loader.load_sweep_config(self.config, [*fixed, *overrides_of_a_point(space)])
         with sweep_lock(folder):

@@ -4,14 +4,15 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
-from orapo.bounds import require_boolean, require_whole
+from pydantic import NonNegativeInt, PositiveInt
+
 from orapo.chexpert import OBSERVATIONS, Observation, label_state_to_code, positive_observations
 from orapo.data.source import StudyEntry
 from orapo.data.splits import seeded_rank
 from orapo.data.subset_manifest import SubsetManifest
 from orapo.errors import DataError
+from orapo.settings import settings
 
 __all__ = ["RULE", "BalancedSubset", "SubsetManifest"]
 
@@ -31,7 +32,7 @@ def _every_study(study_id: str) -> bool:
     return True
 
 
-@dataclass(frozen=True)
+@settings
 class BalancedSubset:
     """Greedy choice of studies by their positive labels.
 
@@ -46,16 +47,10 @@ class BalancedSubset:
         allow_fewer: a pool smaller than ``num_studies`` is used whole, with a note in log and manifest; False refuses.
     """
 
-    num_studies: int
-    seed: int
+    num_studies: PositiveInt
+    seed: NonNegativeInt
     uncertain_is_positive: bool = False
     allow_fewer: bool = True
-
-    def __post_init__(self) -> None:
-        require_whole("subset.num_studies", self.num_studies, 1)
-        require_whole("subset.seed", self.seed, 0)
-        require_boolean("subset.uncertain_is_positive", self.uncertain_is_positive)
-        require_boolean("subset.allow_fewer", self.allow_fewer)
 
     def choose(
         self,

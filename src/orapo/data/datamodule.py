@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 import torch
 from lightning.pytorch import LightningDataModule
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from orapo.batches import StudyBatch
-from orapo.bounds import require_whole
 from orapo.data.balanced_subset import BalancedSubset, SubsetManifest
 from orapo.data.collate import Collate, StudyWithImages
 from orapo.data.loader import ResumableLoader, StreamBatches
@@ -20,6 +19,7 @@ from orapo.data.shuffled import derangement
 from orapo.data.source import LeftOut, StudySource
 from orapo.errors import DataError, SettingError
 from orapo.records import Split, Study
+from orapo.settings import settings
 
 
 class StudyImages(Dataset[StudyWithImages]):
@@ -45,7 +45,7 @@ class StudyImages(Dataset[StudyWithImages]):
         return self._studies[index], self._source.load_images(shown)
 
 
-@dataclass(frozen=True)
+@settings
 class BatchSettings:
     """How studies are served.
 
@@ -60,20 +60,14 @@ class BatchSettings:
         seed: of the order of training studies and of the shuffled images.
     """
 
-    batch_size: int
-    num_steps: int | None
-    num_passes: float | None
-    eval_batch_size: int
-    max_validate_studies: int | None
-    max_test_studies: int | None
-    num_workers: int
-    seed: int
-
-    def __post_init__(self) -> None:
-        for key in ("max_validate_studies", "max_test_studies"):
-            if getattr(self, key) is not None:
-                require_whole(f"data.{key}", getattr(self, key), 1)
-        require_whole("seed", self.seed, 0)
+    batch_size: PositiveInt
+    num_steps: PositiveInt | None
+    num_passes: PositiveFloat | None
+    eval_batch_size: PositiveInt
+    max_validate_studies: PositiveInt | None
+    max_test_studies: PositiveInt | None
+    num_workers: NonNegativeInt
+    seed: NonNegativeInt
 
 
 class ReportDataModule(LightningDataModule):

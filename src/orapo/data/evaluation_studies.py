@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from itertools import islice
 
 from PIL import Image
+from pydantic import PositiveInt
 from torch.utils.data import DataLoader
 
 from orapo.batches import StudyBatch
-from orapo.bounds import require_whole
 from orapo.data.balanced_subset import BalancedSubset
 from orapo.data.collate import StudyWithImages
 from orapo.data.datamodule import StudyImages
@@ -16,6 +16,7 @@ from orapo.data.source import LeftOut, StudySource
 from orapo.data.subset_manifest import SubsetManifest
 from orapo.errors import DataError
 from orapo.records import Split, Study
+from orapo.settings import checked
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,18 @@ class EvaluationStudies:
     left_out: tuple[LeftOut, ...]
 
     @classmethod
-    def read(cls, source: StudySource, at_most: int | None) -> "EvaluationStudies":
+    @checked
+    def read(cls, source: StudySource, at_most: PositiveInt | None) -> "EvaluationStudies":
         """Reads the test split of a source.
 
         Args:
             source: lists and reads studies.
-            at_most: the first so many usable ones; None reads all.
+            at_most: the first so many usable ones, at least 1; None reads all.
 
         Raises:
             SettingError: ``at_most`` is below 1.
             DataError: no test study is left.
         """
-        if at_most is not None:
-            require_whole("data.max_test_studies", at_most, 1)
         left_out = list(source.left_out(Split.TEST))
         reader = _Reader(source, left_out)
         usable = (study for entry in source.entries(Split.TEST) if (study := reader.read(entry.study_id)) is not None)

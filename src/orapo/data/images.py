@@ -3,14 +3,15 @@
 import struct
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from pydantic import Field
 
 from orapo.data.dicom import MAGIC, MAGIC_START, open_dicom, require_pydicom
-from orapo.errors import DataError, SettingError
+from orapo.errors import DataError
 
 ACCEPTED = "PNG (8 or 16 bit) and JPEG, as .png, .jpg or .jpeg; DICOM, as .dcm, .dicom or without an ending"
 """What can be opened, for error messages."""
@@ -25,17 +26,10 @@ MAX_PIXELS = 80_000_000
 MAX_ASPECT_RATIO = 20
 """Longer side by shorter; vision encoders refuse strips, and no radiograph is one."""
 
+LongestSide = Annotated[int, Field(ge=32, le=8192)]
+"""In pixels, that images are shrunk to."""
+
 _DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error)
-
-
-def check_longest_side(longest_side: int) -> None:
-    """Checks the size to which images are shrunk.
-
-    Raises:
-        SettingError: not a whole number in [32, 8192].
-    """
-    if isinstance(longest_side, bool) or not isinstance(longest_side, int) or not 32 <= longest_side <= 8192:
-        raise SettingError(f"longest_side is {longest_side!r}; it must be a whole number of pixels in [32, 8192]")
 
 
 def check_image_name(path: str | Path, *, study_id: str) -> None:

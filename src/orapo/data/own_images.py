@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
@@ -15,7 +16,7 @@ from orapo.errors import DataError
 from orapo.records import Split, Study
 
 PER_IMAGE, PER_FOLDER = "image", "folder"
-REPORT_PER = (PER_IMAGE, PER_FOLDER)
+ReportPer = Literal["image", "folder"]
 """What one report is about, where a folder is given."""
 
 _DICOM_INDEX = "DICOMDIR"

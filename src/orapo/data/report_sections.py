@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from typing import Literal
 
 from orapo.data.report_heads import (
     FINDINGS,
@@ -12,7 +13,7 @@ from orapo.data.report_heads import (
     names_views,
     section_name,
 )
-from orapo.errors import DataError, SettingError
+from orapo.errors import DataError
 
 EARLIER = "earlier "
 """Before the name of a section that a later one of the same name replaces."""
@@ -31,21 +32,16 @@ _BEFORE_FINDINGS = frozenset({PREAMBLE, "comparison", "technique", "indication",
 _BLANK_LINE = re.compile(r"\n[^\S\n]*+\n")
 
 
+Sections = Literal["findings", "impression", "findings_and_impression"]
+"""The values of a source's setting ``sections``: those of ``Wanted``."""
+
+
 class Wanted(StrEnum):
     """Which sections make up the report that is learnt."""
 
     FINDINGS = "findings"
     IMPRESSION = "impression"
     FINDINGS_AND_IMPRESSION = "findings_and_impression"
-
-    @classmethod
-    def from_setting(cls, word: str) -> "Wanted":
-        """Reads the setting ``sections``; raises SettingError when it is none of the three."""
-        try:
-            return cls(word)
-        except ValueError:
-            allowed = ", ".join(repr(wanted.value) for wanted in cls)
-            raise SettingError(f"sections is {word!r}; it must be one of {allowed}") from None
 
 
 class MissingSection(DataError):

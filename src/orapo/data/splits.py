@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from orapo.errors import DataError, SettingError
 from orapo.records import Split
+from orapo.settings import Fraction, checked
 
 _SPLIT_OF_WORD = {
     "train": Split.TRAIN,
@@ -39,18 +40,16 @@ def seeded_rank(key: str, seed: int, purpose: str) -> bytes:
     return hashlib.sha256(f"{purpose}\0{seed}\0{key}".encode()).digest()
 
 
-def check_fractions(validate_fraction: float, test_fraction: float) -> None:
-    """Checks the two fractions of patients.
+@checked
+def check_fractions(validate_fraction: Fraction, test_fraction: Fraction) -> None:
+    """Checks the two fractions of patients, each in [0, 1].
 
     Raises:
-        SettingError: one is outside [0, 1], or they exceed 1 together.
+        SettingError: one is outside, or they exceed 1 together.
     """
-    for name, fraction in (("validate_fraction", validate_fraction), ("test_fraction", test_fraction)):
-        if not 0.0 <= fraction <= 1.0:
-            raise SettingError(f"{name} is {fraction}; it must lie in [0, 1]")
     if validate_fraction + test_fraction > 1.0 + 1e-9:
         raise SettingError(
-            f"validate_fraction {validate_fraction} + test_fraction {test_fraction} exceed 1; "
+            f"validate_fraction is {validate_fraction} and test_fraction {test_fraction}; together they exceed 1, and "
             "what is left of 1 is the fraction of training patients"
         )
 

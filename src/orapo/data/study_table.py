@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Protocol
 
 from PIL import Image
+from pydantic import NonNegativeInt
 
 from orapo.chexpert import OBSERVATIONS, LabelStates, label_state_to_code
 from orapo.data.csv_table import read_csv
-from orapo.data.images import check_image_name, check_longest_side, load_image
+from orapo.data.images import LongestSide, check_image_name, load_image
 from orapo.data.source import LeftOut
 from orapo.data.splits import check_fractions, split_patients
 from orapo.data.study_rows import StudyRow, group_by_study, read_study_rows
-from orapo.data.views import check_views, is_frontal
+from orapo.data.views import Views, is_frontal
 from orapo.errors import DataError
 from orapo.labeler import Labeler
 from orapo.labeler.types import LabeledReport
 from orapo.records import Split, Study
+from orapo.settings import Fraction, checked
 
 logger = logging.getLogger(__name__)
 
@@ -50,17 +52,18 @@ class StudyTable:
 
     name = "study_table"
 
+    @checked
     def __init__(
         self,
-        csv: str,
-        root: str,
+        csv: str | Path,
+        root: str | Path,
         *,
-        views: str = "frontal",
+        views: Views = "frontal",
         columns: Mapping[str, str] | None = None,
-        validate_fraction: float = 0.1,
-        test_fraction: float = 0.2,
-        seed: int = 0,
-        longest_side: int = 512,
+        validate_fraction: Fraction = 0.1,
+        test_fraction: Fraction = 0.2,
+        seed: NonNegativeInt = 0,
+        longest_side: LongestSide = 512,
         labeler: ReportLabeler | None = None,
     ) -> None:
         """Reads and checks the whole table, and that every image file exists; images are decoded when asked for.
@@ -80,9 +83,8 @@ class StudyTable:
             SettingError: a setting is out of range.
             DataError: the table can't be used; names the line and the study.
         """
-        check_views(views)
+        csv = str(csv)
         check_fractions(validate_fraction, test_fraction)
-        check_longest_side(longest_side)
         if not Path(root).is_dir():
             raise DataError(f"root {root} is not a folder; it must be the one that the image paths start from")
         table = read_csv(csv)
@@ -148,7 +150,7 @@ def _given_splits(groups: Iterable[Sequence[StudyRow]]) -> dict[str, Split]:
     return {group[0].patient_id: group[0].split for group in groups if group[0].split}
 
 
-def _keep_views(groups: list[list[StudyRow]], views: str, csv: str) -> list[list[StudyRow]]:
+def _keep_views(groups: list[list[StudyRow]], views: Views, csv: str) -> list[list[StudyRow]]:
     if views == "all":
         return groups
     left_out = Counter(row.view for group in groups for row in group if not is_frontal(row.view))

@@ -1,6 +1,9 @@
 """Which projections count as frontal, whatever the data set calls them."""
 
-from orapo.errors import SettingError
+from typing import Literal
+
+Views = Literal["frontal", "all"]
+"""Which images of a study are kept."""
 
 _FRONTAL_WORDS = ("PA", "AP", "FRONTAL")
 
@@ -14,13 +17,3 @@ def is_frontal(view: str, *, blank: bool = True) -> bool:
     """
     words = view.split()
     return words[0] in _FRONTAL_WORDS if words else blank
-
-
-def check_views(views: str) -> None:
-    """Checks the setting ``views``.
-
-    Raises:
-        SettingError: neither "frontal" nor "all".
-    """
-    if views not in ("frontal", "all"):
-        raise SettingError(f"views is {views!r}; it must be 'frontal' or 'all'")

@@ -11,13 +11,15 @@ average there is that of the other observations (``ratio_of_sums``, ``mean_of_de
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, NonNegativeInt
 
-from orapo.bounds import require_number, require_whole
 from orapo.errors import DataError
 from orapo.evaluation.clinical import ratio
+from orapo.settings import settings
 
 Array = NDArray[np.float64]
 
@@ -73,7 +75,7 @@ class Measures:
         return {name: self.stated.get(name, value) for name, value in found.items()}
 
 
-@dataclass(frozen=True)
+@settings
 class Bootstrap:
     """Draws studies with replacement; the same seed and number of studies give the same draws for every system.
 
@@ -86,14 +88,9 @@ class Bootstrap:
         SettingError: a value out of range.
     """
 
-    num_resamples: int = 1000
-    seed: int = 0
-    confidence: float = 0.95
-
-    def __post_init__(self) -> None:
-        require_whole("bootstrap.num_resamples", self.num_resamples, 100)
-        require_whole("bootstrap.seed", self.seed, 0)
-        require_number("bootstrap.confidence", self.confidence, above=0, below=1)
+    num_resamples: Annotated[int, Field(ge=100)] = 1000
+    seed: NonNegativeInt = 0
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
 
     def estimates(self, measures: Measures) -> dict[str, Estimate]:
         """Every measure with its interval."""

@@ -17,6 +17,7 @@ from orapo.experiment.api_settings import ApiSettings
 from orapo.prompt import chat_messages
 from orapo.reward.llm.endpoint import Completion, Endpoint
 from orapo.reward.llm.prompts import Request
+from orapo.settings import settings
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def vision_request(images: Sequence[Image.Image], instruction: str) -> VisionReq
     return VisionRequest("report", tuple(messages), _FreeText, digest, subject, len(images))
 
 
-@dataclass(frozen=True)
+@settings
 class VisionEndpoint(Endpoint):
     """An endpoint for images.
 
@@ -102,45 +103,33 @@ class VisionEndpoint(Endpoint):
         return arguments
 
 
-def open_endpoint(settings: ApiSettings) -> VisionEndpoint:
-    """The endpoint of these settings; nothing is opened yet.
-
-    Raises:
-        SettingError: a value that only an endpoint checks, such as its address.
-    """
-    try:
-        return VisionEndpoint(
-            settings.model,
-            api_base=settings.api_base,
-            api_key_variable=settings.api_key_variable,
-            temperature=settings.temperature,
-            max_output_tokens=settings.max_output_tokens,
-            timeout_seconds=settings.timeout_seconds,
-            structured_output="none",
-            prices=None if settings.prices is None else (settings.prices[0], settings.prices[1]),
-            identity=settings.identity,
-            reasoning_effort=settings.reasoning_effort,
-        )
-    except SettingError as error:
-        raise of_the_policy(error) from None
+def open_endpoint(asked: ApiSettings) -> VisionEndpoint:
+    """The endpoint of these settings; nothing is opened yet."""
+    return VisionEndpoint(
+        asked.model,
+        api_base=asked.api_base,
+        api_key_variable=asked.api_key_variable,
+        temperature=asked.temperature,
+        max_output_tokens=asked.max_output_tokens,
+        timeout_seconds=asked.timeout_seconds,
+        structured_output="none",
+        prices=asked.prices,
+        identity=asked.identity,
+        reasoning_effort=asked.reasoning_effort,
+    )
 
 
-def of_the_policy(error: SettingError) -> SettingError:
-    """An error of the judge's parts, under the keys of the model behind an API."""
-    return SettingError(str(error).replace("judge: ", "system.", 1))
-
-
-def check_privacy(settings: ApiSettings) -> None:
+def check_privacy(asked: ApiSettings) -> None:
     """Refuses to send patients' images away where that isn't allowed.
 
     Raises:
-        SettingError: it isn't, or the address is none.
+        SettingError: it isn't.
     """
-    endpoint = open_endpoint(settings)
-    if not (settings.is_private and endpoint.is_external) or settings.cache == "read_only":
+    endpoint = open_endpoint(asked)
+    if not (asked.is_private and endpoint.is_external) or asked.cache == "read_only":
         return
-    where = settings.api_base or settings.model
-    if settings.allow_external:
+    where = asked.api_base or asked.model
+    if asked.allow_external:
         log.warning("patients' images go to %s, as system.allow_external=true allows", where)
         return
     raise SettingError(

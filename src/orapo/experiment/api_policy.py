@@ -14,14 +14,14 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from orapo.data.evaluation_studies import EvaluationStudies
 from orapo.errors import OrapoError, RunPaused, SettingError
-from orapo.experiment.api_endpoint import TimedCompletion, VisionRequest, of_the_policy, open_endpoint, vision_request
+from orapo.experiment.api_endpoint import TimedCompletion, VisionRequest, open_endpoint, vision_request
 from orapo.experiment.api_settings import ApiSettings
 from orapo.experiment.written_reports import Written
 from orapo.reward.llm.answers import InvalidAnswer
 from orapo.reward.llm.asker import Asker
 from orapo.reward.llm.background import background_loop
 from orapo.reward.llm.budget import Budget, BudgetSpent
-from orapo.reward.llm.cache import Answer, AnswerCache, CacheMiss, CacheMode, cache_key
+from orapo.reward.llm.cache import Answer, AnswerCache, CacheMiss, cache_key
 from orapo.reward.llm.limits import Limits, LimitSettings
 from orapo.reward.llm.provider_errors import CallError, CallErrorKind
 from orapo.reward.llm.retry import GaveUp, RetryPolicy, WorkingClock
@@ -58,14 +58,11 @@ class ApiPolicy:
         self._usage = Usage()
         self._num_done = 0
         self._endpoint = open_endpoint(settings)
-        try:
-            self._budget = Budget(settings.max_cost)
-            limits = LimitSettings(settings.max_concurrent, settings.requests_per_minute, settings.tokens_per_minute)
-            retry = RetryPolicy(max_tries=settings.max_tries, deadline_seconds=settings.deadline_seconds)
-        except SettingError as error:
-            raise of_the_policy(error) from None
+        self._budget = Budget(settings.max_cost)
+        limits = LimitSettings(settings.max_concurrent, settings.requests_per_minute, settings.tokens_per_minute)
+        retry = RetryPolicy(max_tries=settings.max_tries, deadline_seconds=settings.deadline_seconds)
         self._asker = _ReportAsker(self._endpoint, Limits(limits), retry, self._budget, self._usage, is_last=True)
-        self._cache = AnswerCache(settings.cache_path, cast(CacheMode, settings.cache))
+        self._cache = AnswerCache(settings.cache_path, settings.cache)
 
     @property
     def described(self) -> dict[str, Any]:

@@ -1,43 +1,27 @@
 """The config as typed settings: every key is known, every value in range, before anything heavy is imported."""
 
-import difflib
-import inspect
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+from pydantic import Field, NonNegativeInt, PositiveInt
 
-from orapo.bounds import require_boolean, require_whole
 from orapo.errors import SettingError
-from orapo.experiment.config_tree import read_target
+from orapo.experiment.targets import build, check, plain
+from orapo.experiment.trainer_settings import TrainerSettings, read_trainer
 from orapo.policy.settings import ModelSettings, SamplingSettings
 from orapo.policy.vllm.settings import ServerSettings
+from orapo.settings import PlainName, Text, read, settings
 from orapo.training.settings import TrainingSettings
 
-SECTIONS = (
-    "model",
-    "data",
-    "labeler",
-    "rollout",
-    "reward",
-    "objective",
-    "training",
-    "trainer",
-    "logger",
-    "callbacks",
-    "paths",
-)
-PLAIN_KEYS = ("run_name", "seed", "resume")
-
-OPTIMIZED_METRICS = ("macro_f1", "macro_precision", "macro_recall", "micro_f1")
+OptimizedMetric = Literal["macro_f1", "macro_precision", "macro_recall", "micro_f1"]
 """Columns of validation.csv that a search may optimise; the test split is for the end."""
 
-Settings = TypeVar("Settings")
+Target = Mapping[str, Any]
+"""A section that names in ``_target_`` what it builds."""
 
 
-@dataclass(frozen=True)
+@settings
 class DataSettings:
     """Where studies come from and how many are used.
 
@@ -56,12 +40,12 @@ class DataSettings:
         annotation: for the source that reads a published split.
     """
 
-    source: Mapping[str, Any]
-    subset: Mapping[str, Any]
-    max_report_tokens: int
+    source: Target
+    subset: Target
+    max_report_tokens: Annotated[int, Field(ge=2)]
     uncertain_is_positive: bool
-    max_validate_studies: int | None
-    max_test_studies: int | None
+    max_validate_studies: PositiveInt | None
+    max_test_studies: PositiveInt | None
     is_private: bool
     manifest: str | None
     csv: str | None = None
@@ -69,13 +53,8 @@ class DataSettings:
     reports: str | None = None
     annotation: str | None = None
 
-    def __post_init__(self) -> None:
-        require_whole("data.max_report_tokens", self.max_report_tokens, 2)
-        require_boolean("data.uncertain_is_positive", self.uncertain_is_positive)
-        require_boolean("data.is_private", self.is_private)
 
-
-@dataclass(frozen=True)
+@settings
 class CallbackSettings:
     """What is written while training.
 
@@ -85,16 +64,12 @@ class CallbackSettings:
         rollouts_studies: studies per sample, at least 1.
     """
 
-    checkpoint_every_steps: int
-    rollouts_every_steps: int
-    rollouts_studies: int
-
-    def __post_init__(self) -> None:
-        for key in ("checkpoint_every_steps", "rollouts_every_steps", "rollouts_studies"):
-            require_whole(f"callbacks.{key}", getattr(self, key), 1)
+    checkpoint_every_steps: PositiveInt
+    rollouts_every_steps: PositiveInt
+    rollouts_studies: PositiveInt
 
 
-@dataclass(frozen=True)
+@settings
 class WandbSettings:
     """How a run appears in W&B.
 
@@ -109,145 +84,116 @@ class WandbSettings:
     project: str
     group: str | None
     job_type: str
-    num_table_studies: int
-    timeout_seconds: int
-
-    def __post_init__(self) -> None:
-        require_whole("logger.wandb.num_table_studies", self.num_table_studies, 1)
-        require_whole("logger.wandb.timeout_seconds", self.timeout_seconds, 1)
+    num_table_studies: PositiveInt
+    timeout_seconds: PositiveInt
 
 
-@dataclass(frozen=True)
+@settings
+class LoggerSettings:
+    """What a run is logged to besides its files.
+
+    Attributes:
+        wandb: W&B; None for nothing else.
+    """
+
+    wandb: WandbSettings | None
+
+
+@settings
+class PathSettings:
+    """Folders and files that runs share; None where the saved config of an older run has none.
+
+    Attributes:
+        logs: of single runs.
+        evaluations: of evaluate.py.
+        sweeps: of multiruns.
+        judge_cache: answers of language-model judges.
+        api_reports: reports that models behind an API wrote.
+    """
+
+    logs: Text
+    evaluations: Text | None = None
+    sweeps: Text | None = None
+    judge_cache: Text | None = None
+    api_reports: Text | None = None
+
+
+@settings
+class RolloutSettings(SamplingSettings):
+    """How training samples, and where.
+
+    Attributes:
+        server: a vLLM server; None samples in the training process.
+    """
+
+    server: ServerSettings | None = None
+
+
+@settings
 class Experiment:
-    """A whole config, checked; the heavy parts are still configs."""
+    """A whole config, checked; what sections with ``_target_`` build is checked, and not yet built."""
 
-    run_name: str
-    seed: int
+    config: DictConfig
+    run_name: PlainName
+    seed: NonNegativeInt
+    resume: Text | None
     model: ModelSettings
     data: DataSettings
-    rollout: SamplingSettings
-    server: ServerSettings | None
+    labeler: Target
+    rollout: RolloutSettings
+    reward: Target
+    objective: Target
     training: TrainingSettings
+    trainer: TrainerSettings
+    logger: LoggerSettings
     callbacks: CallbackSettings
-    wandb: WandbSettings | None
-    config: DictConfig
-    optimized_metric: str = OPTIMIZED_METRICS[0]
+    paths: PathSettings
+    # The saved configs of older runs have none.
+    optimized_metric: OptimizedMetric = "macro_f1"
 
-    def __post_init__(self) -> None:
-        if self.optimized_metric not in OPTIMIZED_METRICS:
-            allowed = ", ".join(OPTIMIZED_METRICS)
-            raise SettingError(f"optimized_metric is {self.optimized_metric!r}; allowed: {allowed}")
+    @property
+    def server(self) -> ServerSettings | None:
+        """Of the rollouts."""
+        return self.rollout.server
+
+    @property
+    def wandb(self) -> WandbSettings | None:
+        """Of the logger."""
+        return self.logger.wandb
 
 
 def read_experiment(config: DictConfig) -> Experiment:
-    """Checks every key and every value that can be checked without building anything heavy.
+    """Checks every key and every value that can be checked without reading data or weights.
 
     Raises:
         SettingError: an unknown, missing or mistyped key, or a value out of range.
     """
-    content = plain(config)
-    # The saved configs of older runs have no optimized_metric.
-    check_keys(content, (*PLAIN_KEYS, "optimized_metric", *SECTIONS), (*PLAIN_KEYS, *SECTIONS), "")
-    if not isinstance(content["run_name"], str) or not content["run_name"].strip() or "/" in content["run_name"]:
-        raise SettingError(f"run_name is {content['run_name']!r}; it must be a name without '/'")
-    require_whole("seed", content["seed"], 0)
-    logger = content["logger"]
-    check_keys(logger, ("wandb",), ("wandb",), "logger")
-    model: ModelSettings = build(config.model, "model")
-    data = settings_from(DataSettings, content["data"], "data")
-    sampling = dict(content["rollout"])
-    server = sampling.pop("server", None)
-    rollout = settings_from(SamplingSettings, sampling, "rollout")
-    if server is not None:
-        server = settings_from(ServerSettings, server, "rollout.server")
-        server.check(model, rollout, data.is_private)
-    return Experiment(
-        run_name=content["run_name"],
-        seed=content["seed"],
-        model=model,
-        data=data,
-        rollout=rollout,
-        server=server,
-        training=settings_from(TrainingSettings, content["training"], "training"),
-        callbacks=settings_from(CallbackSettings, content["callbacks"], "callbacks"),
-        wandb=None if logger["wandb"] is None else settings_from(WandbSettings, logger["wandb"], "logger.wandb"),
-        config=config,
-        optimized_metric=content.get("optimized_metric", OPTIMIZED_METRICS[0]),
-    )
+    content: dict[str, Any] = {"config": config, **plain(config)}
+    if "model" in content:
+        content["model"] = build(content["model"], "model")
+    if "trainer" in content:
+        content["trainer"] = read_trainer(content["trainer"])
+    experiment = read(Experiment, content)
+    if experiment.server is not None:
+        experiment.server.check(experiment.model, experiment.rollout, experiment.data.is_private)
+    check_data(experiment.data)
+    for section, path in ((experiment.labeler, "labeler"), (experiment.reward, "reward")):
+        check(section, path)
+    # Last, as its losses import torch.
+    least = build(experiment.objective, "objective").min_rollouts_per_study
+    if experiment.rollout.per_study < least:
+        raise SettingError(
+            f"rollout.per_study is {experiment.rollout.per_study}; it must be at least {least}, "
+            "since an advantage compares the rollouts of a group"
+        )
+    return experiment
 
 
-def plain(config: DictConfig) -> dict[str, Any]:
-    """The section as plain Python values, interpolations resolved.
+def check_data(data: DataSettings) -> None:
+    """Checks what the source and the choice of studies are made of, and reads nothing.
 
     Raises:
-        SettingError: a value is still ???.
+        SettingError: an argument that they do not know, or that is not allowed.
     """
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise SettingError(f"{' and '.join(missing)} must be given, as {missing[0]}=VALUE on the command line")
-    content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    if not isinstance(content, dict):
-        raise SettingError(f"the config is {content!r}; it must be a mapping")
-    return {str(key): value for key, value in content.items()}
-
-
-def settings_from(kind: Callable[..., Settings], content: Mapping[str, Any], prefix: str) -> Settings:
-    """A settings dataclass from one section.
-
-    Raises:
-        SettingError: an unknown or missing key, or a value out of range.
-    """
-    described = fields(kind)  # type: ignore[arg-type]
-    required = [f.name for f in described if f.default is MISSING and f.default_factory is MISSING]
-    check_keys(content, [f.name for f in described], required, prefix)
-    return kind(**content)
-
-
-def build(config: DictConfig, prefix: str) -> Any:
-    """Builds what a section's ``_target_`` names, once its keys fit that constructor.
-
-    Raises:
-        SettingError: a key that the constructor does not know, or one that it needs and does not get.
-    """
-    check_constructor_keys(plain(config), prefix)
-    return instantiate(config, _convert_="all")
-
-
-def check_constructor_keys(content: Any, prefix: str) -> None:
-    """Checks the keys beside every ``_target_`` in ``content`` against the target's signature.
-
-    Raises:
-        SettingError: see ``build``.
-    """
-    if isinstance(content, list):
-        content = dict(enumerate(content))
-    if not isinstance(content, dict):
-        return
-    for key, value in content.items():
-        check_constructor_keys(value, f"{prefix}.{key}")
-    if "_target_" not in content:
-        return
-    parameters = inspect.signature(read_target(content["_target_"], f"{prefix}._target_")).parameters
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    required = [name for name, parameter in parameters.items() if parameter.default is inspect.Parameter.empty]
-    given = {key: value for key, value in content.items() if not key.startswith("_")}
-    check_keys(given, parameters, required, prefix)
-
-
-def check_keys(content: Mapping[str, Any], known: Iterable[str], required: Iterable[str], prefix: str) -> None:
-    """Refuses unknown and missing keys.
-
-    Raises:
-        SettingError: names the key, the nearest known one, and all that are allowed.
-    """
-    known = list(known)
-    dot = f"{prefix}." if prefix else ""
-    for key in content:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f" (did you mean {dot}{near[0]}?)" if near else ""
-            raise SettingError(f"{dot}{key} is not a setting{hint}; allowed: {', '.join(known)}")
-    for key in required:
-        if key not in content:
-            raise SettingError(f"{dot}{key} is missing; {prefix or 'the config'} needs {', '.join(required)}")
+    check(data.subset, "data.subset")
+    check(data.source, "data.source")

@@ -19,7 +19,6 @@ from orapo.evaluation.mark_measures import mark_measures
 from orapo.evaluation.report_pairs import ReportLabeler, ReportPair, pair_reports, write_report_pairs
 from orapo.evaluation.resampling import Bootstrap, Measures, joined
 from orapo.evaluation.system_measures import SystemScores, observation_counts, system_measures
-from orapo.experiment.config import build, plain, settings_from
 from orapo.experiment.evaluate_config import Evaluation
 from orapo.experiment.evaluated_systems import open_other, open_system
 from orapo.experiment.evaluation_controls import (
@@ -32,6 +31,7 @@ from orapo.experiment.evaluation_controls import (
 from orapo.experiment.evaluation_files import FILES, FORMAT, write_evaluation
 from orapo.experiment.quiet import quiet_libraries
 from orapo.experiment.results import PACKAGES, git_commit
+from orapo.experiment.targets import build, plain
 from orapo.experiment.written_reports import NotComputed, System, Written
 from orapo.training.metrics import Stopwatch
 
@@ -49,7 +49,7 @@ def evaluate(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
     """
     quiet_libraries()
     config = evaluation.config
-    bootstrap = settings_from(Bootstrap, plain(config.bootstrap), "bootstrap")
+    bootstrap = evaluation.bootstrap
     labeler: ReportLabeler = build(config.labeler, "labeler")
     watch = Stopwatch()
     with watch.phase("data"):

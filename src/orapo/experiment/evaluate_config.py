@@ -1,38 +1,23 @@
 """The config of an evaluation as typed settings, checked before anything heavy is imported."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
+from pydantic import NonNegativeInt, PositiveInt
 
-from orapo.bounds import require_boolean, require_whole
 from orapo.errors import SettingError
-from orapo.experiment.config import DataSettings, build, check_keys, plain, settings_from
-from orapo.experiment.config_tree import without_training
+from orapo.evaluation.resampling import Bootstrap
+from orapo.experiment.api_settings import ApiSettings
+from orapo.experiment.config import DataSettings, PathSettings, Target, check_data
 from orapo.experiment.finished_run import MODEL_FOLDER, model_of_run, run_config, with_run
+from orapo.experiment.targets import build, check, plain
+from orapo.experiment.trainer_settings import Accelerator, Precision
 from orapo.policy.settings import ModelSettings, SamplingSettings
+from orapo.settings import PlainName, Text, read, settings
 
-SECTIONS = ("model", "data", "labeler", "system", "paths", "bootstrap")
-PLAIN_KEYS = (
-    "run",
-    "checkpoint",
-    "base",
-    "reports",
-    "missing_reports",
-    "against",
-    "export",
-    "name",
-    "seed",
-    "shuffled_images",
-    "max_new_tokens",
-    "min_new_tokens",
-    "eval_batch_size",
-    "num_workers",
-    "accelerator",
-    "precision",
-)
 OF_THE_RUN = {
     "seed": "seed",
     "max_new_tokens": "rollout.max_new_tokens",
@@ -44,11 +29,53 @@ OF_THE_RUN = {
 }
 """Keys of an evaluation that a run answers, by the run's own key."""
 SECTIONS_OF_THE_RUN = ("model", "data", "labeler")
-CHOICES = {
-    "missing_reports": ("refuse", "empty"),
-    "export": (None, "radeval"),
-}
 TINY = "tiny"
+
+
+@settings
+class LocalSettings:
+    """The section ``system`` where the model runs in this process."""
+
+    kind: Literal["local"]
+
+
+@settings
+class Evaluated:
+    """What is evaluated: at most one of the three, besides ``system=api``."""
+
+    run: Text | None
+    checkpoint: Text | None
+    reports: Text | None
+
+
+@settings
+class EvaluationSettings(Evaluated):
+    """The keys of evaluate.yaml, whose comments say what each means."""
+
+    base: Text | None
+    missing_reports: Literal["refuse", "empty"]
+    against: Text | None
+    export: Literal["radeval"] | None
+    name: PlainName | None
+    seed: NonNegativeInt
+    shuffled_images: bool
+    max_new_tokens: PositiveInt
+    min_new_tokens: NonNegativeInt
+    eval_batch_size: PositiveInt
+    num_workers: NonNegativeInt
+    accelerator: Accelerator
+    precision: Precision
+    model: ModelSettings
+    data: DataSettings
+    labeler: Target
+    system: LocalSettings | ApiSettings
+    paths: PathSettings
+    bootstrap: Bootstrap
+
+    @property
+    def sampling(self) -> SamplingSettings:
+        """One greedy report a study."""
+        return SamplingSettings(max_new_tokens=self.max_new_tokens, min_new_tokens=self.min_new_tokens, greedy=True)
 
 
 @dataclass(frozen=True)
@@ -62,6 +89,7 @@ class Evaluation:
         base: folder or hub name of a PEFT adapter's base, None where the adapter knows it.
         sampling: greedy, one report a study.
         data: of the test studies.
+        bootstrap: of the intervals.
         training_config: the config, of the run or this one, whose data section names the training studies.
         manifest: subset.json of the training studies, None to choose them by the config.
         config: the whole config.
@@ -73,6 +101,7 @@ class Evaluation:
     base: str | None
     sampling: SamplingSettings
     data: DataSettings
+    bootstrap: Bootstrap
     training_config: DictConfig
     manifest: str | None
     config: DictConfig
@@ -89,35 +118,57 @@ def read_evaluation(config: DictConfig, overrides: Sequence[str]) -> Evaluation:
         SettingError: an unknown, missing or mistyped key, a value out of range, or two things to evaluate at once.
         CheckpointError: ``run`` is no folder of a finished run.
     """
-    kind = _kind(config)
+    evaluated = read(Evaluated, {field.name: config.get(field.name) for field in fields(Evaluated)})
+    kind = _kind(config, evaluated)
     training_config = config
-    if kind == "run":
-        training_config = run_config(Path(config.run), (MODEL_FOLDER, "subset.json"))
+    if evaluated.run is not None:
+        training_config = run_config(Path(evaluated.run), (MODEL_FOLDER, "subset.json"))
         config = with_run(config, training_config, overrides, SECTIONS_OF_THE_RUN, OF_THE_RUN)
-    config = without_training(config, overrides)
-    content = plain(config)
-    check_keys(content, (*PLAIN_KEYS, *SECTIONS), (*PLAIN_KEYS, *SECTIONS), "")
-    _check(content)
-    model, base = _model(config, training_config, kind)
-    data = settings_from(DataSettings, content["data"], "data")
+    settings = _settings(config)
+    model, base = _model(settings, kind)
     return Evaluation(
         kind=kind,
-        name=_name(content, kind, model),
+        name=_name(settings, kind, model),
         model=model,
         base=base,
-        sampling=SamplingSettings(
-            max_new_tokens=content["max_new_tokens"], min_new_tokens=content["min_new_tokens"], greedy=True
-        ),
-        data=data,
+        sampling=settings.sampling,
+        data=settings.data,
+        bootstrap=settings.bootstrap,
         training_config=training_config,
-        manifest=str(Path(config.run) / "subset.json") if kind == "run" else data.manifest,
+        manifest=str(Path(config.run) / "subset.json") if kind == "run" else settings.data.manifest,
         config=config,
     )
 
 
-def _kind(config: DictConfig) -> str:
+def _settings(config: DictConfig) -> EvaluationSettings:
+    content = plain(config)
+    if "model" in content:
+        content["model"] = build(content["model"], "model")
+    if "system" in content:
+        content["system"] = read_system(content["system"])
+    made = read(EvaluationSettings, content)
+    check_data(made.data)
+    check(made.labeler, "labeler")
+    return made
+
+
+def read_system(content: Any) -> LocalSettings | ApiSettings:
+    """The section ``system``: who writes the reports.
+
+    Raises:
+        SettingError: another kind, an unknown or missing key, or a value out of range.
+    """
+    kinds = {"local": LocalSettings, "api": ApiSettings}
+    kind = content.get("kind") if isinstance(content, Mapping) else content
+    if kind not in kinds:
+        raise SettingError(f"system.kind is {kind!r}; choose system=local or system=api")
+    made: LocalSettings | ApiSettings = read(kinds[kind], content, "system")
+    return made
+
+
+def _kind(config: DictConfig, evaluated: Evaluated) -> str:
     """What is evaluated; without any word of it, the config's model as a checkpoint."""
-    named = [key for key in ("run", "checkpoint", "reports") if config.get(key) is not None]
+    named = [field.name for field in fields(evaluated) if getattr(evaluated, field.name) is not None]
     if OmegaConf.select(config, "system.kind") == "api":
         named.append("system=api")
     if len(named) > 1:
@@ -125,31 +176,13 @@ def _kind(config: DictConfig) -> str:
     return (named or ["checkpoint"])[0].removeprefix("system=")
 
 
-def _check(content: Mapping[str, Any]) -> None:
-    for key, allowed in CHOICES.items():
-        if content[key] not in allowed:
-            told = ", ".join("null" if word is None else word for word in allowed)
-            raise SettingError(f"{key} is {content[key]!r}; allowed: {told}")
-    require_boolean("shuffled_images", content["shuffled_images"])
-    require_whole("seed", content["seed"], 0)
-    require_whole("eval_batch_size", content["eval_batch_size"], 1)
-    require_whole("num_workers", content["num_workers"], 0)
-    name = content["name"]
-    if name is not None and (not isinstance(name, str) or not name.strip() or "/" in name):
-        raise SettingError(f"name is {name!r}; it must be a name without '/', or null")
-    if content["system"].get("kind") not in ("local", "api"):
-        raise SettingError(f"system.kind is {content['system'].get('kind')!r}; choose system=local or system=api")
-
-
-def _model(config: DictConfig, training_config: DictConfig, kind: str) -> tuple[ModelSettings, str | None]:
-    settings: ModelSettings = build(config.model, "model")
-    base: str | None = config.base
+def _model(settings: EvaluationSettings, kind: str) -> tuple[ModelSettings, str | None]:
+    model, base = settings.model, settings.base
     if kind == "run":
-        settings, base = model_of_run(settings, Path(config.run), base)
-    elif config.checkpoint is not None:
-        path = _tiny_folder() if config.checkpoint == TINY else str(config.checkpoint)
-        settings = replace(settings, path=path)
-    return settings.for_sampling(), base
+        model, base = model_of_run(model, Path(str(settings.run)), base)
+    elif settings.checkpoint is not None:
+        model = replace(model, path=_tiny_folder() if settings.checkpoint == TINY else settings.checkpoint)
+    return model.for_sampling(), base
 
 
 def _tiny_folder() -> str:
@@ -158,13 +191,13 @@ def _tiny_folder() -> str:
     return base_folder()
 
 
-def _name(content: Mapping[str, Any], kind: str, model: ModelSettings) -> str:
-    if content["name"] is not None:
-        return str(content["name"])
-    if kind == "api":
-        return str(content["system"]["model"]).replace("/", "_")
+def _name(settings: EvaluationSettings, kind: str, model: ModelSettings) -> str:
+    if settings.name is not None:
+        return settings.name
+    if isinstance(settings.system, ApiSettings):
+        return settings.system.model.replace("/", "_")
     if kind == "reports":
-        return Path(content["reports"]).stem
+        return Path(str(settings.reports)).stem
     if kind == "run":
-        return Path(content["run"]).resolve().name
+        return Path(str(settings.run)).resolve().name
     return Path(model.path).name or "checkpoint"

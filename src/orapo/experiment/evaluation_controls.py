@@ -20,8 +20,8 @@ from orapo.evaluation.report_pairs import ReportLabeler, pair_reports
 from orapo.evaluation.resampling import Bootstrap
 from orapo.evaluation.system_measures import SystemScores, observation_counts, system_measures
 from orapo.experiment.command_line import one_line
-from orapo.experiment.config import build
 from orapo.experiment.evaluate_config import Evaluation
+from orapo.experiment.targets import build
 from orapo.records import Study
 
 log = logging.getLogger(__name__)

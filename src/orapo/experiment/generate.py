@@ -16,11 +16,11 @@ from orapo.batches import RolloutGroup, StudyBatch
 from orapo.data.collate import Collate
 from orapo.data.image_studies import CollateReadable, ImageStudies, OpenedStudies
 from orapo.errors import DataError, SettingError
-from orapo.experiment.config import build
 from orapo.experiment.generate_config import Generation
 from orapo.experiment.generated_study import ABOUT_PHANTOMS, NOT_CLINICAL, GeneratedStudy
 from orapo.experiment.quiet import quiet_libraries
 from orapo.experiment.report_reading import ReportReader
+from orapo.experiment.targets import build
 from orapo.policy.checkpoints import load_checkpoint
 from orapo.training.distributed import sampling_seed
 from orapo.training.metrics import Stopwatch

@@ -1,23 +1,27 @@
 """The config of generate.py as typed settings, checked before anything heavy is imported."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
 from omegaconf import DictConfig
+from pydantic import AfterValidator, BeforeValidator, NonNegativeInt, PositiveFloat, PositiveInt
 
-from orapo.bounds import require_boolean, require_number, require_whole
-from orapo.data.images import check_longest_side
-from orapo.data.own_images import REPORT_PER, OwnImages, find_own_images
-from orapo.errors import CheckpointError, SettingError
-from orapo.experiment.config import build, check_keys, plain, settings_from
+from orapo.data.images import LongestSide
+from orapo.data.own_images import OwnImages, ReportPer, find_own_images
+from orapo.errors import CheckpointError
+from orapo.experiment.config import Target
 from orapo.experiment.config_tree import without_training
 from orapo.experiment.finished_run import CONFIG_FILE, MODEL_FOLDER, model_of_run, run_config, with_run
+from orapo.experiment.targets import build, check, plain
+from orapo.experiment.trainer_settings import Accelerator, Precision
 from orapo.policy.settings import ModelSettings, SamplingSettings
 from orapo.policy.tiny import base_folder
+from orapo.settings import PositiveFraction, Text, read, settings
 
 SECTIONS = ("model", "labeler")
+"""Of the run as a whole."""
 OF_THE_RUN = {
     "max_new_tokens": "rollout.max_new_tokens",
     "min_new_tokens": "rollout.min_new_tokens",
@@ -27,55 +31,70 @@ OF_THE_RUN = {
     "precision": "trainer.precision",
 }
 """Keys that a run answers, by the run's own key. Not its accelerator: reports may be written on another machine."""
-FORMATS = ("text", "json")
 TINY = "tiny"
 _MODEL_FILES = ("config.json", "adapter_config.json")
 
 
-@dataclass(frozen=True)
-class GenerateSettings:
-    """The plain keys of generate.yaml, whose comments say what each means.
+def _paths(image: object) -> tuple[str, ...]:
+    paths = image if isinstance(image, list | tuple) else [image]
+    named = [path for path in paths if isinstance(path, str) and path.strip()]
+    if not named or len(named) < len(paths):
+        raise ValueError(f"is {image!r}; it must be a file, a folder, or a list of one study's files")
+    return tuple(str(Path(path).expanduser()) for path in named)
+
+
+def _new_file(out: str) -> str:
+    path = Path(out).expanduser()
+    if path.exists():
+        raise ValueError(f"is {out!r}, which exists already; choose another name")
+    if not path.parent.is_dir():
+        raise ValueError(f"is {out!r}, which can't be written: there is no folder {path.parent}")
+    return out
+
+
+@settings
+class Chosen:
+    """The model, where it is not that of the config group."""
+
+    checkpoint: Text | None
+
+
+@settings
+class GenerateSettings(Chosen):
+    """The keys of generate.yaml, whose comments say what each means.
 
     Attributes:
         image: paths; one for a file or a folder, several for the images of one study.
     """
 
-    image: tuple[str, ...]
-    checkpoint: str | None
-    base: str | None
-    report_per: str
-    num_reports: int
-    temperature: float
-    top_p: float
-    seed: int
-    max_new_tokens: int
-    min_new_tokens: int
-    batch_size: int
-    num_workers: int
-    longest_side: int
+    image: Annotated[tuple[str, ...], BeforeValidator(_paths)]
+    base: Text | None
+    report_per: ReportPer
+    num_reports: PositiveInt
+    temperature: PositiveFloat
+    top_p: PositiveFraction
+    seed: NonNegativeInt
+    max_new_tokens: PositiveInt
+    min_new_tokens: NonNegativeInt
+    batch_size: PositiveInt
+    num_workers: NonNegativeInt
+    longest_side: LongestSide
     uncertain_is_positive: bool
-    accelerator: str
-    precision: Any
-    format: str
-    out: str | None
+    accelerator: Accelerator
+    precision: Precision
+    format: Literal["text", "json"]
+    out: Annotated[Text, AfterValidator(_new_file)] | None
+    model: ModelSettings
+    labeler: Target
+
+    @property
+    def greedy(self) -> SamplingSettings:
+        """Of the first report, the same as in a run's test and in an evaluation."""
+        return SamplingSettings(max_new_tokens=self.max_new_tokens, min_new_tokens=self.min_new_tokens, greedy=True)
 
     def __post_init__(self) -> None:
-        for key, allowed in (("report_per", REPORT_PER), ("format", FORMATS)):
-            if getattr(self, key) not in allowed:
-                raise SettingError(f"{key} is {getattr(self, key)!r}; allowed: {', '.join(allowed)}")
-        for key in ("num_reports", "max_new_tokens", "batch_size"):
-            require_whole(key, getattr(self, key), 1)
-        for key in ("seed", "min_new_tokens", "num_workers"):
-            require_whole(key, getattr(self, key), 0)
-        require_number("temperature", self.temperature, above=0)
-        require_number("top_p", self.top_p, above=0, at_most=1)
-        require_boolean("uncertain_is_positive", self.uncertain_is_positive)
-        check_longest_side(self.longest_side)
-        if self.min_new_tokens > self.max_new_tokens:
-            raise SettingError(
-                f"min_new_tokens is {self.min_new_tokens}; it must be at most max_new_tokens, {self.max_new_tokens}"
-            )
-        _check_out(self.out)
+        # Both limits are checked where they are used.
+        _ = self.greedy
 
 
 @dataclass(frozen=True)
@@ -103,10 +122,7 @@ class Generation:
     @property
     def greedy(self) -> SamplingSettings:
         """Of the first report, the same as in a run's test and in an evaluation."""
-        settings = self.settings
-        return SamplingSettings(
-            max_new_tokens=settings.max_new_tokens, min_new_tokens=settings.min_new_tokens, greedy=True
-        )
+        return self.settings.greedy
 
     @property
     def drawn(self) -> SamplingSettings | None:
@@ -135,18 +151,18 @@ def read_generation(config: DictConfig, overrides: Sequence[str]) -> Generation:
         DataError: there is no such image, or none in the folder.
         CheckpointError: there is no such model.
     """
-    checkpoint = None if config.get("checkpoint") is None else str(Path(str(config.checkpoint)).expanduser())
+    named = read(Chosen, {"checkpoint": config.get("checkpoint")}).checkpoint
+    checkpoint = None if named is None else str(Path(named).expanduser())
     run = _run_folder(checkpoint)
     if run is not None:
         config = with_run(config, run_config(run, (MODEL_FOLDER,)), overrides, SECTIONS, OF_THE_RUN)
     config = without_training(config, overrides)
     content = plain(config)
-    known = [*(field.name for field in fields(GenerateSettings)), *SECTIONS]
-    check_keys(content, known, known, "")
-    given = {key: value for key, value in content.items() if key not in SECTIONS}
-    given["image"] = _paths(given["image"])
-    settings = settings_from(GenerateSettings, given, "")
-    model: ModelSettings = build(config.model, "model")
+    if "model" in content:
+        content["model"] = build(content["model"], "model")
+    settings = read(GenerateSettings, content)
+    check(settings.labeler, "labeler")
+    model = settings.model
     base, name, started_from = settings.base, checkpoint or model.path, model.path
     if run is not None:
         model, base = model_of_run(model, run, base)
@@ -180,23 +196,3 @@ def _run_folder(checkpoint: str | None) -> Path | None:
         f"model={checkpoint} {problem}; it must be the folder of a run, of a checkpoint or of a PEFT adapter, a hub "
         "name (owner/name), or a name in conf/model"
     )
-
-
-def _paths(image: object) -> tuple[str, ...]:
-    paths = image if isinstance(image, list) else [image]
-    named = [path for path in paths if isinstance(path, str) and path.strip()]
-    if not named or len(named) < len(paths):
-        raise SettingError(f"image is {image!r}; it must be a file, a folder, or a list of one study's files")
-    return tuple(str(Path(path).expanduser()) for path in named)
-
-
-def _check_out(out: str | None) -> None:
-    if out is None:
-        return
-    if not isinstance(out, str) or not out.strip():
-        raise SettingError(f"out is {out!r}; it must be a file, or null for standard output")
-    path = Path(out).expanduser()
-    if path.exists():
-        raise SettingError(f"out={out} exists already; choose another name")
-    if not path.parent.is_dir():
-        raise SettingError(f"out={out} can't be written: there is no folder {path.parent}")

@@ -11,8 +11,8 @@ from lightning.pytorch.accelerators.cuda import CUDAAccelerator
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from orapo.errors import SettingError
-from orapo.experiment.config import build
 from orapo.experiment.processes import is_distributed
+from orapo.experiment.targets import build
 from orapo.training.distributed import Ranks, joined
 
 PER_RUN = ("max_cost", "requests_per_minute", "tokens_per_minute")

@@ -11,11 +11,12 @@ from rich.console import Console
 
 from orapo.errors import OrapoError, RunPaused, SettingError
 from orapo.experiment.command_line import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_PAUSED, compose_config, one_line
-from orapo.experiment.config import build, read_experiment
+from orapo.experiment.config import read_experiment
 from orapo.experiment.judge_cost import cost_table, estimate_cost
 from orapo.experiment.judge_tables import agreement_tables, breakdown_tables
 from orapo.experiment.judged_reports import read_labels, read_report, read_reports_with_labels
 from orapo.experiment.parts import build_data
+from orapo.experiment.targets import build
 from orapo.reward.agreement import compare_judges
 from orapo.reward.fact_score import FactScoreReward
 from orapo.reward.judging import rewards_only

@@ -1,6 +1,5 @@
 """From checked settings to the objects of a run, cheap ones first."""
 
-import inspect
 import logging
 import sys
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from orapo.data.collate import Collate
 from orapo.data.datamodule import BatchSettings, ReportDataModule
 from orapo.data.subset_manifest import SubsetManifest
 from orapo.errors import SettingError
-from orapo.experiment.config import Experiment, build, check_keys, plain
+from orapo.experiment.config import Experiment
 from orapo.experiment.joining import judge_share
 from orapo.experiment.rollouts import build_rollouts, reach_server
 from orapo.experiment.run_plan import TimeLeft, plan_run, set_matmul_precision, warn_of_little_memory
+from orapo.experiment.targets import build, plain
 from orapo.labeler import Labeler
 from orapo.objective.orapo import OrapoObjective
 from orapo.policy.loading import load_policy, load_processors
@@ -38,14 +38,6 @@ from orapo.training.strategies import Sharded
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
-
-ELSEWHERE = {
-    "gradient_clip_val": "training.max_grad_norm",
-    "accumulate_grad_batches": "training.studies_per_micro_batch",
-    "max_steps": "training.num_steps",
-    "check_val_every_n_epoch": "training.validate_every_steps",
-}
-"""Arguments of Lightning's trainer that manual optimisation or the stream of batches leaves no room for."""
 
 
 @dataclass(frozen=True)
@@ -129,14 +121,8 @@ def build_parts(experiment: Experiment, folder: Path, loggers: list[Logger], ran
 
 
 def build_objective(experiment: Experiment) -> OrapoObjective:
-    """The objective, once it is sure that the groups are large enough for it."""
+    """The objective, with a moving average of its own."""
     objective: OrapoObjective = build(experiment.config.objective, "objective")
-    least = objective.min_rollouts_per_study
-    if experiment.rollout.per_study < least:
-        raise SettingError(
-            f"rollout.per_study is {experiment.rollout.per_study}; it must be at least {least}, "
-            "since an advantage compares the rollouts of a group"
-        )
     return objective
 
 
@@ -184,13 +170,6 @@ def build_trainer(
         "log_every_n_steps": 1,
     }
     given = plain(experiment.config.trainer)
-    for key in given:
-        if key in fixed or key in ELSEWHERE:
-            where = f"set {ELSEWHERE[key]} instead" if key in ELSEWHERE else "the experiment sets it itself"
-            raise SettingError(f"trainer.{key} can't be set: {where}")
-    check_keys(given, inspect.signature(Trainer).parameters, (), "trainer")
-    if isinstance(strategy := given.get("strategy", "auto"), str) and strategy != "auto":
-        raise SettingError(f"trainer.strategy is {strategy!r}; several processes need trainer=ddp or trainer=fsdp")
     chosen: dict[str, Any] = {}
     if ranks.is_joined:
         chosen = {

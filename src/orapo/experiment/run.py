@@ -17,12 +17,13 @@ from orapo.data.left_out import write_left_out
 from orapo.errors import DataError, NonFiniteError, OrapoError
 from orapo.evaluation.report_pairs import write_report_pairs
 from orapo.experiment.command_line import exit_code
-from orapo.experiment.config import Experiment, plain, read_experiment
+from orapo.experiment.config import Experiment, read_experiment
 from orapo.experiment.joining import join_ranks
 from orapo.experiment.loggers import close_loggers, log_summary, log_test_table, open_loggers
 from orapo.experiment.parts import CHECKPOINTS, Parts, build_parts
 from orapo.experiment.quiet import quiet_libraries
 from orapo.experiment.results import Results, Scores, read_scores, write_pictures, write_results, write_scores
+from orapo.experiment.targets import plain
 from orapo.policy.sighted import base_folder as sighted_folder
 from orapo.policy.tiny import base_folder
 from orapo.records import RewardBreakdown

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from orapo.errors import DataError, SettingError
-from orapo.labeler.quirks import QUIRK_MODES
+from orapo.labeler.quirks import QUIRK_MODES, Mode
 from orapo.labeler.tables.reports import table_ending
 
 _EVIDENCE_ENDINGS = (".jsonl", ".jsonl.gz")
@@ -54,7 +54,7 @@ class LabelTask:
     id_column: str | None
     evidence: Path | None
     num_workers: int
-    quirks: str
+    quirks: Mode
 
 
 class _Parser(argparse.ArgumentParser):

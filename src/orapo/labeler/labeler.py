@@ -7,11 +7,12 @@ from orapo.labeler.aggregation import aggregate_mentions
 from orapo.labeler.assertion import Assertion, assert_sentence
 from orapo.labeler.ellipsis import leaves_out_noun
 from orapo.labeler.lexicon import load_lexicon
-from orapo.labeler.quirks import Quirks
+from orapo.labeler.quirks import Mode, Quirks
 from orapo.labeler.scanner import mask_digits
 from orapo.labeler.sentences import split_sentences
 from orapo.labeler.types import LabeledReport, Mention
 from orapo.records import MentionSpan
+from orapo.settings import checked
 
 _MOST_REMEMBERED_SENTENCES = 50_000
 
@@ -22,7 +23,8 @@ class Labeler:
     Sentences are labelled one by one and remembered, because reports repeat theirs ("No pneumothorax.").
     """
 
-    def __init__(self, quirks: Quirks | str = "none") -> None:
+    @checked
+    def __init__(self, quirks: Quirks | Mode = "none") -> None:
         """Reads the lexicon.
 
         Args:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from orapo.errors import OrapoError
 from orapo.labeler.labeler import Labeler
+from orapo.labeler.quirks import Mode
 from orapo.labeler.row_labels import TextLabels, label_texts
 
 _WAITING_PER_WORKER = 4
@@ -24,7 +25,7 @@ def label_in_processes(
     batches: Iterable[Batch],
     texts_of: Callable[[Batch], list[str]],
     *,
-    quirks: str,
+    quirks: Mode,
     num_workers: int,
     with_evidence: bool,
 ) -> Iterator[tuple[Batch, list[TextLabels]]]:
@@ -77,7 +78,7 @@ _labeler_here: Labeler
 _evidence_here: bool
 
 
-def _start_worker(quirks: str, with_evidence: bool) -> None:
+def _start_worker(quirks: Mode, with_evidence: bool) -> None:
     global _labeler_here, _evidence_here
     _labeler_here, _evidence_here = Labeler(quirks), with_evidence
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -1,13 +1,14 @@
 """Which slips of the original CheXpert labeler are reproduced."""
 
-from dataclasses import dataclass
+from typing import Literal
 
-from orapo.errors import SettingError
+from orapo.settings import settings
 
-QUIRK_MODES = ("none", "original")
+Mode = Literal["none", "original"]
+QUIRK_MODES: tuple[Mode, ...] = ("none", "original")
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class Quirks:
     """Where the labeler follows the original's letter rather than its meaning.
 
@@ -21,21 +22,11 @@ class Quirks:
             mention.
     """
 
-    vocabulary: str = "none"
+    vocabulary: Mode = "none"
     negative_and_uncertain_hide_positive: bool = False
     bare_heart_is_positive: bool = True
 
-    def __post_init__(self) -> None:
-        if self.vocabulary not in QUIRK_MODES:
-            raise SettingError(f"quirks.vocabulary is {self.vocabulary!r}; allowed: {', '.join(QUIRK_MODES)}")
-
     @classmethod
-    def named(cls, mode: str) -> "Quirks":
-        """The original's rules ("none"), or its accidents as well ("original").
-
-        Raises:
-            SettingError: another name.
-        """
-        if mode not in QUIRK_MODES:
-            raise SettingError(f"quirks is {mode!r}; allowed: {', '.join(QUIRK_MODES)}, or a Quirks object")
+    def named(cls, mode: Mode) -> "Quirks":
+        """The original's rules ("none"), or its accidents as well ("original")."""
         return cls(vocabulary=mode, negative_and_uncertain_hide_positive=mode == "original")

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from orapo.chexpert import OBSERVATIONS, label_state_to_code
 from orapo.labeler.labeler import Labeler
+from orapo.labeler.quirks import Mode
 from orapo.labeler.tables.reports import ReportRow
 from orapo.labeler.types import Mention
 
@@ -35,7 +36,7 @@ TextLabels = tuple[str, str, str]
 
 
 def label_rows(
-    rows: Iterable[ReportRow], *, quirks: str, num_workers: int, with_evidence: bool
+    rows: Iterable[ReportRow], *, quirks: Mode, num_workers: int, with_evidence: bool
 ) -> Generator[RowLabels, None, None]:
     """Labels every row, in the order of ``rows``, the same with any number of workers.
 

@@ -1,15 +1,16 @@
 """Cal-DPO: DPO whose log-ratios are also drawn to fixed values, so that the oracle report's does not fall."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
-from orapo.bounds import require_boolean, require_number
+from pydantic import PositiveFloat
+
 from orapo.objective.dpo import preference_loss
-from orapo.objective.losses import require_part
-from orapo.objective.preference import AllRollouts, Negatives, implicit_rewards, mean_over_pairs, pair_diagnostics
+from orapo.objective.preference import AllRollouts, LosingRollouts, implicit_rewards, mean_over_pairs, pair_diagnostics
 from orapo.objective.tensors import ScoredGroups, StudyLoss
+from orapo.settings import settings
 
 
-@dataclass(frozen=True)
+@settings
 class CalDpo:
     """The loss of "Cal-DPO: Calibrated Direct Preference Optimization" (arXiv 2412.14516), as in its Algorithm 1.
 
@@ -25,14 +26,9 @@ class CalDpo:
         negatives: which rollouts lose.
     """
 
-    cal_beta: float
+    cal_beta: PositiveFloat
     length_normalised: bool = False
-    negatives: Negatives = field(default_factory=AllRollouts)
-
-    def __post_init__(self) -> None:
-        require_number("cal_beta", self.cal_beta, above=0)
-        require_boolean("length_normalised", self.length_normalised)
-        require_part("negatives", self.negatives, example="AllRollouts()")
+    negatives: LosingRollouts = field(default_factory=AllRollouts)
 
     @property
     def needs_reference(self) -> bool:

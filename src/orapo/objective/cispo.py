@@ -1,13 +1,12 @@
 """CISPO: the policy gradient of every token, with an importance weight that is clipped and carries no gradient."""
 
-from dataclasses import dataclass
-
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from orapo.bounds import require_number
 from orapo.objective.advantages import standardised_advantages
 from orapo.objective.grpo import log_ratio, token_diagnostics
 from orapo.objective.tensors import ScoredGroups, StudyLoss, counted
+from orapo.settings import Fraction, settings
 
 
 def clipped_weight(log_ratio: Tensor, clip_low: float, clip_high: float) -> Tensor:
@@ -15,7 +14,7 @@ def clipped_weight(log_ratio: Tensor, clip_low: float, clip_high: float) -> Tens
     return log_ratio.detach().exp().clamp(1.0 - clip_low, 1.0 + clip_high)
 
 
-@dataclass(frozen=True)
+@settings
 class Cispo:
     """Equations (4) and (5) of "MiniMax-M1" (arXiv 2506.13585).
 
@@ -31,14 +30,9 @@ class Cispo:
         std_eps: added to the standard deviation of a group's rewards, above 0.
     """
 
-    clip_low: float = 1.0
-    clip_high: float = 4.0
-    std_eps: float = 1e-4
-
-    def __post_init__(self) -> None:
-        require_number("clip_low", self.clip_low, at_least=0, at_most=1)
-        require_number("clip_high", self.clip_high, at_least=0)
-        require_number("std_eps", self.std_eps, above=0)
+    clip_low: Fraction = 1.0
+    clip_high: NonNegativeFloat = 4.0
+    std_eps: PositiveFloat = 1e-4
 
     @property
     def needs_reference(self) -> bool:

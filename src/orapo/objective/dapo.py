@@ -1,15 +1,14 @@
 """DAPO: clip-higher, a mean over the batch's tokens, overlong filtering and punishment, dynamic sampling."""
 
-from dataclasses import dataclass
-
 import torch
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from orapo.bounds import require_boolean, require_number, require_whole
 from orapo.errors import DataError
 from orapo.objective.advantages import is_flat, standardised_advantages
-from orapo.objective.grpo import check_clip_range, clipped_surrogate, is_clipped, log_ratio, token_diagnostics
+from orapo.objective.grpo import clipped_surrogate, is_clipped, log_ratio, token_diagnostics
 from orapo.objective.tensors import ScoredGroups, StudyLoss, require
+from orapo.settings import FractionBelowOne, settings
 
 
 def overlong_punishment(num_tokens: Tensor, max_new_tokens: int, overlong_fraction: float) -> Tensor:
@@ -29,7 +28,7 @@ def overlong_punishment(num_tokens: Tensor, max_new_tokens: int, overlong_fracti
     return ((max_new_tokens - cache - num_tokens) / cache).clamp(-1.0, 0.0)
 
 
-@dataclass(frozen=True)
+@settings
 class Dapo:
     """Equation (8) of "DAPO: An Open-Source LLM Reinforcement Learning System at Scale" (arXiv 2503.14476).
 
@@ -53,22 +52,13 @@ class Dapo:
             least 0; None keeps such groups.
     """
 
-    max_new_tokens: int
-    clip_low: float = 0.2
-    clip_high: float = 0.28
-    std_eps: float = 1e-4
+    max_new_tokens: PositiveInt
+    clip_low: FractionBelowOne = 0.2
+    clip_high: FractionBelowOne = 0.28
+    std_eps: PositiveFloat = 1e-4
     overlong_filtering: bool = False
-    overlong_fraction: float = 0.0
-    max_redraws: int | None = None
-
-    def __post_init__(self) -> None:
-        require_whole("max_new_tokens", self.max_new_tokens, at_least=1)
-        check_clip_range(self.clip_low, self.clip_high)
-        require_number("std_eps", self.std_eps, above=0)
-        require_boolean("overlong_filtering", self.overlong_filtering)
-        require_number("overlong_fraction", self.overlong_fraction, at_least=0, below=1)
-        if self.max_redraws is not None:
-            require_whole("max_redraws", self.max_redraws, at_least=0)
+    overlong_fraction: FractionBelowOne = 0.0
+    max_redraws: NonNegativeInt | None = None
 
     @property
     def needs_reference(self) -> bool:

@@ -1,14 +1,14 @@
 """Direct preference optimisation of the oracle report over the rollouts, equations (5)-(7) and (12)."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from pydantic import PositiveFloat
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from orapo.bounds import require_boolean, require_number
-from orapo.objective.losses import require_part
-from orapo.objective.preference import AllRollouts, Negatives, implicit_rewards, mean_over_pairs, pair_diagnostics
+from orapo.objective.preference import AllRollouts, LosingRollouts, implicit_rewards, mean_over_pairs, pair_diagnostics
 from orapo.objective.tensors import ScoredGroups, StudyLoss
+from orapo.settings import settings
 
 
 def preference_loss(margin: Tensor) -> Tensor:
@@ -16,7 +16,7 @@ def preference_loss(margin: Tensor) -> Tensor:
     return softplus(-margin)
 
 
-@dataclass(frozen=True)
+@settings
 class Dpo:
     """L_DPO(i): the mean over the pairs (oracle report, losing rollout) of a study; 0 when it has no pair.
 
@@ -26,14 +26,9 @@ class Dpo:
         negatives: which rollouts lose.
     """
 
-    dpo_beta: float
+    dpo_beta: PositiveFloat
     length_normalised: bool = True
-    negatives: Negatives = field(default_factory=AllRollouts)
-
-    def __post_init__(self) -> None:
-        require_number("dpo_beta", self.dpo_beta, above=0)
-        require_boolean("length_normalised", self.length_normalised)
-        require_part("negatives", self.negatives, example="AllRollouts()")
+    negatives: LosingRollouts = field(default_factory=AllRollouts)
 
     @property
     def needs_reference(self) -> bool:

@@ -1,14 +1,13 @@
 """Group relative policy optimisation, equations (3) and (4), with GRPO's and Dr.GRPO's advantages and averages."""
 
-from dataclasses import dataclass
-
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from orapo.bounds import require_number, require_whole
 from orapo.errors import DataError
 from orapo.objective.advantages import centred_advantages, standardised_advantages
 from orapo.objective.tensors import ScoredGroups, StudyLoss, counted, require
+from orapo.settings import FractionBelowOne, settings
 
 
 def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float) -> Tensor:
@@ -41,7 +40,7 @@ def k3_kl(policy_logps: Tensor, ref_logps: Tensor) -> Tensor:
     return torch.expm1(difference) - difference
 
 
-@dataclass(frozen=True)
+@settings
 class Grpo:
     """L_GRPO(i) with standardised advantages; mean over a rollout's tokens, then over the K rollouts.
 
@@ -52,14 +51,10 @@ class Grpo:
         std_eps: added to the standard deviation of a group's rewards, above 0.
     """
 
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    kl_coef: float = 0.0
-    std_eps: float = 1e-4
-
-    def __post_init__(self) -> None:
-        _check_coefficients(self.clip_low, self.clip_high, self.kl_coef)
-        require_number("std_eps", self.std_eps, above=0)
+    clip_low: FractionBelowOne = 0.2
+    clip_high: FractionBelowOne = 0.2
+    kl_coef: NonNegativeFloat = 0.0
+    std_eps: PositiveFloat = 1e-4
 
     @property
     def needs_reference(self) -> bool:
@@ -84,7 +79,7 @@ class Grpo:
         )
 
 
-@dataclass(frozen=True)
+@settings
 class DrGrpo:
     """L_GRPO(i) with centred advantages; sum over tokens divided by the constant K * max_new_tokens.
 
@@ -95,14 +90,10 @@ class DrGrpo:
         kl_coef: beta_KL, at least 0; at 0 the reference is not needed.
     """
 
-    max_new_tokens: int
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    kl_coef: float = 0.0
-
-    def __post_init__(self) -> None:
-        require_whole("max_new_tokens", self.max_new_tokens, at_least=1)
-        _check_coefficients(self.clip_low, self.clip_high, self.kl_coef)
+    max_new_tokens: PositiveInt
+    clip_low: FractionBelowOne = 0.2
+    clip_high: FractionBelowOne = 0.2
+    kl_coef: NonNegativeFloat = 0.0
 
     @property
     def needs_reference(self) -> bool:
@@ -128,21 +119,6 @@ class DrGrpo:
                 scored, is_clipped(log_ratio(scored), advantages, self.clip_low, self.clip_high)
             ),
         )
-
-
-def check_clip_range(clip_low: object, clip_high: object) -> None:
-    """Refuses bounds of the ratio outside [0, 1).
-
-    Raises:
-        SettingError: names the bound.
-    """
-    require_number("clip_low", clip_low, at_least=0, below=1)
-    require_number("clip_high", clip_high, at_least=0, below=1)
-
-
-def _check_coefficients(clip_low: object, clip_high: object, kl_coef: object) -> None:
-    check_clip_range(clip_low, clip_high)
-    require_number("kl_coef", kl_coef, at_least=0)
 
 
 def log_ratio(scored: ScoredGroups) -> Tensor:

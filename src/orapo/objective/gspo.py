@@ -1,13 +1,12 @@
 """GSPO: the importance ratio, and its clip, of a whole rollout instead of each token."""
 
-from dataclasses import dataclass
-
+from pydantic import PositiveFloat
 from torch import Tensor
 
-from orapo.bounds import require_number
 from orapo.objective.advantages import standardised_advantages
-from orapo.objective.grpo import check_clip_range, clipped_surrogate, is_clipped, log_ratio, token_diagnostics
+from orapo.objective.grpo import clipped_surrogate, is_clipped, log_ratio, token_diagnostics
 from orapo.objective.tensors import ScoredGroups, StudyLoss
+from orapo.settings import FractionBelowOne, settings
 
 
 def sequence_log_ratio(scored: ScoredGroups) -> Tensor:
@@ -15,7 +14,7 @@ def sequence_log_ratio(scored: ScoredGroups) -> Tensor:
     return log_ratio(scored).sum(dim=-1) / scored.completion_mask.sum(dim=-1)
 
 
-@dataclass(frozen=True)
+@settings
 class Gspo:
     """Equations (5) to (7) of "Group Sequence Policy Optimization" (arXiv 2507.18071).
 
@@ -29,13 +28,9 @@ class Gspo:
         std_eps: added to the standard deviation of a group's rewards, above 0.
     """
 
-    clip_low: float = 3e-4
-    clip_high: float = 4e-4
-    std_eps: float = 1e-4
-
-    def __post_init__(self) -> None:
-        check_clip_range(self.clip_low, self.clip_high)
-        require_number("std_eps", self.std_eps, above=0)
+    clip_low: FractionBelowOne = 3e-4
+    clip_high: FractionBelowOne = 4e-4
+    std_eps: PositiveFloat = 1e-4
 
     @property
     def needs_reference(self) -> bool:

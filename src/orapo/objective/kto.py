@@ -1,14 +1,14 @@
 """KTO: the oracle report is desirable, rollouts are not, each judged against the policy's drift from the reference."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import torch
+from pydantic import PositiveFloat
 from torch import Tensor
 
-from orapo.bounds import require_boolean, require_number
-from orapo.objective.losses import require_part
-from orapo.objective.preference import AllRollouts, Negatives, implicit_rewards, mean_over_pairs, pair_diagnostics
+from orapo.objective.preference import AllRollouts, LosingRollouts, implicit_rewards, mean_over_pairs, pair_diagnostics
 from orapo.objective.tensors import ScoredGroups, StudyLoss
+from orapo.settings import settings
 
 
 def reference_point(rollout_rewards: Tensor) -> Tensor:
@@ -19,7 +19,7 @@ def reference_point(rollout_rewards: Tensor) -> Tensor:
     return rollout_rewards.detach().mean(dim=-1, keepdim=True).clamp(min=0.0)
 
 
-@dataclass(frozen=True)
+@settings
 class Kto:
     """Equation (8) of "KTO: Model Alignment as Prospect Theoretic Optimization" (arXiv 2402.01306).
 
@@ -42,17 +42,11 @@ class Kto:
         negatives: which rollouts are undesirable; all of them count in z_0.
     """
 
-    kto_beta: float
-    desirable_weight: float = 1.0
-    undesirable_weight: float = 1.0
+    kto_beta: PositiveFloat
+    desirable_weight: PositiveFloat = 1.0
+    undesirable_weight: PositiveFloat = 1.0
     length_normalised: bool = False
-    negatives: Negatives = field(default_factory=AllRollouts)
-
-    def __post_init__(self) -> None:
-        for key in ("kto_beta", "desirable_weight", "undesirable_weight"):
-            require_number(key, getattr(self, key), above=0)
-        require_boolean("length_normalised", self.length_normalised)
-        require_part("negatives", self.negatives, example="AllRollouts()")
+    negatives: LosingRollouts = field(default_factory=AllRollouts)
 
     @property
     def needs_reference(self) -> bool:

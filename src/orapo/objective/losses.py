@@ -2,9 +2,9 @@
 
 from typing import Protocol, runtime_checkable
 
+from pydantic import PlainValidator
 from torch import Tensor
 
-from orapo.errors import SettingError
 from orapo.objective.tensors import ScoredGroups, StudyLoss
 
 
@@ -55,11 +55,15 @@ class DynamicSampling(Protocol):
         """How often such a group is drawn again; None for a loss that keeps it."""
 
 
-def require_part(key: str, value: object, *, example: str) -> None:
-    """Refuses anything but a callable part such as a loss: a name, a mapping, or a class that isn't yet an object.
+def part(example: str, method: str = "__call__") -> PlainValidator:
+    """Marks a setting that holds an object with this method, such as a loss.
 
-    Raises:
-        SettingError: the value can't be called, or is a class.
+    A name, a mapping, or a class that isn't yet an object is refused.
     """
-    if isinstance(value, type) or not callable(value):
-        raise SettingError(f"{key} is {value!r}; it must be an object such as {example}")
+
+    def check(value: object) -> object:
+        if isinstance(value, type) or not callable(getattr(value, method, None)):
+            raise ValueError(f"is {value!r}; it must be an object such as {example}")
+        return value
+
+    return PlainValidator(check)

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import PositiveFloat
 from torch import Tensor
 
-from orapo.bounds import require_number
 from orapo.errors import CheckpointError, DataError, SettingError
-from orapo.objective.losses import BatchTokenMean, DynamicSampling, OracleLoss, PolicyLoss, require_part
+from orapo.objective.losses import BatchTokenMean, DynamicSampling, OracleLoss, PolicyLoss, part
 from orapo.objective.tensors import ObjectiveOutput, ScoredGroups, check_rewards
 from orapo.objective.zero_reward import MovingAverage, ZeroReward, mixing_weight
+from orapo.settings import Fraction, settings
 
 _WEIGHT_TOLERANCE = 1e-6
 _STATE_KEY = "zero_reward_average"
@@ -34,7 +35,7 @@ class Mixing:
     all_zero_group: Tensor
 
 
-@dataclass(frozen=True)
+@settings
 class OrapoObjective:
     """(1 - w) * policy loss + w * oracle loss per study, with w from the study's zero-reward rate.
 
@@ -55,26 +56,18 @@ class OrapoObjective:
         SettingError: a value is out of its range or of another type.
     """
 
-    alpha: float
-    w_min: float
-    w_max: float
-    gamma: float
-    zero_reward: ZeroReward
-    average: MovingAverage
-    policy_loss: PolicyLoss
-    oracle_loss: OracleLoss
+    alpha: Fraction
+    w_min: Fraction
+    w_max: Fraction
+    gamma: PositiveFloat
+    zero_reward: Annotated[ZeroReward, part("ZeroRewardFraction()")]
+    average: Annotated[MovingAverage, part("PerStudyAverage()", method="update")]
+    policy_loss: Annotated[PolicyLoss, part("DrGrpo(max_new_tokens=256)")]
+    oracle_loss: Annotated[OracleLoss, part("Dpo(dpo_beta=0.1)")]
 
     def __post_init__(self) -> None:
-        require_number("alpha", self.alpha, at_least=0, at_most=1)
-        require_number("w_min", self.w_min, at_least=0, at_most=1)
-        require_number("w_max", self.w_max, at_least=0, at_most=1)
-        require_number("gamma", self.gamma, above=0)
         if self.w_min > self.w_max:
             raise SettingError(f"w_min is {self.w_min!r}; it must be at most w_max, {self.w_max!r}")
-        require_part("zero_reward", self.zero_reward, example="ZeroRewardFraction()")
-        require_part("policy_loss", self.policy_loss, example="DrGrpo(max_new_tokens=256)")
-        require_part("oracle_loss", self.oracle_loss, example="Dpo(dpo_beta=0.1)")
-        require_part("average", getattr(self.average, "update", None), example="PerStudyAverage()")
 
     @property
     def uses_policy_loss(self) -> bool:

@@ -1,15 +1,15 @@
 """ORPO: imitation of the oracle report, and its odds over the rollouts' odds; without a reference."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import torch
+from pydantic import PositiveFloat
 from torch import Tensor
 
-from orapo.bounds import require_number
 from orapo.objective.dpo import preference_loss
-from orapo.objective.losses import require_part
-from orapo.objective.preference import AllRollouts, Negatives, mean_logps, mean_over_pairs, pair_diagnostics
+from orapo.objective.preference import AllRollouts, LosingRollouts, mean_logps, mean_over_pairs, pair_diagnostics
 from orapo.objective.tensors import ScoredGroups, StudyLoss
+from orapo.settings import settings
 
 
 def log_odds(mean_logp: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def log_odds(mean_logp: Tensor) -> Tensor:
     return below_one - torch.log(-torch.expm1(below_one))
 
 
-@dataclass(frozen=True)
+@settings
 class Orpo:
     """Equations (3), (4), (6) and (7) of "ORPO: Monolithic Preference Optimization" (arXiv 2403.07691).
 
@@ -37,12 +37,8 @@ class Orpo:
         negatives: which rollouts lose.
     """
 
-    odds_coef: float
-    negatives: Negatives = field(default_factory=AllRollouts)
-
-    def __post_init__(self) -> None:
-        require_number("odds_coef", self.odds_coef, above=0)
-        require_part("negatives", self.negatives, example="AllRollouts()")
+    odds_coef: PositiveFloat
+    negatives: LosingRollouts = field(default_factory=AllRollouts)
 
     @property
     def needs_reference(self) -> bool:

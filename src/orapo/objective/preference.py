@@ -1,11 +1,12 @@
 """What the losses that prefer the oracle report to rollouts have in common: pairs, their mean, their diagnostics."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import torch
 from torch import Tensor
 
+from orapo.objective.losses import part
 from orapo.objective.tensors import ScoredGroups, counted, require
 
 
@@ -14,6 +15,9 @@ class Negatives(Protocol):
 
     def __call__(self, rewards: Tensor) -> Tensor:
         """Bool [B, K] from rewards [B, K]."""
+
+
+LosingRollouts = Annotated[Negatives, part("AllRollouts()")]
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,16 @@
 """SimPO: the oracle report preferred by its mean log-probability, with a margin and without a reference."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
-from orapo.bounds import require_number
+from pydantic import NonNegativeFloat, PositiveFloat
+
 from orapo.objective.dpo import preference_loss
-from orapo.objective.losses import require_part
-from orapo.objective.preference import AllRollouts, Negatives, mean_logps, mean_over_pairs, pair_diagnostics
+from orapo.objective.preference import AllRollouts, LosingRollouts, mean_logps, mean_over_pairs, pair_diagnostics
 from orapo.objective.tensors import ScoredGroups, StudyLoss
+from orapo.settings import settings
 
 
-@dataclass(frozen=True)
+@settings
 class SimPo:
     """Equation (6) of "SimPO: Simple Preference Optimization with a Reference-Free Reward" (arXiv 2405.14734).
 
@@ -25,14 +26,9 @@ class SimPo:
         negatives: which rollouts lose.
     """
 
-    simpo_beta: float
-    margin_ratio: float
-    negatives: Negatives = field(default_factory=AllRollouts)
-
-    def __post_init__(self) -> None:
-        require_number("simpo_beta", self.simpo_beta, above=0)
-        require_number("margin_ratio", self.margin_ratio, at_least=0)
-        require_part("negatives", self.negatives, example="AllRollouts()")
+    simpo_beta: PositiveFloat
+    margin_ratio: NonNegativeFloat
+    negatives: LosingRollouts = field(default_factory=AllRollouts)
 
     @property
     def needs_reference(self) -> bool:

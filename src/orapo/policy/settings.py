@@ -1,15 +1,15 @@
 """Which weights the policy starts from and how it samples; no heavy imports, so that a bad value is refused at once."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Literal
 
-from orapo.bounds import require_boolean, require_number, require_whole
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+
 from orapo.errors import SettingError
-
-DTYPES = ("float32", "bfloat16")
-SCORINGS = ("shared", "repeated")
+from orapo.settings import FractionBelowOne, PositiveFraction, Text, settings
 
 
-@dataclass(frozen=True)
+@settings
 class SamplingSettings:
     """How completions are drawn.
 
@@ -22,28 +22,21 @@ class SamplingSettings:
         greedy: take the likeliest token instead of drawing one.
     """
 
-    per_study: int = 1
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_new_tokens: int = 256
-    min_new_tokens: int = 0
+    per_study: PositiveInt = 1
+    temperature: PositiveFloat = 1.0
+    top_p: PositiveFraction = 1.0
+    max_new_tokens: PositiveInt = 256
+    min_new_tokens: NonNegativeInt = 0
     greedy: bool = False
 
     def __post_init__(self) -> None:
-        require_whole("rollout.per_study", self.per_study, 1)
-        require_number("rollout.temperature", self.temperature, above=0)
-        require_number("rollout.top_p", self.top_p, above=0, at_most=1)
-        require_whole("rollout.max_new_tokens", self.max_new_tokens, 1)
-        require_whole("rollout.min_new_tokens", self.min_new_tokens, 0)
-        require_boolean("rollout.greedy", self.greedy)
         if self.min_new_tokens > self.max_new_tokens:
             raise SettingError(
-                f"rollout.min_new_tokens is {self.min_new_tokens}; it must be at most "
-                f"rollout.max_new_tokens, which is {self.max_new_tokens}"
+                f"min_new_tokens is {self.min_new_tokens}; it must be at most max_new_tokens, {self.max_new_tokens}"
             )
 
 
-@dataclass(frozen=True)
+@settings
 class LoraSettings:
     """A low-rank adapter on the language model.
 
@@ -55,18 +48,13 @@ class LoraSettings:
             hit the vision tower.
     """
 
-    rank: int
-    alpha: float
-    dropout: float = 0.0
+    rank: PositiveInt
+    alpha: PositiveFloat
+    dropout: FractionBelowOne = 0.0
     target_modules: str = r".*language_model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
 
-    def __post_init__(self) -> None:
-        require_whole("model.lora.rank", self.rank, 1)
-        require_number("model.lora.alpha", self.alpha, above=0)
-        require_number("model.lora.dropout", self.dropout, at_least=0, below=1)
 
-
-@dataclass(frozen=True)
+@settings
 class ModelSettings:
     """Which weights the policy starts from, and how they train.
 
@@ -82,32 +70,19 @@ class ModelSettings:
         max_pixels: images are shrunk to at most this many pixels; None takes the folder's own setting.
     """
 
-    path: str
+    path: Text
     instruction: str
-    dtype: str = "float32"
+    dtype: Literal["float32", "bfloat16"] = "float32"
     lora: LoraSettings | None = None
     train_vision: bool = True
     gradient_checkpointing: bool = False
-    scoring: str = "shared"
-    min_pixels: int | None = None
-    max_pixels: int | None = None
+    scoring: Literal["shared", "repeated"] = "shared"
+    min_pixels: PositiveInt | None = None
+    max_pixels: PositiveInt | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.path, str) or not self.path.strip():
-            raise SettingError(f"model.path is {self.path!r}; it must be a folder or a hub name")
-        if self.dtype not in DTYPES:
-            raise SettingError(f"model.dtype is {self.dtype!r}; it must be one of {', '.join(DTYPES)}")
-        if self.scoring not in SCORINGS:
-            raise SettingError(f"model.scoring is {self.scoring!r}; it must be one of {', '.join(SCORINGS)}")
-        for key in ("train_vision", "gradient_checkpointing"):
-            require_boolean(f"model.{key}", getattr(self, key))
-        for key in ("min_pixels", "max_pixels"):
-            if getattr(self, key) is not None:
-                require_whole(f"model.{key}", getattr(self, key), 1)
         if self.lora is not None and self.train_vision:
-            raise SettingError(
-                "model.train_vision is true; it must be false with model.lora, which adapts the language model"
-            )
+            raise SettingError("train_vision is true; it must be false with lora, which adapts the language model")
 
     def for_sampling(self) -> "ModelSettings":
         """The same for a policy that only samples: no new adapter, and nothing else that training alone uses."""

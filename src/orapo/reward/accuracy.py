@@ -9,6 +9,7 @@ from orapo.reward.entailment import OfflineJudge
 from orapo.reward.fact_score import breakdown, fact_score
 from orapo.reward.judging import RewardsToCome, check_lengths, rewards_only
 from orapo.reward.protocol import Judge, Judged
+from orapo.settings import checked
 
 
 class AccuracyReward:
@@ -22,6 +23,7 @@ class AccuracyReward:
         uncertain_is_positive: as for ``FactScoreReward``.
     """
 
+    @checked
     def __init__(self, judge: Judge | None = None, *, uncertain_is_positive: bool = False) -> None:
         self.judge = judge if judge is not None else OfflineJudge(uncertain_is_positive=uncertain_is_positive)
         self.uncertain_is_positive = uncertain_is_positive

@@ -12,6 +12,7 @@ from orapo.reward.facts import extract_facts
 from orapo.reward.judging import ReadyJudgements
 from orapo.reward.protocol import Judged
 from orapo.reward.word_classes import WordClasses, load_word_classes
+from orapo.settings import checked
 
 FactMention = tuple[Fact, MentionSpan]
 
@@ -51,6 +52,7 @@ class OfflineJudge:
         uncertain_is_positive: as in the ground truth; the two belong together.
     """
 
+    @checked
     def __init__(self, *, uncertain_is_positive: bool = False) -> None:
         self.uncertain_is_positive = uncertain_is_positive
         self._labeler = Labeler()

@@ -1,15 +1,17 @@
 """The FactS reward: F-beta of one report over the 14 observations, equations (14) and (15)."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field, PositiveFloat
 
 from orapo.chexpert import LabelStates, Observation, positive_observations
-from orapo.errors import SettingError
 from orapo.records import Judgement, LabelVerdict, RewardBreakdown
 from orapo.reward.entailment import OfflineJudge
 from orapo.reward.judging import RewardsToCome, check_lengths, rewards_only
 from orapo.reward.protocol import Judge, Judged
+from orapo.settings import checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +73,15 @@ class FactScoreReward:
         SettingError: a value out of range.
     """
 
+    @checked
     def __init__(
         self,
         judge: Judge | None = None,
         *,
-        f_beta: float = 2.0,
+        f_beta: PositiveFloat = 2.0,
         uncertain_is_positive: bool = False,
-        eps: float = 1e-8,
+        eps: Annotated[float, Field(gt=0, le=1e-3)] = 1e-8,
     ) -> None:
-        if not (math.isfinite(f_beta) and f_beta > 0):
-            raise SettingError(f"reward: f_beta is {f_beta}, allowed: above 0")
-        if not 0 < eps <= 1e-3:
-            raise SettingError(f"reward: eps is {eps}, allowed: above 0, at most 0.001")
         self.judge = judge if judge is not None else OfflineJudge(uncertain_is_positive=uncertain_is_positive)
         self.f_beta = f_beta
         self.uncertain_is_positive = uncertain_is_positive

@@ -5,17 +5,50 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orapo.bounds import require_number, require_whole
+from pydantic import PositiveFloat
+
 from orapo.errors import SettingError
+from orapo.settings import read, settings
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-KINDS = ("float", "log", "int", "choices")
 SIGNIFICANT_DIGITS = 6
 """Of a drawn number as the job is given it."""
 
 Plain = bool | int | float | str | None
+
+
+@settings
+class FloatRange:
+    """Numbers between two ends, both included."""
+
+    lowest: float
+    highest: float
+
+    def __post_init__(self) -> None:
+        if self.lowest >= self.highest:
+            raise SettingError(f"lowest is {self.lowest:g}; it must be below highest, {self.highest:g}")
+
+
+@settings
+class LogRange(FloatRange):
+    """Likewise, above 0."""
+
+    lowest: PositiveFloat
+    highest: PositiveFloat
+
+
+@settings
+class IntRange(FloatRange):
+    """Likewise, whole ones."""
+
+    lowest: int
+    highest: int
+
+
+RANGES: dict[str, type[FloatRange]] = {"float": FloatRange, "log": LogRange, "int": IntRange}
+KINDS = (*RANGES, "choices")
 
 
 @dataclass(frozen=True)
@@ -44,14 +77,7 @@ class Dimension:
             raise SettingError(
                 f"{where} is {list(self.values)!r}; {self.kind} takes one key, the lowest and the highest"
             )
-        low, high = self.values
-        for value in self.values:
-            if self.kind == "int":
-                require_whole(where, value, -(2**53))
-            else:
-                require_number(where, value, above=0 if self.kind == "log" else None)
-        if low >= high:
-            raise SettingError(f"{where} is {list(self.values)!r}; the lowest must be below the highest")
+        read(RANGES[self.kind], dict(zip(("lowest", "highest"), self.values, strict=True)), where)
 
     def _check_choices(self, where: str) -> None:
         if not self.values:

@@ -5,24 +5,25 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from orapo.bounds import require_whole
+from pydantic import NonNegativeInt, PositiveInt
+
 from orapo.errors import SettingError
 from orapo.search.space import Dimension, Plain
+from orapo.settings import settings
 
 if TYPE_CHECKING:
     import optuna
 
 DATABASE = "search.sqlite"
-DIRECTIONS = ("maximize", "minimize")
 REASON = "reason"
 SETTINGS = "settings"
 LOCK_SECONDS = 60
 """How long to wait for another process that writes the SQLite file."""
 
 
-@dataclass(frozen=True)
+@settings
 class SearchSettings:
     """What a search is, apart from its space.
 
@@ -36,20 +37,13 @@ class SearchSettings:
         study_name: of the search in that database.
     """
 
-    n_trials: int
-    direction: str
-    seed: int
-    n_startup_trials: int
-    parallel_trials: int
+    n_trials: PositiveInt
+    direction: Literal["maximize", "minimize"]
+    seed: NonNegativeInt
+    n_startup_trials: PositiveInt
+    parallel_trials: PositiveInt
     storage: str | None
     study_name: str
-
-    def __post_init__(self) -> None:
-        for key in ("n_trials", "n_startup_trials", "parallel_trials"):
-            require_whole(f"hydra.sweeper.{key}", getattr(self, key), 1)
-        require_whole("hydra.sweeper.seed", self.seed, 0)
-        if self.direction not in DIRECTIONS:
-            raise SettingError(f"hydra.sweeper.direction is {self.direction!r}; allowed: {', '.join(DIRECTIONS)}")
 
 
 @dataclass(frozen=True)
@@ -159,7 +153,7 @@ def open_search(
         study = optuna.create_study(
             storage=optuna.storages.RDBStorage(url, engine_kwargs=_engine(url)),
             study_name=settings.study_name,
-            direction=settings.direction,  # type: ignore[arg-type]  # checked in SearchSettings
+            direction=settings.direction,
             load_if_exists=True,
         )
     except (SQLAlchemyError, ImportError, optuna.exceptions.StorageInternalError) as error:

@@ -13,7 +13,6 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from orapo.bounds import require_whole
 from orapo.data.loader import ResumableLoader
 from orapo.errors import RunInterrupted, RunPaused
 from orapo.training.distributed import Ranks
@@ -118,7 +117,6 @@ class LastCheckpoint(Callback):
             random_states: of the same run; a step that pauses is taken back with them.
             ranks: the processes of the run, which stop together; None: there is only this one.
         """
-        require_whole("callbacks.checkpoint_every_steps", every_steps, 1)
         self._path = folder / LAST
         self._every_steps = every_steps
         self._num_steps = num_steps

@@ -15,7 +15,6 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from orapo.bounds import require_whole
 from orapo.chexpert import OBSERVATIONS
 from orapo.evaluation.report_pairs import ReportPair, score_reports
 from orapo.records import Fact, RewardBreakdown, Study
@@ -100,8 +99,6 @@ class RolloutFile(RunFile):
             every_steps: rollouts of step 1, 1 + n, 1 + 2n ... are written; at least 1.
             studies: studies written each time, at least 1.
         """
-        require_whole("callbacks.rollouts_every_steps", every_steps, 1)
-        require_whole("callbacks.rollouts_studies", studies, 1)
         super().__init__(path)
         self._every_steps = every_steps
         self._studies = studies

@@ -1,14 +1,14 @@
 """How long, on how much at a time, and how the policy is trained."""
 
-from dataclasses import dataclass
+from typing import Literal
 
-from orapo.bounds import require_number, require_whole
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
 from orapo.errors import SettingError
+from orapo.settings import Fraction, FractionBelowOne, settings
 
-MATMUL_PRECISIONS = ("highest", "high", "medium")
 
-
-@dataclass(frozen=True)
+@settings
 class TrainingSettings:
     """Length, batches, optimiser, schedule and the shape of one update.
 
@@ -32,50 +32,28 @@ class TrainingSettings:
             of this name. A CPU multiplies exactly.
     """
 
-    batch_size: int
-    num_steps: int | None
-    num_passes: float | None
-    eval_batch_size: int
-    num_workers: int
-    validate_every_steps: int | None
-    learning_rate: float
-    warmup_steps: int
-    final_lr_fraction: float
-    weight_decay: float
-    beta1: float
-    beta2: float
-    max_grad_norm: float
-    inner_steps: int
-    studies_per_micro_batch: int
-    float32_matmul_precision: str = "high"
+    batch_size: PositiveInt
+    num_steps: PositiveInt | None
+    num_passes: PositiveFloat | None
+    eval_batch_size: PositiveInt
+    num_workers: NonNegativeInt
+    validate_every_steps: PositiveInt | None
+    learning_rate: PositiveFloat
+    warmup_steps: NonNegativeInt
+    final_lr_fraction: Fraction
+    weight_decay: NonNegativeFloat
+    beta1: FractionBelowOne
+    beta2: FractionBelowOne
+    max_grad_norm: PositiveFloat
+    inner_steps: PositiveInt
+    studies_per_micro_batch: PositiveInt
+    float32_matmul_precision: Literal["highest", "high", "medium"] = "high"
 
     def __post_init__(self) -> None:
-        require_number("training.learning_rate", self.learning_rate, above=0)
-        require_number("training.warmup_steps", self.warmup_steps, at_least=0)
-        require_number("training.final_lr_fraction", self.final_lr_fraction, at_least=0, at_most=1)
-        require_number("training.weight_decay", self.weight_decay, at_least=0)
-        require_number("training.beta1", self.beta1, at_least=0, below=1)
-        require_number("training.beta2", self.beta2, at_least=0, below=1)
-        require_number("training.max_grad_norm", self.max_grad_norm, above=0)
-        require_whole("training.inner_steps", self.inner_steps, 1)
-        require_whole("training.studies_per_micro_batch", self.studies_per_micro_batch, 1)
-        require_whole("training.batch_size", self.batch_size, 1)
-        require_whole("training.eval_batch_size", self.eval_batch_size, 1)
-        require_whole("training.num_workers", self.num_workers, 0)
-        if self.float32_matmul_precision not in MATMUL_PRECISIONS:
-            raise SettingError(
-                f"training.float32_matmul_precision is {self.float32_matmul_precision!r}; it must be one of "
-                f"{', '.join(MATMUL_PRECISIONS)}"
-            )
-        for key in ("num_steps", "validate_every_steps"):
-            if getattr(self, key) is not None:
-                require_whole(f"training.{key}", getattr(self, key), 1)
-        if self.num_passes is not None:
-            require_number("training.num_passes", self.num_passes, above=0)
         if (self.num_steps is None) == (self.num_passes is None):
             raise SettingError(
-                f"training.num_steps is {self.num_steps!r} and training.num_passes is {self.num_passes!r}; "
-                "exactly one of them must be given, the other null"
+                f"num_steps is {self.num_steps!r} and num_passes is {self.num_passes!r}; exactly one of them must be "
+                "given, the other null"
             )
 
     def learning_rate_factor(self, step: int, num_steps: int) -> float:

@@ -5,10 +5,11 @@ from datetime import timedelta
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from pydantic import PositiveFloat
 from torch import Tensor, distributed
 from torch.distributed.device_mesh import DeviceMesh
 
-from orapo.bounds import require_number
+from orapo.settings import checked
 
 BUCKET_BYTES = 64 * 2**20
 """Gradients summed at a time: large enough for the network, small beside the weights."""
@@ -21,13 +22,13 @@ class DataParallel(DDPStrategy):
     micro-batches are this process's own affair: studies that no judge could read may be missing from one of them.
     """
 
-    def __init__(self, timeout_hours: float) -> None:
+    @checked
+    def __init__(self, timeout_hours: PositiveFloat) -> None:
         """Settings.
 
         Args:
             timeout_hours: > 0, how long a process waits for another one; a judge may take long.
         """
-        require_number("trainer.strategy.timeout_hours", timeout_hours, above=0)
         super().__init__(timeout=timedelta(hours=timeout_hours))
         self.timeout_hours = timeout_hours
 
@@ -64,13 +65,13 @@ class Sharded(ModelParallelStrategy):
     the same number of passes through the layers. Checkpoints hold whole weights, as in a single process.
     """
 
-    def __init__(self, timeout_hours: float) -> None:
+    @checked
+    def __init__(self, timeout_hours: PositiveFloat) -> None:
         """Settings.
 
         Args:
             timeout_hours: > 0, how long a process waits for another one; a judge may take long.
         """
-        require_number("trainer.strategy.timeout_hours", timeout_hours, above=0)
         super().__init__(
             tensor_parallel_size=1, save_distributed_checkpoint=False, timeout=timedelta(hours=timeout_hours)
         )

@@ -56,7 +56,7 @@ def test_studies_without_reports_are_served_for_generating(random_policy, collat
 
 def test_limits_and_empty_splits():
     assert len(EvaluationStudies.read(Bare(), 1).studies) == 1
-    with pytest.raises(SettingError, match="max_test_studies is 0"):
+    with pytest.raises(SettingError, match="at_most is 0; it must be a whole number, at least 1"):
         EvaluationStudies.read(Bare(), 0)
     with pytest.raises(DataError, match="bare has no training studies"):
         read_training_studies(Bare(), SUBSET, None)

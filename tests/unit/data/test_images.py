@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from orapo.data.images import check_longest_side, load_image
+from orapo.data.images import LongestSide, load_image
 from orapo.errors import DataError, SettingError
+from orapo.settings import settings
 
 ACCEPTED = re.escape(
     "Accepted: PNG (8 or 16 bit) and JPEG, as .png, .jpg or .jpeg; DICOM, as .dcm, .dicom or without an ending"
@@ -159,9 +160,14 @@ def test_a_gif_named_png_is_refused(tmp_path):
         load(tmp_path / "a.png")
 
 
+@settings
+class Shrunk:
+    longest_side: LongestSide
+
+
 @pytest.mark.parametrize("value", [0, 31, 8193, 512.0, True, None])
 def test_longest_side_out_of_range(value):
     with pytest.raises(
-        SettingError, match=rf"longest_side is {value}; it must be a whole number of pixels in \[32, 8192\]"
+        SettingError, match=rf"^longest_side is {value}; it must be a whole number, at least 32 and at most 8192$"
     ):
-        check_longest_side(value)
+        Shrunk(value)

@@ -15,7 +15,7 @@ from orapo.data.phantoms.findings import FINDINGS, Finding
 from orapo.data.phantoms.signs import paint_study
 from orapo.data.source import MarkedSource
 from orapo.errors import SettingError
-from orapo.experiment.config import build
+from orapo.experiment.targets import build
 from orapo.records import Split
 
 CONF = Path(__file__).parents[3] / "conf"
@@ -151,14 +151,14 @@ def test_the_digest_follows_the_difficulty() -> None:
         (
             Difficulty,
             {"sign_contrast": 0},
-            "data.source.difficulty.sign_contrast is 0; .* greater than 0 and at most 1",
+            "^sign_contrast is 0; .* greater than 0 and at most 1",
         ),
         (Difficulty, {"sign_size": 0.1}, "sign_size is 0.1; .* at least 0.3"),
         (Difficulty, {"train_noise_rate": 1.5}, "train_noise_rate is 1.5; .* at most 1"),
-        (Difficulty, {"mark": "Pneumothorax"}, "mark is 'Pneumothorax'; allowed: null"),
-        (PhantomSource, {"difficulty": None}, "difficulty is None, allowed"),
-        (SpuriousMark, {"observation": "No Finding"}, "mark.observation is 'No Finding'; allowed: Enlarged"),
-        (SpuriousMark, {"held_out_rate_with": -0.1}, "mark.held_out_rate_with is -0.1; .* at least 0"),
+        (Difficulty, {"mark": "Pneumothorax"}, "mark is 'Pneumothorax'; it must be a section with observation"),
+        (PhantomSource, {"difficulty": None}, "difficulty is None; it must be a section with sign_contrast"),
+        (SpuriousMark, {"observation": "No Finding"}, "^observation is 'No Finding'; it must be one of Enlarged"),
+        (SpuriousMark, {"held_out_rate_with": -0.1}, "^held_out_rate_with is -0.1; .* at least 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(kind: type, settings: dict[str, object], told: str) -> None:

@@ -12,7 +12,6 @@ from orapo.data.report_sections import (
     labelled_section,
     parse_sections,
 )
-from orapo.errors import SettingError
 
 RULE = "_" * 78
 REPORT = """                                 FINAL REPORT
@@ -226,12 +225,6 @@ def test_the_sections_asked_for_are_chosen_or_named_as_missing(sections, finding
 )
 def test_the_labelled_section_is_that_of_the_label_tables(text, labelled):
     assert labelled_section(parse_sections(text)) == labelled
-
-
-def test_unknown_wishes_are_refused():
-    assert Wanted.from_setting("impression") is Wanted.IMPRESSION
-    with pytest.raises(SettingError, match=r"^sections is 'all'; it must be one of 'findings', 'impression', "):
-        Wanted.from_setting("all")
 
 
 HEADS = ("FINDINGS:", "IMPRESSION:", "Comparison:", "PORTABLE CHEST:", "LEFT:", "FINAL REPORT", "NDICATION:", RULE)

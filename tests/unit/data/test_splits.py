@@ -56,10 +56,10 @@ def test_too_few_patients_are_refused():
 @pytest.mark.parametrize(
     ("validate", "test", "message"),
     [
-        (-0.1, 0.2, r"validate_fraction is -0.1; it must lie in \[0, 1\]"),
-        (0.1, 1.5, r"test_fraction is 1.5; it must lie in \[0, 1\]"),
+        (-0.1, 0.2, r"validate_fraction is -0.1; it must be a number, at least 0 and at most 1"),
+        (0.1, 1.5, r"test_fraction is 1.5; it must be a number, at least 0 and at most 1"),
         (float("nan"), 0.1, "validate_fraction is nan"),
-        (0.6, 0.5, r"validate_fraction 0.6 \+ test_fraction 0.5 exceed 1"),
+        (0.6, 0.5, r"validate_fraction is 0.6 and test_fraction 0.5; together they exceed 1"),
     ],
 )
 def test_fractions_out_of_range_are_refused(validate, test, message):

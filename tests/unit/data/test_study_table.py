@@ -337,9 +337,9 @@ def test_too_few_patients_for_the_parts_are_refused(folder):
 
 def test_bad_settings_are_refused(folder):
     folder.write([row(1)])
-    with pytest.raises(SettingError, match="views is 'PA'; it must be 'frontal' or 'all'"):
+    with pytest.raises(SettingError, match="views is 'PA'; it must be one of frontal, all"):
         folder.table(views="PA")
-    with pytest.raises(SettingError, match=r"test_fraction is 2; it must lie in \[0, 1\]"):
+    with pytest.raises(SettingError, match=r"test_fraction is 2; it must be a number, at least 0 and at most 1"):
         folder.table(test_fraction=2)
     with pytest.raises(SettingError, match=r"longest_side is 0"):
         folder.table(longest_side=0)

@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from orapo.errors import SettingError
 from orapo.experiment import config_tree
 from orapo.experiment.command_line import run_command
-from orapo.experiment.config import build
 from orapo.experiment.config_keys import nearest
 from orapo.experiment.config_tree import check_targets, read_target, trust, without_training
+from orapo.experiment.targets import build
 
 CONF = Path(__file__).parents[3] / "conf"
 

@@ -125,8 +125,8 @@ def test_drawn_reports_beside_the_greedy_one(image: str) -> None:
 @pytest.mark.parametrize(
     ("argument", "told"),
     [
-        ("format=xml", "format is 'xml'; allowed: text, json"),
-        ("report_per=patient", "report_per is 'patient'; allowed: image, folder"),
+        ("format=xml", "format is 'xml'; it must be one of text, json"),
+        ("report_per=patient", "report_per is 'patient'; it must be one of image, folder"),
         ("num_reports=0", "num_reports is 0"),
         ("temperature=0", "temperature is 0"),
         ("top_p=2", "top_p is 2"),
@@ -136,7 +136,7 @@ def test_drawn_reports_beside_the_greedy_one(image: str) -> None:
         ("uncertain_is_positive=2", "uncertain_is_positive is 2"),
         ("+typo=1", "typo is not a setting"),
         ("out=no/such/folder.txt", "there is no folder no/such"),
-        ("out=README.md", "out=README.md exists already"),
+        ("out=README.md", "out is 'README.md', which exists already"),
     ],
 )
 def test_a_bad_value_is_refused(argument: str, told: str, image: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,39 +1,42 @@
 """What can be set of the annotation source, checked when given."""
 
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
-from orapo.bounds import require_whole
-from orapo.data.images import check_longest_side
+from pydantic import PositiveInt
+
+from orapo.data.images import LongestSide
 from orapo.errors import DataError, SettingError
+from orapo.settings import settings
 
-_ALLOWED = {"labels": ("labeler", "table"), "shared_patients": ("leave_out", "refuse")}
+Labels = Literal["labeler", "table"]
+"""The values of ``labels``."""
+
+SharedPatients = Literal["leave_out", "refuse"]
+"""The values of ``shared_patients``."""
 
 
-@dataclass(frozen=True)
+@settings
 class AnnotationSettings:
-    """The settings of ``AnnotationSource``, as documented there; all are part of its digest."""
+    """The settings of ``AnnotationSource``, as documented there; in its digest."""
 
-    labels: str
-    shared_patients: str
-    max_images: int | None
-    longest_side: int
+    labels: Labels
+    shared_patients: SharedPatients
+    max_images: PositiveInt | None
+    longest_side: LongestSide
+    label_table: str | None = None
 
     def __post_init__(self) -> None:
-        for key, allowed in _ALLOWED.items():
-            if getattr(self, key) not in allowed:
-                raise SettingError(f"{key} is {getattr(self, key)!r}; it must be {' or '.join(map(repr, allowed))}")
-        if self.max_images is not None:
-            require_whole("max_images", self.max_images, 1)
-        check_longest_side(self.longest_side)
-
-    def check_label_table(self, label_table: str | None) -> None:
-        """Raises SettingError unless a table is given where, and only where, labels come from one."""
-        if (self.labels == "table") != (label_table is not None):
+        if (self.labels == "table") != (self.label_table is not None):
             raise SettingError(
-                f"label_table is {label_table!r} with labels {self.labels!r}; a table must be given with labels "
+                f"label_table is {self.label_table!r} with labels {self.labels!r}; a table must be given with labels "
                 "'table' and with nothing else"
             )
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for the digest: without the path of the label table, whose bytes count instead."""
+        return {key: value for key, value in asdict(self).items() if key != "label_table"}
 
 
 def require_files(annotation: str | None, root: str | None) -> tuple[Path, Path]:

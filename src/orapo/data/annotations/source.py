@@ -4,18 +4,18 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from PIL import Image
+from pydantic import PositiveInt
 
 from orapo.chexpert import OBSERVATIONS, LabelStates, label_state_to_code
 from orapo.data.annotations.image_places import ImagePlaces, views_of
 from orapo.data.annotations.labels import LabelTable, label_reports
 from orapo.data.annotations.one_split import sort_out
-from orapo.data.annotations.settings import AnnotationSettings, require_files
+from orapo.data.annotations.settings import AnnotationSettings, Labels, SharedPatients, require_files
 from orapo.data.annotations.studies import AnnotatedStudies, read_studies
-from orapo.data.images import load_image
+from orapo.data.images import LongestSide, load_image
 from orapo.data.left_out import count_reasons
 from orapo.data.source import LeftOut, ListedStudy
 from orapo.data.study_table import ReportLabeler
@@ -39,18 +39,19 @@ class AnnotationSource:
     """
 
     name = "annotation"
+    settings_type = AnnotationSettings
 
     def __init__(
         self,
         annotation: str | None,
         root: str | None,
         *,
-        labels: str = "labeler",
+        labels: Labels = "labeler",
         label_table: str | None = None,
         labeler: ReportLabeler | None = None,
-        shared_patients: str = "leave_out",
-        max_images: int | None = None,
-        longest_side: int = 512,
+        shared_patients: SharedPatients = "leave_out",
+        max_images: PositiveInt | None = None,
+        longest_side: LongestSide = 512,
     ) -> None:
         """Reads and checks the file; image files are looked for when a study is read.
 
@@ -70,8 +71,7 @@ class AnnotationSource:
             SettingError: a setting is out of range.
             DataError: a file is missing or can't be used; names split and index of the sample.
         """
-        settings = AnnotationSettings(labels, shared_patients, max_images, longest_side)
-        settings.check_label_table(label_table)
+        settings = AnnotationSettings(labels, shared_patients, max_images, longest_side, label_table)
         path, folder = require_files(annotation, root)
         self._annotated = read_studies(path)
         self._places, self._settings = ImagePlaces(folder), settings
@@ -142,7 +142,7 @@ class AnnotationSource:
 
 def _digest(settings: AnnotationSettings, files: Sequence[Path], labels: Mapping[str, LabelStates]) -> str:
     # Neither paths nor the root: the same data elsewhere is the same data.
-    digest = hashlib.sha256(json.dumps([asdict(settings), [sha256_of_file(file) for file in files]]).encode())
+    digest = hashlib.sha256(json.dumps([settings.to_dict(), [sha256_of_file(file) for file in files]]).encode())
     codes: dict[int, str] = {}  # equal states are one mapping
     for study_id, states in labels.items():
         code = codes.get(id(states))

@@ -19,12 +19,13 @@ from orapo.data.chexpert_plus.files import (
 )
 from orapo.data.chexpert_plus.image_check import ImageToCheck, check_images
 from orapo.data.chexpert_plus.image_folders import find_image_folders
-from orapo.data.chexpert_plus.settings import IMAGES, check_word
+from orapo.data.chexpert_plus.settings import Images
 from orapo.data.chexpert_plus.table import COLUMN_OF_SECTION, PlusStudy, PlusTable, read_plus_table
 from orapo.data.expected_files import require_root
 from orapo.data.garbage_collection import collection_paused
 from orapo.data.report_sections import one_line
 from orapo.errors import DataError
+from orapo.settings import checked
 
 PUBLISHED = {
     "rows": 223_462,
@@ -40,7 +41,8 @@ PUBLISHED = {
 """Counts of the published set, as users of the whole set report them."""
 
 
-def check_chexpert_plus(root: str | None, *, images: str = "auto", num_opened: int = 20) -> CheckReport:
+@checked
+def check_chexpert_plus(root: str | None, *, images: Images = "auto", num_opened: int = 20) -> CheckReport:
     """Reads the tables, looks for every image file and opens a few; a minute or more for the whole set.
 
     Args:
@@ -51,7 +53,6 @@ def check_chexpert_plus(root: str | None, *, images: str = "auto", num_opened: i
     Raises:
         SettingError: ``images`` is another word.
     """
-    check_word("images", images, IMAGES)
     check = _Check()
     try:
         with collection_paused():

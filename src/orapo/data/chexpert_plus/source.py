@@ -7,22 +7,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
+from pydantic import NonNegativeInt, PositiveInt
 
 from orapo.chexpert import OBSERVATIONS, label_state_to_code
 from orapo.data.chexpert_plus.files import NAME, PARTS, ROOT_VARIABLE, TITLE, needed_files
 from orapo.data.chexpert_plus.image_folders import ImageKind, find_image_folders
 from orapo.data.chexpert_plus.label_choice import label_by_file, label_by_text
 from orapo.data.chexpert_plus.selection import Selection, select_studies
-from orapo.data.chexpert_plus.settings import SECTIONS_OF, PlusSettings
+from orapo.data.chexpert_plus.settings import SECTIONS_OF, Images, Labels, PlusSettings
 from orapo.data.chexpert_plus.table import PlusTable, read_plus_table
 from orapo.data.expected_files import find_all, require_root
 from orapo.data.garbage_collection import collection_paused
 from orapo.data.gold_labels.table import read_gold_labels
-from orapo.data.images import load_image
+from orapo.data.images import LongestSide, load_image
 from orapo.data.left_out import count_reasons
+from orapo.data.report_sections import Sections
 from orapo.data.source import LeftOut, StudyEntry
 from orapo.data.study_table import ReportLabeler
 from orapo.data.table_columns import sha256_of_file
+from orapo.data.views import Views
 from orapo.errors import DataError
 from orapo.labeler import Labeler
 from orapo.records import Split, Study
@@ -43,22 +46,23 @@ class ChexpertPlusSource:
     """
 
     name = NAME
+    settings_type = PlusSettings
 
     def __init__(
         self,
         root: str | None,
         *,
-        sections: str = "findings",
-        images: str = "auto",
-        views: str = "frontal",
-        max_images: int | None = None,
-        labels: str = "chexbert",
+        sections: Sections = "findings",
+        images: Images = "auto",
+        views: Views = "frontal",
+        max_images: PositiveInt | None = None,
+        labels: Labels = "chexbert",
         label_table: str | None = None,
         labeler: ReportLabeler | None = None,
         gold_labels: str | None = None,
-        num_validate_patients: int = 500,
-        longest_side: int = 512,
-        seed: int = 0,
+        num_validate_patients: PositiveInt = 500,
+        longest_side: LongestSide = 512,
+        seed: NonNegativeInt = 0,
     ) -> None:
         """Reads the tables; image files are looked for when a study is read.
 

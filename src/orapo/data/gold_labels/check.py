@@ -8,17 +8,19 @@ from orapo.data.chexpert_plus.files import images_file
 from orapo.data.chexpert_plus.image_check import ImageToCheck, check_images
 from orapo.data.chexpert_plus.image_folders import ImageFolders, find_image_folders
 from orapo.data.chexpert_plus.image_names import view_of_stem
-from orapo.data.chexpert_plus.settings import IMAGES, check_word
+from orapo.data.chexpert_plus.settings import Images
 from orapo.data.expected_files import require_root
 from orapo.data.gold_labels.files import NAME, OBTAIN, PARTS, ROOT_VARIABLE, TITLE, labels_file
 from orapo.data.gold_labels.table import GoldLabels, read_gold_labels
 from orapo.errors import DataError
+from orapo.settings import checked
 
 PUBLISHED = {"valid": {"studies": 200, "images": 234}, "test": {"studies": 500, "images": 668}}
 """Counts of the published sets."""
 
 
-def check_gold(root: str | None, *, images: str = "auto", num_opened: int = 20) -> CheckReport:
+@checked
+def check_gold(root: str | None, *, images: Images = "auto", num_opened: int = 20) -> CheckReport:
     """Reads the files of labels that are there, looks for every image file and opens a few.
 
     Args:
@@ -29,7 +31,6 @@ def check_gold(root: str | None, *, images: str = "auto", num_opened: int = 20) 
     Raises:
         SettingError: ``images`` is another word.
     """
-    check_word("images", images, IMAGES)
     check = _Check()
     try:
         folder = require_root(root, data_set=TITLE, variable=ROOT_VARIABLE)

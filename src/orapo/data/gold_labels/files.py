@@ -1,6 +1,7 @@
 """Where radiologists' labels and the images that they labelled may lie."""
 
 from pathlib import Path
+from typing import Literal
 
 from orapo.data.expected_files import ExpectedFile
 
@@ -13,7 +14,8 @@ TITLE = "CheXpert's radiologists' labels"
 ROOT_VARIABLE = "ORAPO_CHEXPERT_PLUS_ROOT"
 """Environment variable that names the folder: the labels may lie with CheXpert Plus, or have a folder of their own."""
 
-PARTS = ("valid", "test")
+Part = Literal["valid", "test"]
+PARTS: tuple[Part, ...] = ("valid", "test")
 """The parts that radiologists labelled."""
 
 OBTAIN = {

@@ -1,34 +1,31 @@
 """What can be set of the source of radiologists' labels, checked when given."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
-from orapo.bounds import require_whole
-from orapo.data.chexpert_plus.settings import IMAGES, SECTIONS_OF, VIEWS, check_word
-from orapo.data.gold_labels.files import PARTS
-from orapo.data.images import check_longest_side
+from pydantic import PositiveInt
+
+from orapo.data.chexpert_plus.settings import Images
+from orapo.data.gold_labels.files import Part
+from orapo.data.images import LongestSide
+from orapo.data.report_sections import Sections
+from orapo.data.views import Views
 from orapo.errors import SettingError
+from orapo.settings import settings
 
 
-@dataclass(frozen=True)
+@settings
 class GoldSettings:
     """The settings of ``GoldSource``, as documented there."""
 
-    part: str
+    part: Part
     reports: str | None
-    sections: str
-    images: str
-    views: str
-    max_images: int | None
-    longest_side: int
+    sections: Sections
+    images: Images
+    views: Views
+    max_images: PositiveInt | None
+    longest_side: LongestSide
 
     def __post_init__(self) -> None:
-        check_word("part", self.part, PARTS)
-        check_word("sections", self.sections, tuple(SECTIONS_OF))
-        check_word("images", self.images, IMAGES)
-        check_word("views", self.views, VIEWS)
-        if self.max_images is not None:
-            require_whole("max_images", self.max_images, 1)
-        check_longest_side(self.longest_side)
         if self.reports is not None and self.part == "test":
             raise SettingError(
                 f"reports is {self.reports!r}, but reports of the test part are private; it must be null"

@@ -6,21 +6,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
+from pydantic import PositiveInt
 
 from orapo.data.chexpert_plus.files import images_file, table_file
 from orapo.data.chexpert_plus.image_folders import find_image_folders
 from orapo.data.chexpert_plus.image_names import StudyName, view_number, view_of_stem
-from orapo.data.chexpert_plus.settings import SECTIONS_OF
+from orapo.data.chexpert_plus.settings import SECTIONS_OF, Images
 from orapo.data.chexpert_plus.table import read_plus_table
 from orapo.data.expected_files import find_all, require_root
-from orapo.data.gold_labels.files import NAME, OBTAIN, ROOT_VARIABLE, TITLE, labels_file
+from orapo.data.gold_labels.files import NAME, OBTAIN, ROOT_VARIABLE, TITLE, Part, labels_file
 from orapo.data.gold_labels.settings import GoldSettings
 from orapo.data.gold_labels.table import GoldLabels, read_gold_labels
-from orapo.data.images import load_image
-from orapo.data.report_sections import MissingSection, Wanted, choose_sections
+from orapo.data.images import LongestSide, load_image
+from orapo.data.report_sections import MissingSection, Sections, Wanted, choose_sections
 from orapo.data.source import LeftOut, ListedStudy
 from orapo.data.table_columns import sha256_of_file
-from orapo.data.views import is_frontal
+from orapo.data.views import Views, is_frontal
 from orapo.errors import DataError
 from orapo.records import Split, Study
 
@@ -35,19 +36,20 @@ class GoldSource:
     """
 
     name = NAME
+    settings_type = GoldSettings
 
     def __init__(
         self,
         root: str | None,
         *,
-        part: str = "valid",
+        part: Part = "valid",
         gold_labels: str | None = None,
         reports: str | None = None,
-        sections: str = "findings",
-        images: str = "auto",
-        views: str = "frontal",
-        max_images: int | None = None,
-        longest_side: int = 512,
+        sections: Sections = "findings",
+        images: Images = "auto",
+        views: Views = "frontal",
+        max_images: PositiveInt | None = None,
+        longest_side: LongestSide = 512,
     ) -> None:
         """Reads the tables; image files are looked for when a study is read.
 

@@ -6,11 +6,12 @@ import logging
 from collections.abc import Sequence
 
 from PIL import Image
+from pydantic import PositiveInt
 
 from orapo.chexpert import OBSERVATIONS, LabelStates, label_state_to_code
 from orapo.data.expected_files import find_all, require_root
 from orapo.data.garbage_collection import collection_paused
-from orapo.data.images import load_image
+from orapo.data.images import LongestSide, load_image
 from orapo.data.left_out import count_reasons
 from orapo.data.mimic_cxr.files import (
     IMAGE_SUFFIXES,
@@ -26,12 +27,13 @@ from orapo.data.mimic_cxr.files import (
 )
 from orapo.data.mimic_cxr.report_files import ReportFiles, open_reports
 from orapo.data.mimic_cxr.selection import LabelStudy, choose_labels, keep_images
-from orapo.data.mimic_cxr.settings import MimicSettings
+from orapo.data.mimic_cxr.settings import Labels, MimicSettings, TestStudies
 from orapo.data.mimic_cxr.tables import MimicStudy, read_studies
 from orapo.data.progress import watched
-from orapo.data.report_sections import MissingSection, Wanted, choose_sections, parse_sections
+from orapo.data.report_sections import MissingSection, Sections, Wanted, choose_sections, parse_sections
 from orapo.data.source import LeftOut, ListedStudy
 from orapo.data.study_table import ReportLabeler
+from orapo.data.views import Views
 from orapo.errors import DataError
 from orapo.records import Split, Study
 
@@ -47,20 +49,21 @@ class MimicCxrSource:
     """
 
     name = NAME
+    settings_type = MimicSettings
 
     def __init__(
         self,
         root: str | None,
         *,
         reports: str | None = None,
-        sections: str = "findings",
-        views: str = "frontal",
-        max_images: int | None = None,
-        labels: str = "chexpert",
+        sections: Sections = "findings",
+        views: Views = "frontal",
+        max_images: PositiveInt | None = None,
+        labels: Labels = "chexpert",
         label_table: str | None = None,
         radiologist_test_labels: bool = False,
-        test_studies: str = "all",
-        longest_side: int = 512,
+        test_studies: TestStudies = "all",
+        longest_side: LongestSide = 512,
         labeler: ReportLabeler | None = None,
     ) -> None:
         """Finds the files and reads the tables; no report (but see ``labels``), no image.
@@ -89,7 +92,7 @@ class MimicCxrSource:
         self._settings = MimicSettings(
             sections, views, max_images, labels, label_table, radiologist_test_labels, test_studies, longest_side
         )
-        self._wanted = Wanted.from_setting(sections)
+        self._wanted = Wanted(sections)
         folder = require_root(root, data_set=TITLE, variable=ROOT_VARIABLE)
         files = find_all(TITLE, needed_files(folder, reports, self._settings))
         self._images = files["images"]

@@ -3,19 +3,21 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 from orapo.data.miniature import chexpert_plus, mimic_cxr
 from orapo.data.miniature.studies import MadeUpStudy, make_studies
-from orapo.errors import SettingError
 from orapo.records import Split
+from orapo.settings import checked
 
 ANNOTATION = "annotation.json"
-FORMS = ("mimic_cxr", "chexpert_plus")
+Form = Literal["mimic_cxr", "chexpert_plus"]
 Sample = dict[str, object]
 
 
+@checked
 def write_miniature_annotation(
-    folder: str | Path, num_patients: int = 60, seed: int = 0, *, form: str = "mimic_cxr"
+    folder: str | Path, num_patients: int = 60, seed: int = 0, *, form: Form = "mimic_cxr"
 ) -> Path:
     """Writes a whole miniature, and beside it an annotation of its studies with findings.
 
@@ -36,8 +38,6 @@ def write_miniature_annotation(
         SettingError: a number out of range, or another form.
         DataError: the folder is in use.
     """
-    if form not in FORMS:
-        raise SettingError(f"form is {form!r}; it must be one of {', '.join(FORMS)}")
     write_data_set, list_samples = _WRITERS[form]
     write_data_set(folder, num_patients, seed)
     content: dict[str, list[Sample]] = {"train": [], "val": [], "test": []}

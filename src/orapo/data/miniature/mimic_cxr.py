@@ -3,14 +3,16 @@
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 from orapo.chexpert import OBSERVATIONS, LabelStates, Observation
 from orapo.data.miniature.studies import MadeUpStudy, Trait, make_studies
 from orapo.data.miniature.writing import codes, new_folder, write_image, write_table, write_texts
-from orapo.errors import SettingError
 from orapo.records import Split
+from orapo.settings import checked
 
-VERSIONS = ("2.0.0", "2.1.0")
+Version = Literal["2.0.0", "2.1.0"]
+VERSIONS = get_args(Version)
 LABEL_ORDER = tuple(sorted(OBSERVATIONS))
 METADATA_COLUMNS = (
     *("dicom_id", "subject_id", "study_id", "PerformedProcedureStepDescription", "ViewPosition", "Rows", "Columns"),
@@ -27,8 +29,9 @@ _RULE = "_" * 78
 _INDENT = " " * 33
 
 
+@checked
 def write_miniature_mimic_cxr(
-    folder: str | Path, num_patients: int = 60, seed: int = 0, *, version: str = "2.1.0", zip_reports: bool = False
+    folder: str | Path, num_patients: int = 60, seed: int = 0, *, version: Version = "2.1.0", zip_reports: bool = False
 ) -> None:
     """Writes the data set; a few seconds.
 
@@ -47,8 +50,6 @@ def write_miniature_mimic_cxr(
         SettingError: a number out of range, or another version.
         DataError: the folder is in use.
     """
-    if version not in VERSIONS:
-        raise SettingError(f"version is {version!r}; it must be one of {', '.join(VERSIONS)}")
     studies = make_studies(num_patients, seed)
     root = new_folder(folder)
     for study in studies:

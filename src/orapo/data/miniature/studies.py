@@ -3,21 +3,25 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
 from PIL import Image
+from pydantic import Field, NonNegativeInt
 
-from orapo.bounds import require_whole
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation
 from orapo.data.phantoms import PhantomSource
 from orapo.data.phantoms.findings import Finding
 from orapo.data.phantoms.wordings import WORDINGS, fill, wordings_of
 from orapo.records import Split
+from orapo.settings import checked
 
 IMAGE_SIZE = 112
 """Pixels per side."""
 
 FEWEST_PATIENTS = 10
 """Fewer would leave a split without usable studies."""
+
+NumPatients = Annotated[int, Field(ge=FEWEST_PATIENTS)]
 
 NOTHING_FOUND = "No acute cardiopulmonary abnormality."
 
@@ -92,7 +96,8 @@ class MadeUpStudy:
         return self.drawn <= {Observation.SUPPORT_DEVICES}
 
 
-def make_studies(num_patients: int, seed: int) -> Sequence[MadeUpStudy]:
+@checked
+def make_studies(num_patients: NumPatients, seed: NonNegativeInt) -> Sequence[MadeUpStudy]:
     """Patients with one, two or three studies each; three fifths train, one fifth validate, one fifth test.
 
     Args:
@@ -102,8 +107,6 @@ def make_studies(num_patients: int, seed: int) -> Sequence[MadeUpStudy]:
     Raises:
         SettingError: a number out of range.
     """
-    require_whole("num_patients", num_patients, FEWEST_PATIENTS)
-    require_whole("seed", seed, 0)
     counts = dict.fromkeys(Split, 0)
     phantoms = PhantomSource(seed=seed, image_size=IMAGE_SIZE, train_prevalence="balanced")
     studies: list[MadeUpStudy] = []

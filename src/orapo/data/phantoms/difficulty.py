@@ -1,17 +1,23 @@
 """What makes phantoms harder: fainter and smaller signs, wrong training reports, a mark that goes with a finding."""
 
-from dataclasses import dataclass
+from typing import Annotated
 
-from orapo.bounds import require_number
+from pydantic import AfterValidator, Field
+
 from orapo.chexpert import Observation
 from orapo.data.phantoms.findings import FINDINGS
-from orapo.errors import SettingError
 from orapo.records import Split
+from orapo.settings import Fraction, PositiveFraction, settings
 
-_PREFIX = "data.source.difficulty"
+
+def _drawn_observation(name: str) -> str:
+    allowed = [observation.value for observation in FINDINGS]
+    if name not in allowed:
+        raise ValueError(f"is {name!r}; it must be one of {', '.join(allowed)}")
+    return name
 
 
-@dataclass(frozen=True)
+@settings
 class SpuriousMark:
     """A bright tag in a corner of the image that goes with one observation among the training studies.
 
@@ -26,18 +32,11 @@ class SpuriousMark:
         held_out_rate_without: as ``train_rate_without``, of the validation and test studies.
     """
 
-    observation: str
-    train_rate_with: float
-    train_rate_without: float
-    held_out_rate_with: float
-    held_out_rate_without: float
-
-    def __post_init__(self) -> None:
-        allowed = [observation.value for observation in FINDINGS]
-        if self.observation not in allowed:
-            raise SettingError(f"{_PREFIX}.mark.observation is {self.observation!r}; allowed: {', '.join(allowed)}")
-        for key in ("train_rate_with", "train_rate_without", "held_out_rate_with", "held_out_rate_without"):
-            require_number(f"{_PREFIX}.mark.{key}", getattr(self, key), at_least=0, at_most=1)
+    observation: Annotated[str, AfterValidator(_drawn_observation)]
+    train_rate_with: Fraction
+    train_rate_without: Fraction
+    held_out_rate_with: Fraction
+    held_out_rate_without: Fraction
 
     @property
     def goes_with(self) -> Observation:
@@ -51,7 +50,7 @@ class SpuriousMark:
         return self.held_out_rate_with if is_there else self.held_out_rate_without
 
 
-@dataclass(frozen=True)
+@settings
 class Difficulty:
     """How much harder than plain phantoms; the defaults change nothing, to the last bit.
 
@@ -64,17 +63,10 @@ class Difficulty:
         mark: a spurious mark; None for none.
     """
 
-    sign_contrast: float = 1.0
-    sign_size: float = 1.0
-    train_noise_rate: float = 0.0
+    sign_contrast: PositiveFraction = 1.0
+    sign_size: Annotated[float, Field(ge=0.3, le=1)] = 1.0
+    train_noise_rate: Fraction = 0.0
     mark: SpuriousMark | None = None
-
-    def __post_init__(self) -> None:
-        require_number(f"{_PREFIX}.sign_contrast", self.sign_contrast, above=0, at_most=1)
-        require_number(f"{_PREFIX}.sign_size", self.sign_size, at_least=0.3, at_most=1)
-        require_number(f"{_PREFIX}.train_noise_rate", self.train_noise_rate, at_least=0, at_most=1)
-        if not (self.mark is None or isinstance(self.mark, SpuriousMark)):
-            raise SettingError(f"{_PREFIX}.mark is {self.mark!r}; allowed: null, or the settings of a SpuriousMark")
 
     def noise_rate(self, split: Split) -> float:
         """How often a report of this split is wrong."""

@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated, Literal
 
 from PIL import Image
+from pydantic import Field, NonNegativeInt
 
 from orapo.chexpert import Observation
 from orapo.data.phantoms.difficulty import Difficulty
@@ -15,14 +17,19 @@ from orapo.data.phantoms.findings import Finding, Prevalence, draw_findings, mis
 from orapo.data.phantoms.grammar import Report, Statement, write_report
 from orapo.data.phantoms.signs import paint_study
 from orapo.data.source import LeftOut
-from orapo.errors import DataError, SettingError
+from orapo.errors import DataError
 from orapo.records import Split, Study
+from orapo.settings import settings
 
 _SPLIT_KEYS = {Split.TRAIN: 0, Split.VALIDATE: 1, Split.TEST: 2}
 _TEXT_KEY, _PIXEL_KEY, _NOISE_KEY, _MARK_KEY = 0, 1, 2, 3
 
 
-@dataclass(frozen=True)
+NumStudies = Annotated[int, Field(ge=0, le=1_000_000)]
+PrevalenceName = Literal["natural", "balanced"]
+
+
+@settings
 class PhantomSource:
     """Synthetic frontal chest radiographs with templated reports; study ``i`` depends on seed, split and ``i`` alone.
 
@@ -38,29 +45,15 @@ class PhantomSource:
         difficulty: of signs, training reports and images; plain unless told otherwise.
     """
 
-    seed: int = 0
-    image_size: int = 112
-    num_train: int = 20_000
-    num_validate: int = 210
-    num_test: int = 210
-    train_prevalence: str = Prevalence.NATURAL.value
-    validate_prevalence: str = Prevalence.BALANCED.value
-    test_prevalence: str = Prevalence.BALANCED.value
+    seed: NonNegativeInt = 0
+    image_size: Annotated[int, Field(ge=56, le=2048)] = 112
+    num_train: NumStudies = 20_000
+    num_validate: NumStudies = 210
+    num_test: NumStudies = 210
+    train_prevalence: PrevalenceName = "natural"
+    validate_prevalence: PrevalenceName = "balanced"
+    test_prevalence: PrevalenceName = "balanced"
     difficulty: Difficulty = field(default_factory=Difficulty)
-
-    def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise SettingError(f"phantoms: seed is {self.seed}, allowed: 0 or more")
-        if not 56 <= self.image_size <= 2048:
-            raise SettingError(f"phantoms: image_size is {self.image_size}, allowed: 56 to 2048 pixels")
-        for key in ("num_train", "num_validate", "num_test"):
-            if not 0 <= getattr(self, key) <= 1_000_000:
-                raise SettingError(f"phantoms: {key} is {getattr(self, key)}, allowed: 0 to 1000000 studies")
-        for key in ("train_prevalence", "validate_prevalence", "test_prevalence"):
-            if getattr(self, key) not in list(Prevalence):
-                raise SettingError(f"phantoms: {key} is {getattr(self, key)!r}, allowed: natural, balanced")
-        if not isinstance(self.difficulty, Difficulty):
-            raise SettingError(f"phantoms: difficulty is {self.difficulty!r}, allowed: the settings of a Difficulty")
 
     @property
     def name(self) -> str:

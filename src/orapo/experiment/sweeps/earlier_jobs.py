@@ -12,8 +12,8 @@ from orapo.comparison.groups import IGNORED_SECTIONS
 from orapo.comparison.run_folder import flat_settings, read_columns
 from orapo.comparison.run_state import RunState, read_state
 from orapo.errors import DataError, SettingError
-from orapo.experiment.config import plain
 from orapo.experiment.sweeps.folders import is_run_by_another
+from orapo.experiment.targets import plain
 from orapo.experiment.train_settings import CHANGEABLE, LAST_CHECKPOINT
 
 LEFT_BEHIND = ("metrics.csv", "validation.csv", "rollouts.jsonl", "base_scores.json")

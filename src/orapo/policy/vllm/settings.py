@@ -1,19 +1,23 @@
 """How a vLLM server is reached and what it is trusted with; no heavy imports: a bad value is refused at once."""
 
 import ipaddress
-import re
-from dataclasses import dataclass
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from orapo.bounds import require_boolean, require_number, require_whole
+from pydantic import AfterValidator, NonNegativeFloat, PositiveFloat, PositiveInt
+
 from orapo.errors import SettingError
 from orapo.policy.settings import ModelSettings, SamplingSettings
-
-LOGPS = ("recomputed", "server")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+from orapo.settings import HttpAddress, VariableName, settings
 
 
-@dataclass(frozen=True)
+def _ends_in_v1(value: str) -> str:
+    if urlsplit(value).path.rstrip("/") != "/v1":
+        raise ValueError(f"is {value!r}; it must be like http://HOST:8000/v1")
+    return value
+
+
+@settings
 class ServerSettings:
     """A vLLM server that the user has started; docs/vllm.md says how.
 
@@ -33,45 +37,23 @@ class ServerSettings:
         allow_external: whether images of patients may be sent to another machine.
     """
 
-    api_base: str
+    api_base: Annotated[HttpAddress, AfterValidator(_ends_in_v1)]
     model: str | None = None
-    api_key_variable: str | None = None
+    api_key_variable: VariableName | None = None
     adapter_folder: str | None = None
     adapter_folder_on_server: str | None = None
-    logps: str = "recomputed"
-    max_concurrent: int = 64
-    timeout_seconds: float = 600.0
-    pause_limit_seconds: float = 600.0
-    max_logp_gap: float | None = 0.2
+    logps: Literal["recomputed", "server"] = "recomputed"
+    max_concurrent: PositiveInt = 64
+    timeout_seconds: PositiveFloat = 600.0
+    pause_limit_seconds: NonNegativeFloat = 600.0
+    max_logp_gap: PositiveFloat | None = 0.2
     allow_external: bool = False
 
     def __post_init__(self) -> None:
-        address = urlsplit(self.api_base if isinstance(self.api_base, str) else "")
-        if address.username or address.password or address.query:
-            raise SettingError(
-                "rollout.server.api_base holds a user, password or query; a key belongs in the environment, see "
-                "rollout.server.api_key_variable"
-            )
-        is_http = address.scheme in ("http", "https") and bool(address.hostname)
-        if not is_http or address.path.rstrip("/") != "/v1":
-            raise SettingError(f"rollout.server.api_base is {self.api_base!r}; it must be like http://HOST:8000/v1")
-        if self.api_key_variable is not None and not _VARIABLE.fullmatch(self.api_key_variable):
-            raise SettingError(
-                "rollout.server.api_key_variable isn't the name of an environment variable; the key itself stays there"
-            )
         if self.adapter_folder_on_server is not None and self.adapter_folder is None:
             raise SettingError(
-                "rollout.server.adapter_folder_on_server is given without rollout.server.adapter_folder; it is the "
-                "same folder as the server sees it"
+                "adapter_folder_on_server is given without adapter_folder; it is the same folder as the server sees it"
             )
-        if self.logps not in LOGPS:
-            raise SettingError(f"rollout.server.logps is {self.logps!r}; it must be one of {', '.join(LOGPS)}")
-        require_whole("rollout.server.max_concurrent", self.max_concurrent, 1)
-        require_number("rollout.server.timeout_seconds", self.timeout_seconds, above=0)
-        require_number("rollout.server.pause_limit_seconds", self.pause_limit_seconds, at_least=0)
-        if self.max_logp_gap is not None:
-            require_number("rollout.server.max_logp_gap", self.max_logp_gap, above=0)
-        require_boolean("rollout.server.allow_external", self.allow_external)
 
     @property
     def is_external(self) -> bool:

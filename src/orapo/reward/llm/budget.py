@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orapo.bounds import require_number
+from pydantic import PositiveFloat
+
 from orapo.errors import RunPaused
+from orapo.settings import checked
 
 
 class BudgetSpent(RunPaused):
@@ -32,9 +34,8 @@ class Budget:
         SettingError: ``max_cost_usd`` out of range.
     """
 
-    def __init__(self, max_cost_usd: float | None = None) -> None:
-        if max_cost_usd is not None:
-            require_number("judge: max_cost_usd", max_cost_usd, above=0.0)
+    @checked
+    def __init__(self, max_cost_usd: PositiveFloat | None = None) -> None:
         self.max_cost_usd = max_cost_usd
         self.spent_usd = 0.0
         self._reserved_usd = 0.0

@@ -8,12 +8,14 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
-from orapo.bounds import require_number
+from pydantic import PositiveFloat
+
 from orapo.errors import DataError, OrapoError, SettingError
 from orapo.reward.llm.answer_store import Answer, Claim
 from orapo.reward.llm.store_thread import StoreThread
+from orapo.settings import checked
 
 __all__ = ["Answer", "AnswerCache", "CacheMiss", "CacheMode", "cache_key"]
 
@@ -73,12 +75,12 @@ class AnswerCache:
         SettingError: a value out of range.
     """
 
-    def __init__(self, path: str | Path | None, mode: CacheMode = "read_write", *, lease_seconds: float = 60.0) -> None:
-        if mode not in get_args(CacheMode):
-            raise SettingError(f"judge: cache is {mode!r}; allowed: {', '.join(get_args(CacheMode))}")
+    @checked
+    def __init__(
+        self, path: str | Path | None, mode: CacheMode = "read_write", *, lease_seconds: PositiveFloat = 60.0
+    ) -> None:
         if path is None and mode != "off":
             raise SettingError(f"judge: cache is {mode!r} without a path; give one, or set it to 'off'")
-        require_number("judge: lease_seconds of the cache", lease_seconds, above=0)
         self.mode = mode
         self.path = Path(path or "")
         self._store = StoreThread(self.path, read_only=mode == "read_only", lease_seconds=lease_seconds)

@@ -3,27 +3,24 @@
 import asyncio
 import ipaddress
 import os
-import re
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel
+from pydantic import BaseModel, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from orapo.bounds import require_number, require_whole
-from orapo.errors import SettingError
 from orapo.reward.llm.client import first_call, load_litellm
 from orapo.reward.llm.plain_http import text_of, token_count
-from orapo.reward.llm.prices import Prices
+from orapo.reward.llm.prices import PricePair, Prices
 from orapo.reward.llm.prompts import Request
 from orapo.reward.llm.provider_errors import CallError, CallErrorKind, call_error
+from orapo.settings import HttpAddress, Text, VariableName, settings
 
 __all__ = ["CallError", "CallErrorKind", "Completion", "Endpoint"]
 
-STRUCTURED_OUTPUTS = ("json_schema", "json_object", "none")
+StructuredOutput = Literal["json_schema", "json_object", "none"]
 _NO_KEY = "none-needed"
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CHARACTERS_PER_TOKEN = 3
 """Fewer than English has, so that an estimate is rarely too low."""
 _LONGEST_NAME = 200
@@ -51,7 +48,7 @@ class Completion:
     is_cut_off: bool = False
 
 
-@dataclass(frozen=True)
+@settings
 class Endpoint:
     """A model reached through litellm; making one opens nothing and needs no key.
 
@@ -72,35 +69,19 @@ class Endpoint:
         SettingError: a value out of range, a key where its variable's name belongs, a password in the address.
     """
 
-    model: str
-    api_base: str | None = None
-    api_key_variable: str | None = None
-    temperature: float | None = 0.0
-    max_output_tokens: int = 2048
-    timeout_seconds: float = 60.0
-    structured_output: str = "json_schema"
-    prices: tuple[float, float] | None = None
+    model: Text
+    api_base: HttpAddress | None = None
+    api_key_variable: VariableName | None = None
+    temperature: NonNegativeFloat | None = 0.0
+    max_output_tokens: PositiveInt = 2048
+    timeout_seconds: PositiveFloat = 60.0
+    structured_output: StructuredOutput = "json_schema"
+    prices: PricePair | None = None
     identity: str = ""
-    _prices: Prices = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        if not self.model.strip():
-            raise SettingError("judge: model is empty; name a model, for example openai/gpt-4.1")
-        if self.api_key_variable is not None and not _VARIABLE.fullmatch(self.api_key_variable):
-            raise SettingError("judge: api_key_variable isn't the name of an environment variable; the key stays there")
-        address = urlsplit(self.api_base or "")
-        if address.username or address.password or address.query:
-            raise SettingError("judge: api_base holds a user, password or query; keys belong in api_key_variable")
-        if self.api_base is not None and not (address.scheme in ("http", "https") and address.hostname):
-            raise SettingError(f"judge: api_base is {self.api_base!r}; allowed: http://HOST... or https://HOST...")
-        if self.temperature is not None:
-            require_number("judge: temperature", self.temperature, at_least=0.0)
-        require_whole("judge: max_output_tokens", self.max_output_tokens, at_least=1)
-        require_number("judge: timeout_seconds", self.timeout_seconds, above=0.0)
-        if self.structured_output not in STRUCTURED_OUTPUTS:
-            allowed = ", ".join(STRUCTURED_OUTPUTS)
-            raise SettingError(f"judge: structured_output is {self.structured_output!r}; allowed: {allowed}")
-        object.__setattr__(self, "_prices", Prices(self.model, self.prices, self.is_external))
+    @cached_property
+    def _prices(self) -> Prices:
+        return Prices(self.model, self.prices, self.is_external)
 
     @property
     def is_external(self) -> bool:

@@ -6,9 +6,10 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, Literal
 
-from orapo.bounds import require_number
+from pydantic import PositiveFloat
+
 from orapo.errors import SettingError
 from orapo.records import FailedJudgement
 from orapo.reward.entailment import OfflineJudge
@@ -20,18 +21,20 @@ from orapo.reward.llm.client import import_what_draws_random_numbers
 from orapo.reward.llm.endpoint import Endpoint
 from orapo.reward.llm.failures import JudgeRejected, JudgeUnavailable, Outcomes, failures_in, summary
 from orapo.reward.llm.limits import Limits, LimitSettings
-from orapo.reward.llm.prompts import load_prompts
+from orapo.reward.llm.prompts import PromptsVersion, load_prompts
 from orapo.reward.llm.reading import ReportReader
 from orapo.reward.llm.retry import GaveUp, RetryPolicy
 from orapo.reward.llm.usage import Usage
 from orapo.reward.protocol import Judged
+from orapo.settings import checked
 
-__all__ = ["ON_FAILURE", "JudgeRejected", "JudgeUnavailable", "LlmJudge", "RunningJudgements"]
+__all__ = ["JudgeRejected", "JudgeUnavailable", "LlmJudge", "OnFailure", "RunningJudgements"]
 
 log = logging.getLogger(__name__)
 
-ON_FAILURE = ("pause", "offline_judge", "drop_study")
+OnFailure = Literal["pause", "offline_judge", "drop_study"]
 _CHECK_SECONDS = 0.5
+FIRST_PAUSE_SECONDS = 10.0
 
 
 class LlmJudge:
@@ -60,26 +63,27 @@ class LlmJudge:
         SettingError: a value out of range, an unknown policy or version.
     """
 
+    @checked
     def __init__(
         self,
         endpoint: Endpoint,
         cache: AnswerCache,
         *,
         fallbacks: Sequence[Endpoint] = (),
-        prompts_version: str = "v1",
+        prompts_version: PromptsVersion = "v1",
         combined: bool = False,
         uncertain_is_positive: bool = False,
         limits: LimitSettings | None = None,
         retry: RetryPolicy | None = None,
         budget: Budget | None = None,
-        on_failure: str = "pause",
-        pause_seconds: float = 10.0,
-        pause_limit_seconds: float = 3600.0,
+        on_failure: OnFailure = "pause",
+        pause_seconds: PositiveFloat = FIRST_PAUSE_SECONDS,
+        pause_limit_seconds: PositiveFloat = 3600.0,
     ) -> None:
-        if on_failure not in ON_FAILURE:
-            raise SettingError(f"judge: on_failure is {on_failure!r}; allowed: {', '.join(ON_FAILURE)}")
-        require_number("judge: pause_seconds", pause_seconds, above=0.0)
-        require_number("judge: pause_limit_seconds", pause_limit_seconds, at_least=pause_seconds)
+        if pause_limit_seconds < pause_seconds:
+            raise SettingError(
+                f"pause_limit_seconds is {pause_limit_seconds:g}; it must be at least pause_seconds, {pause_seconds:g}"
+            )
         self.endpoints = (endpoint, *fallbacks)
         self.uncertain_is_positive = uncertain_is_positive
         self.budget = budget if budget is not None else Budget()

@@ -3,10 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Annotated
 
-from orapo.bounds import require_number, require_whole
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from orapo.errors import SettingError
 from orapo.reward.llm.slots import Slots
+from orapo.settings import settings
 
 WINDOW_SECONDS = 60.0
 _BURST = 0.1
@@ -14,7 +17,11 @@ _BURST = 0.1
 _STEP_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+RateLimit = Annotated[float, Field(ge=1)]
+"""Per minute."""
+
+
+@settings
 class LimitSettings:
     """How fast one endpoint may be asked.
 
@@ -30,23 +37,19 @@ class LimitSettings:
         SettingError: a value out of range.
     """
 
-    max_concurrent: int = 16
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    outages_to_open: int = 8
-    probe_delay_seconds: float = 5.0
-    max_probe_delay_seconds: float = 120.0
+    max_concurrent: PositiveInt = 16
+    requests_per_minute: RateLimit | None = None
+    tokens_per_minute: RateLimit | None = None
+    outages_to_open: PositiveInt = 8
+    probe_delay_seconds: PositiveFloat = 5.0
+    max_probe_delay_seconds: PositiveFloat = 120.0
 
     def __post_init__(self) -> None:
-        require_whole("judge: max_concurrent", self.max_concurrent, at_least=1)
-        for name in ("requests_per_minute", "tokens_per_minute"):
-            if getattr(self, name) is not None:
-                require_number(f"judge: {name}", getattr(self, name), at_least=1)
-        require_whole("judge: outages_to_open", self.outages_to_open, at_least=1)
-        require_number("judge: probe_delay_seconds", self.probe_delay_seconds, above=0.0)
-        require_number(
-            "judge: max_probe_delay_seconds", self.max_probe_delay_seconds, at_least=self.probe_delay_seconds
-        )
+        if self.max_probe_delay_seconds < self.probe_delay_seconds:
+            raise SettingError(
+                f"max_probe_delay_seconds is {self.max_probe_delay_seconds:g}; it must be at least "
+                f"probe_delay_seconds, {self.probe_delay_seconds:g}"
+            )
 
 
 class Limits:

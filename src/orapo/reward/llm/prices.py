@@ -2,13 +2,19 @@
 
 import logging
 from functools import cached_property
+from typing import Annotated
 
-from orapo.bounds import require_number
+from pydantic import NonNegativeFloat, Strict
+
 from orapo.reward.llm.client import load_litellm
+from orapo.settings import checked
 
 log = logging.getLogger(__name__)
 
 _MILLION = 1_000_000
+
+PricePair = Annotated[tuple[NonNegativeFloat, NonNegativeFloat], Strict(False)]
+"""US dollars per million tokens in and out; a list will do."""
 
 
 class Prices:
@@ -23,10 +29,8 @@ class Prices:
         SettingError: a price given is negative.
     """
 
-    def __init__(self, model: str, given: tuple[float, float] | None, warns: bool) -> None:
-        if given is not None:
-            for name, price in zip(("in", "out"), given, strict=True):
-                require_number(f"judge: prices ({name}, US dollars per million tokens)", price, at_least=0.0)
+    @checked
+    def __init__(self, model: str, given: PricePair | None, warns: bool) -> None:
         self._model = model
         self._given = given
         self._warns = warns

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from string import Template
+from typing import Annotated
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
 from orapo.chexpert import OBSERVATIONS
-from orapo.errors import DataError, SettingError
+from orapo.errors import DataError
 from orapo.records import Fact
 from orapo.reward.llm.grounding import sentences_of
 from orapo.reward.llm.schemas import CombinedAnswer, ExtractedFacts, ObservationVerdicts, key_of
+from orapo.settings import checked
 
 EXTRACT = "extract"
 ENTAIL = "entail"
@@ -91,7 +93,19 @@ class Prompts:
         return self.stages[COMBINED].request(_numbered(sentences_of(report)))
 
 
-def load_prompts(version: str = "v1", *, uncertain_is_positive: bool = False) -> Prompts:
+def _known_version(version: str) -> str:
+    root = files("orapo.reward.llm").joinpath("prompts")
+    versions = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and folder.name.startswith("v"))
+    if version not in versions:
+        raise ValueError(f"is {version!r}; it must be one of {', '.join(versions)}")
+    return version
+
+
+PromptsVersion = Annotated[str, AfterValidator(_known_version)]
+
+
+@checked
+def load_prompts(version: PromptsVersion = "v1", *, uncertain_is_positive: bool = False) -> Prompts:
     """Reads the packaged prompts.
 
     Args:
@@ -102,11 +116,7 @@ def load_prompts(version: str = "v1", *, uncertain_is_positive: bool = False) ->
         SettingError: no such version.
         DataError: the definitions lack an observation, or name an unknown one.
     """
-    root = files("orapo.reward.llm").joinpath("prompts")
-    versions = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and folder.name.startswith("v"))
-    if version not in versions:
-        raise SettingError(f"judge: prompts version {version!r} doesn't exist; allowed: {', '.join(versions)}")
-    folder = root.joinpath(version)
+    folder = files("orapo.reward.llm").joinpath("prompts", version)
     parts = _shared_parts(folder, uncertain_is_positive)
     return Prompts(version, {stage: _stage_prompt(folder, stage, parts) for stage in _SCHEMAS})
 

@@ -5,12 +5,14 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TypeVar
 
-from orapo.bounds import require_number, require_whole
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+
+from orapo.errors import SettingError
 from orapo.reward.llm.answers import InvalidAnswer
 from orapo.reward.llm.provider_errors import CallError, CallErrorKind
+from orapo.settings import settings
 
 T = TypeVar("T")
 
@@ -54,7 +56,7 @@ class GaveUp(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class RetryPolicy:
     """How often and for how long one question is asked of one endpoint.
 
@@ -73,16 +75,17 @@ class RetryPolicy:
         SettingError: a value out of range.
     """
 
-    max_tries: int = 8
-    first_delay_seconds: float = 0.5
-    max_delay_seconds: float = 30.0
-    deadline_seconds: float = 300.0
+    max_tries: PositiveInt = 8
+    first_delay_seconds: NonNegativeFloat = 0.5
+    max_delay_seconds: NonNegativeFloat = 30.0
+    deadline_seconds: PositiveFloat = 300.0
 
     def __post_init__(self) -> None:
-        require_whole("judge: max_tries", self.max_tries, at_least=1)
-        require_number("judge: first_delay_seconds", self.first_delay_seconds, at_least=0.0)
-        require_number("judge: max_delay_seconds", self.max_delay_seconds, at_least=self.first_delay_seconds)
-        require_number("judge: deadline_seconds", self.deadline_seconds, above=0.0)
+        if self.max_delay_seconds < self.first_delay_seconds:
+            raise SettingError(
+                f"max_delay_seconds is {self.max_delay_seconds:g}; it must be at least first_delay_seconds, "
+                f"{self.first_delay_seconds:g}"
+            )
 
     def delay(self, tries: int, failure: CallError | InvalidAnswer) -> float:
         """Seconds to wait after ``tries`` tries, the last of which ended in ``failure``."""

@@ -2,49 +2,53 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
-from orapo.bounds import require_boolean
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
 from orapo.errors import SettingError
 from orapo.reward.fact_score import FactScoreReward
 from orapo.reward.llm.budget import Budget
 from orapo.reward.llm.cache import AnswerCache, CacheMode
-from orapo.reward.llm.endpoint import Endpoint
-from orapo.reward.llm.judge import LlmJudge
-from orapo.reward.llm.limits import LimitSettings
+from orapo.reward.llm.endpoint import Endpoint, StructuredOutput
+from orapo.reward.llm.judge import FIRST_PAUSE_SECONDS, LlmJudge, OnFailure
+from orapo.reward.llm.limits import LimitSettings, RateLimit
+from orapo.reward.llm.prices import PricePair
+from orapo.reward.llm.prompts import PromptsVersion
 from orapo.reward.llm.retry import RetryPolicy
+from orapo.settings import HttpAddress, Text, VariableName, checked
 
 log = logging.getLogger(__name__)
 
-STAGES = ("two", "combined")
 
-
+@checked
 def fact_score_llm(
     *,
-    model: str,
-    api_base: str | None = None,
-    api_key_variable: str | None = None,
+    model: Text,
+    api_base: HttpAddress | None = None,
+    api_key_variable: VariableName | None = None,
     identity: str = "",
-    fallback_models: Sequence[str] = (),
-    stages: str = "two",
-    prompts: str = "v1",
-    temperature: float | None = 0.0,
-    max_output_tokens: int = 2048,
-    structured_output: str = "json_schema",
-    prices: Sequence[float] | None = None,
-    max_concurrent: int = 16,
-    requests_per_minute: float | None = None,
-    tokens_per_minute: float | None = None,
-    timeout_seconds: float = 60.0,
-    max_tries: int = 8,
-    deadline_seconds: float = 600.0,
+    fallback_models: Sequence[Text] = (),
+    stages: Literal["two", "combined"] = "two",
+    prompts: PromptsVersion = "v1",
+    temperature: NonNegativeFloat | None = 0.0,
+    max_output_tokens: PositiveInt = 2048,
+    structured_output: StructuredOutput = "json_schema",
+    prices: PricePair | None = None,
+    max_concurrent: PositiveInt = 16,
+    requests_per_minute: RateLimit | None = None,
+    tokens_per_minute: RateLimit | None = None,
+    timeout_seconds: PositiveFloat = 60.0,
+    max_tries: PositiveInt = 8,
+    deadline_seconds: PositiveFloat = 600.0,
     cache: CacheMode = "read_write",
-    cache_path: str | None = None,
-    max_cost: float | None = None,
-    on_failure: str = "pause",
-    pause_limit_seconds: float = 3600.0,
+    cache_path: Text | None = None,
+    max_cost: PositiveFloat | None = None,
+    on_failure: OnFailure = "pause",
+    pause_limit_seconds: Annotated[float, Field(ge=FIRST_PAUSE_SECONDS)] = 3600.0,
     allow_external: bool = False,
     is_private: bool = True,
-    f_beta: float = 2.0,
+    f_beta: PositiveFloat = 2.0,
     uncertain_is_positive: bool = False,
 ) -> FactScoreReward:
     """Builds the reward; nothing is opened, asked or looked up before the first report.
@@ -81,12 +85,6 @@ def fact_score_llm(
     Raises:
         SettingError: a value out of range, or private data would leave this machine unallowed.
     """
-    if stages not in STAGES:
-        raise SettingError(f"reward.stages is {stages!r}; allowed: {', '.join(STAGES)}")
-    require_boolean("reward.allow_external", allow_external)
-    require_boolean("reward.is_private", is_private)
-    if prices is not None and len(prices) != 2:
-        raise SettingError(f"reward.prices is {list(prices)}; it must be two prices, per million tokens in and out")
     endpoints = [
         Endpoint(
             each,
@@ -98,7 +96,7 @@ def fact_score_llm(
             max_output_tokens=max_output_tokens,
             timeout_seconds=timeout_seconds,
             structured_output=structured_output,
-            prices=(prices[0], prices[1]) if prices is not None and each == model else None,
+            prices=prices if each == model else None,
         )
         for each in (model, *fallback_models)
     ]

@@ -313,10 +313,10 @@ def test_broken_files_are_refused_without_a_quote(tmp_path, content):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"labels": "chexbert"}, "labels is 'chexbert'; it must be 'labeler' or 'table'"),
+        ({"labels": "chexbert"}, "labels is 'chexbert'; it must be one of labeler, table"),
         ({"labels": "table"}, "label_table is None with labels 'table'"),
         ({"label_table": "x.csv"}, "label_table is 'x.csv' with labels 'labeler'"),
-        ({"shared_patients": "keep"}, "shared_patients is 'keep'; it must be 'leave_out' or 'refuse'"),
+        ({"shared_patients": "keep"}, "shared_patients is 'keep'; it must be one of leave_out, refuse"),
         ({"max_images": 0}, "max_images is 0; it must be a whole number, at least 1"),
         ({"longest_side": 8}, "longest_side is 8"),
     ],

@@ -67,5 +67,5 @@ def test_goes_on_from_a_checkpoint() -> None:
 
 @pytest.mark.parametrize("limit", [0, -1.0, float("nan"), True])
 def test_limit_out_of_range(limit: float) -> None:
-    with pytest.raises(SettingError, match="judge: max_cost_usd is"):
+    with pytest.raises(SettingError, match=r"^max_cost_usd is"):
         Budget(limit)

@@ -403,7 +403,7 @@ def test_paths_that_cannot_be_are_refused(tmp_path: Path) -> None:
 
 def test_settings_out_of_range_are_refused(path: Path) -> None:
     for wrong in ("readonly", "", None):
-        with pytest.raises(SettingError, match="allowed: read_write, read_only, off"):
+        with pytest.raises(SettingError, match="it must be one of read_write, read_only, off"):
             AnswerCache(path, wrong)  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="without a path"):
         AnswerCache(None)

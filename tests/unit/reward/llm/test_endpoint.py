@@ -196,20 +196,20 @@ def test_price_of_a_known_and_an_unknown_model(caplog: pytest.LogCaptureFixture)
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model": " "}, "model is empty"),
+        ({"model": " "}, "model is ' '; it must be a text"),
         ({"api_key_variable": KEY}, "api_key_variable isn't the name of an environment variable"),
         ({"api_base": f"http://user:{KEY}@host/v1"}, "api_base holds a user, password or query"),
         ({"api_base": f"http://host/v1?key={KEY}"}, "api_base holds a user, password or query"),
-        ({"api_base": "host/v1"}, "api_base is 'host/v1'; allowed: http://HOST"),
+        ({"api_base": "host/v1"}, "api_base is 'host/v1'; it must be like http://HOST"),
         ({"temperature": -0.1}, "temperature is -0.1"),
         ({"max_output_tokens": 0}, "max_output_tokens is 0"),
         ({"timeout_seconds": 0}, "timeout_seconds is 0"),
-        ({"structured_output": "xml"}, "structured_output is 'xml'; allowed: json_schema, json_object, none"),
-        ({"prices": (-1.0, 2.0)}, r"prices \(in, US dollars per million tokens\) is -1.0"),
+        ({"structured_output": "xml"}, "structured_output is 'xml'; it must be one of json_schema, json_object, none"),
+        ({"prices": (-1.0, 2.0)}, r"prices\[0\] is -1.0; it must be a list of 2, each a number, at least 0"),
     ],
 )
 def test_settings_out_of_range(settings: dict[str, object], message: str) -> None:
-    with pytest.raises(SettingError, match=f"^judge: {message}") as raised:
+    with pytest.raises(SettingError, match=f"^{message}") as raised:
         Endpoint(**{"model": "openai/judge", **settings})  # type: ignore[arg-type]
     assert KEY not in str(raised.value)
 

@@ -465,12 +465,12 @@ def test_making_a_judge_needs_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"on_failure": "ignore"}, "on_failure is 'ignore'; allowed: pause, offline_judge, drop_study"),
+        ({"on_failure": "ignore"}, "on_failure is 'ignore'; it must be one of pause, offline_judge, drop_study"),
         ({"pause_seconds": 0}, "pause_seconds is 0"),
-        ({"pause_seconds": 10.0, "pause_limit_seconds": 5.0}, "pause_limit_seconds is 5.0"),
-        ({"prompts_version": "v0"}, "prompts version 'v0' doesn't exist"),
+        ({"pause_seconds": 10.0, "pause_limit_seconds": 5.0}, "pause_limit_seconds is 5; it must be at least pause_s"),
+        ({"prompts_version": "v0"}, "prompts_version is 'v0'; it must be one of v1"),
     ],
 )
 def test_settings_out_of_range(settings: dict[str, object], message: str) -> None:
-    with pytest.raises(SettingError, match=f"^judge: {message}"):
+    with pytest.raises(SettingError, match=f"^{message}"):
         LlmJudge(Endpoint("openai/judge"), AnswerCache(None, "off"), **settings)  # type: ignore[arg-type]

@@ -166,5 +166,5 @@ def test_a_slot_handed_to_a_cancelled_task_is_not_lost() -> None:
     ],
 )
 def test_settings_out_of_range(name: str, value: float) -> None:
-    with pytest.raises(SettingError, match=rf"judge: {name} is {value}; "):
+    with pytest.raises(SettingError, match=rf"^{name} is {value}; "):
         LimitSettings(**{name: value})  # type: ignore[arg-type]

@@ -131,7 +131,7 @@ def test_doubt_is_judged_as_set_and_changes_the_digest_where_it_is_asked(prompts
 
 def test_unknown_version_is_refused_with_those_that_exist() -> None:
     for version in ("v99", "", "..", "v1/../v1"):
-        with pytest.raises(SettingError, match=r"allowed: v1$"):
+        with pytest.raises(SettingError, match=r"it must be one of v1$"):
             load_prompts(version)
 
 

@@ -102,5 +102,5 @@ def test_time_in_the_queue_does_not_count() -> None:
     [("max_tries", 0), ("first_delay_seconds", -1), ("max_delay_seconds", 0.1), ("deadline_seconds", 0)],
 )
 def test_settings_out_of_range(name: str, value: float) -> None:
-    with pytest.raises(SettingError, match=rf"judge: {name} is {value}; "):
+    with pytest.raises(SettingError, match=rf"^{name} is {value}; "):
         RetryPolicy(**{name: value})  # type: ignore[arg-type]

@@ -1,0 +1,108 @@
+"""What may be set of Lightning's trainer, known without importing it."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+
+from orapo.errors import SettingError
+from orapo.settings import Text, read, settings
+
+Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
+Precision = Literal["32-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "64-true", "bf16", 64, 32, 16]
+"""Those of Lightning that need no other package."""
+
+ELSEWHERE = {
+    "gradient_clip_val": "training.max_grad_norm",
+    "accumulate_grad_batches": "training.studies_per_micro_batch",
+    "max_steps": "training.num_steps",
+    "check_val_every_n_epoch": "training.validate_every_steps",
+}
+"""Arguments of Lightning's trainer that manual optimisation or the stream of batches leaves no room for."""
+
+OWN = (
+    "max_epochs",
+    "val_check_interval",
+    "limit_val_batches",
+    "num_sanity_val_steps",
+    "callbacks",
+    "logger",
+    "enable_checkpointing",
+    "enable_model_summary",
+    "use_distributed_sampler",
+    "log_every_n_steps",
+)
+"""Arguments that the experiment sets itself."""
+
+
+@settings
+class StrategySettings:
+    """How processes wait for each other.
+
+    Attributes:
+        timeout_hours: > 0, how long a process waits for another one; a judge may take long.
+    """
+
+    timeout_hours: PositiveFloat
+
+
+@settings
+class TrainerSettings:
+    """Arguments of ``lightning.pytorch.Trainer``; those with a type here are checked, the others by Lightning.
+
+    Attributes:
+        accelerator: "auto", "cpu", "gpu" or another that Lightning knows.
+        devices: how many, which, or "auto" for all.
+        precision: of the arithmetic, as Lightning names it.
+        num_nodes: machines, at least 1.
+        strategy: of several processes (``trainer=ddp``, ``trainer=fsdp``); "auto" for one.
+    """
+
+    accelerator: Accelerator
+    devices: Literal["auto", -1] | PositiveInt | Text | list[NonNegativeInt]
+    precision: Precision = "32-true"
+    num_nodes: PositiveInt = 1
+    strategy: StrategySettings | Literal["auto"] = "auto"
+    fast_dev_run: Any = None
+    min_epochs: Any = None
+    min_steps: Any = None
+    max_time: Any = None
+    limit_train_batches: Any = None
+    limit_test_batches: Any = None
+    limit_predict_batches: Any = None
+    overfit_batches: Any = None
+    enable_progress_bar: bool | None = None
+    gradient_clip_algorithm: Any = None
+    deterministic: Literal["warn"] | bool | None = None
+    benchmark: bool | None = None
+    inference_mode: bool | None = None
+    profiler: Any = None
+    detect_anomaly: bool = False
+    barebones: bool = False
+    plugins: Any = None
+    sync_batchnorm: bool = False
+    reload_dataloaders_every_n_epochs: Any = None
+    default_root_dir: Any = None
+    enable_autolog_hparams: bool | None = None
+    model_registry: Any = None
+
+
+def read_trainer(content: Any) -> TrainerSettings:
+    """The section ``trainer``.
+
+    Raises:
+        SettingError: an argument that can't be set here, or a value that is not allowed.
+    """
+    if not isinstance(content, Mapping):
+        raise SettingError(f"trainer is {content!r}; it must be a section")
+    for key in content:
+        if key in OWN or key in ELSEWHERE:
+            where = f"set {ELSEWHERE[key]} instead" if key in ELSEWHERE else "the experiment sets it itself"
+            raise SettingError(f"trainer.{key} can't be set: {where}")
+    strategy = content.get("strategy", "auto")
+    if isinstance(strategy, str) and strategy != "auto":
+        raise SettingError(f"trainer.strategy is {strategy!r}; several processes need trainer=ddp or trainer=fsdp")
+    if isinstance(strategy, Mapping):
+        arguments = {key: value for key, value in strategy.items() if not str(key).startswith("_")}
+        content = {**content, "strategy": read(StrategySettings, arguments, "trainer.strategy")}
+    return read(TrainerSettings, content, "trainer")

@@ -1,0 +1,229 @@
+"""Every key of every composed config: what it can't be is refused in one line that starts with the key's whole path."""
+
+import inspect
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from orapo.errors import SettingError
+from orapo.experiment.command_line import run_folder
+from orapo.experiment.config import read_experiment
+from orapo.experiment.evaluate_config import read_evaluation
+from orapo.experiment.generate_config import read_generation
+from orapo.experiment.targets import TARGET, plain
+from orapo.experiment.trainer_settings import ELSEWHERE, OWN, TrainerSettings
+
+CONF = Path(__file__).parents[2] / "conf"
+
+FREE_TEXT = {
+    "a name or a sentence of the user's": (
+        "run_name",
+        "name",
+        "instruction",
+        "project",
+        "group",
+        "job_type",
+        "identity",
+    ),
+    "a path, of which one that does not exist is found when it is opened": (
+        "path",
+        "logs",
+        "evaluations",
+        "sweeps",
+        "judge_cache",
+        "api_reports",
+        "cache_path",
+        "csv",
+        "root",
+        "annotation",
+        "image",
+    ),
+    "a model's name, which its provider or its server knows": ("model",),
+    "a regular expression": ("target_modules",),
+    "a number, a list of devices or their names": ("devices",),
+}
+ANY_TEXT = {key for keys in FREE_TEXT.values() for key in keys}
+
+WRITTEN_WHOLE = {"alpha", "num_passes", "timeout_seconds", "pause_limit_seconds"}
+"""Numbers that may have a fraction, although a config here writes them without one."""
+
+
+def options(group: str, *needed: str) -> list[list[str]]:
+    return [[f"{group}={file.stem}", *needed] for file in sorted((CONF / group).glob("*.yaml"))]
+
+
+SERVER = ["model=qwen2_5_vl_3b", "rollout=vllm", "rollout.server.api_base=http://127.0.0.1:8000/v1"]
+TRAIN = [
+    [],
+    *[base if base != ["model=checkpoint"] else [*base, "model.path=folder"] for base in options("model")],
+    *(base for base in options("data") if base not in (["data=annotation"], ["data=study_table"])),
+    ["data=annotation", "data.root=folder", "data.annotation=annotation.json"],
+    ["data=study_table", "data.root=folder", "data.csv=table.csv"],
+    *options("objective"),
+    *(
+        base
+        for part in ("policy_loss", "oracle_loss", "zero_reward", "average")
+        for base in options(f"objective/{part}")
+    ),
+    *options("reward"),
+    *options("trainer"),
+    *options("logger"),
+    SERVER,
+]
+EVALUATE = [[], ["system=api", "system.model=openai/drawer"], ["data=chexpert_gold"]]
+
+
+def composed(command: str, overrides: list[str]) -> DictConfig:
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(command, overrides)
+
+
+def leaves(content: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in content.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, (*path, key))
+        elif key != TARGET:
+            yield (*path, key), value
+
+
+def sections(content: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    yield path, content
+    for key, value in content.items():
+        if isinstance(value, dict) and value:
+            yield from sections(value, (*path, key))
+
+
+def wrong(key: str, value: Any) -> list[Any]:
+    """What the key can't be, by what it is."""
+    if isinstance(value, bool):
+        return [1, "true", math.nan, None]
+    if isinstance(value, int):
+        fractions = [] if key in WRITTEN_WHOLE else [value + 0.5]
+        return [True, math.nan, math.inf, -(10**9), *fractions, *([] if key in ANY_TEXT else ["word"])]
+    if isinstance(value, float):
+        return ["word", True, math.nan, math.inf, -1e9]
+    texts = [] if key in ANY_TEXT or value is None else ["no such word"]
+    return [True, math.nan, -(10**9), *texts]
+
+
+def edits(content: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any, str]]:
+    """A key's path, what to put there, and what the error has to hold."""
+    for path, value in leaves(content):
+        yield from ((path, bad, f" is {bad!r}; ") for bad in wrong(path[-1], value))
+    for path, section in sections(content):
+        near = next((key for key in section if key != TARGET), "key")
+        yield (*path, f"{near}x"), 1, " is not a setting"
+
+
+def refusal(config: DictConfig, path: tuple[str, ...], bad: Any, read: Callable[[DictConfig], Any]) -> str:
+    """What is said of a config with one key made wrong; "" where it is accepted. The config stays as it was."""
+    section = OmegaConf.select(config, ".".join(path[:-1])) if path[:-1] else config
+    before = dict(section)
+    section[path[-1]] = bad
+    try:
+        read(config)
+    except SettingError as error:
+        return str(error)
+    finally:
+        if path[-1] in before:
+            section[path[-1]] = before[path[-1]]
+        else:
+            del section[path[-1]]
+    return ""
+
+
+def refuse_all(composed: DictConfig, read: Callable[[DictConfig], Any], seen: set[str]) -> list[str]:
+    """What was accepted, or refused in other words, among what no earlier config of this command had."""
+    config = OmegaConf.create(plain(composed))
+    read(config)
+    problems = []
+    for path, bad, told in edits(plain(config)):
+        key = ".".join(path)
+        case = f"{key}{told}{OmegaConf.select(config, '.'.join((*path[:-1], TARGET)))}"
+        if case in seen:
+            continue
+        seen.add(case)
+        message = refusal(config, path, bad, read)
+        is_told = told in message or key.endswith("api_key_variable")  # what may be a key is not repeated
+        if "\n" in message or not message.startswith(key) or not is_told:
+            problems.append(f"{case}: {message or 'accepted'}")
+    return problems
+
+
+@pytest.mark.slow
+def test_of_a_training() -> None:
+    seen: set[str] = set()
+    problems = [problem for base in TRAIN for problem in refuse_all(composed("config", base), read_experiment, seen)]
+    assert not problems, "\n".join(problems)
+    assert len(seen) > 1000
+
+
+@pytest.mark.slow
+def test_of_an_evaluation() -> None:
+    seen: set[str] = set()
+    read: Callable[[DictConfig], Any] = lambda config: read_evaluation(config, [])  # noqa: E731
+    problems = [problem for base in EVALUATE for problem in refuse_all(composed("evaluate", base), read, seen)]
+    assert not problems, "\n".join(problems)
+    assert len(seen) > 300
+
+
+def test_of_generated_reports(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("L", (64, 64)).save(tmp_path / "scan.png")
+    config = composed("generate", [f"image={tmp_path / 'scan.png'}"])
+    problems = refuse_all(config, lambda config: read_generation(config, []), set())
+    assert not problems, "\n".join(problems)
+
+
+def test_the_trainers_arguments_are_lightnings() -> None:
+    from lightning.pytorch import Trainer
+
+    known = {field.name for field in fields(TrainerSettings)}
+    assert known | set(OWN) | set(ELSEWHERE) == set(inspect.signature(Trainer).parameters)
+    assert not known & ({*OWN} | {*ELSEWHERE})
+
+
+LIGHT = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.unit.test_every_key import composed
+from orapo.errors import SettingError
+from orapo.experiment.config import read_experiment
+for override in {overrides!r}:
+    try:
+        read_experiment(composed("config", [override]))
+    except SettingError as error:
+        print(error)
+print("heavy", sorted({heavy!r} & set(sys.modules)))
+"""
+HEAVY = {"torch", "transformers", "peft", "lightning", "torchmetrics", "datasets", "wandb", "litellm"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "imported"),
+    [
+        (
+            ["+typo=1", "training.learning_rate=-1", "reward.f_beta=0", "data.source.num_test=-1", "trainer.devices=0"],
+            [],
+        ),
+        (["objective.alpha=2"], ["torch"]),
+    ],
+    ids=["all sections but one", "the objective, whose losses are torch"],
+)
+def test_what_is_wrong_is_told_before_anything_heavy_is_imported(overrides: list[str], imported: list[str]) -> None:
+    script = LIGHT.format(root=str(CONF.parent), overrides=overrides, heavy=HEAVY)
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    *told, heavy = result.stdout.splitlines()
+    keys = [override.partition("=")[0].removeprefix("+") for override in overrides]
+    assert [line.partition(" ")[0] for line in told] == keys
+    assert heavy == f"heavy {imported}"
