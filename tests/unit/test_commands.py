@@ -11,7 +11,18 @@ import yaml
 from orapo.__main__ import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"torch", "lightning", "transformers", "torchmetrics", "litellm", "wandb", "peft", "datasets", "matplotlib"}
+HEAVY = {
+    "torch",
+    "numpy",
+    "lightning",
+    "transformers",
+    "torchmetrics",
+    "litellm",
+    "wandb",
+    "peft",
+    "datasets",
+    "matplotlib",
+}
 
 
 @pytest.mark.parametrize(

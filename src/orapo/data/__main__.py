@@ -5,7 +5,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 
 from orapo.data.check_command import add_check_command
-from orapo.data.miniature.command import add_miniature_command
+from orapo.data.miniature_command import add_miniature_command
 from orapo.errors import OrapoError
 
 

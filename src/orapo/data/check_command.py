@@ -5,12 +5,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orapo.data.annotations.check import check_annotation
 from orapo.data.check_report import CheckReport
-from orapo.data.chexpert_plus.check import check_chexpert_plus
-from orapo.data.gold_labels import check_gold
-from orapo.data.mimic_cxr.check import check_mimic_cxr
-from orapo.data.study_table_check import check_study_table
 
 MOST_PROBLEMS_SHOWN = 50
 
@@ -99,30 +94,61 @@ def _renaming(text: str) -> tuple[str, str]:
     return name, own
 
 
+# Each is imported once it is asked for: numpy and pyarrow would hold up --help.
+def _check_chexpert_plus(arguments: Namespace) -> CheckReport:
+    from orapo.data.chexpert_plus.check import check_chexpert_plus
+
+    return check_chexpert_plus(arguments.root)
+
+
+def _check_mimic_cxr(arguments: Namespace) -> CheckReport:
+    from orapo.data.mimic_cxr.check import check_mimic_cxr
+
+    return check_mimic_cxr(arguments.root, arguments.reports)
+
+
+def _check_gold(arguments: Namespace) -> CheckReport:
+    from orapo.data.gold_labels import check_gold
+
+    return check_gold(arguments.root)
+
+
+def _check_annotation(arguments: Namespace) -> CheckReport:
+    from orapo.data.annotations.check import check_annotation
+
+    return check_annotation(arguments.annotation, arguments.root)
+
+
+def _check_study_table(arguments: Namespace) -> CheckReport:
+    from orapo.data.study_table_check import check_study_table
+
+    return check_study_table(arguments.csv, arguments.root, columns=dict(arguments.column))
+
+
 CHECKED_SETS = {
     "chexpert_plus": CheckedSet(
         "CheXpert Plus: table, images, CheXbert labels",
         _chexpert_plus_options,
-        lambda arguments: check_chexpert_plus(arguments.root),
+        _check_chexpert_plus,
     ),
     "mimic_cxr": CheckedSet(
         "MIMIC-CXR-JPG 2.0.0 or 2.1.0 with the reports of MIMIC-CXR",
         _mimic_cxr_options,
-        lambda arguments: check_mimic_cxr(arguments.root, arguments.reports),
+        _check_mimic_cxr,
     ),
     "gold": CheckedSet(
         "radiologists' labels of CheXpert's valid and test studies",
         _chexpert_plus_options,
-        lambda arguments: check_gold(arguments.root),
+        _check_gold,
     ),
     "annotation": CheckedSet(
         "an annotation.json of R2Gen or CXPMRG-Bench with its images",
         _annotation_options,
-        lambda arguments: check_annotation(arguments.annotation, arguments.root),
+        _check_annotation,
     ),
     "study_table": CheckedSet(
         "a table of your own: every row, every image",
         _study_table_options,
-        lambda arguments: check_study_table(arguments.csv, arguments.root, columns=dict(arguments.column)),
+        _check_study_table,
     ),
 }

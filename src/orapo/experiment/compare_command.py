@@ -4,24 +4,27 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from orapo.comparison.compare import DEFAULT_SORT, Comparison, compare_runs
-from orapo.comparison.groups import SORT_KEYS
-from orapo.comparison.text_table import print_comparison
 from orapo.errors import OrapoError
+
+if TYPE_CHECKING:
+    from orapo.comparison.compare import Comparison
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compares; returns the exit code. A user's error is one line on standard error."""
     asked = _parser().parse_args(arguments)
-    # Hydra takes half a second to import, and --help has been answered by now.
+    # Hydra and numpy take most of a second to import, and --help has been answered by now.
+    from orapo.comparison.compare import DEFAULT_SORT, compare_runs
+    from orapo.comparison.text_table import print_comparison
     from orapo.experiment.command_line import EXIT_ERROR
     from orapo.experiment.train_settings import CHANGEABLE
 
     try:
         comparison = compare_runs(
             asked.paths,
-            sort=asked.sort,
+            sort=asked.sort or DEFAULT_SORT,
             baseline=asked.baseline,
             with_published=asked.published,
             ignored=CHANGEABLE,
@@ -35,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _write(comparison: Comparison, asked: argparse.Namespace) -> list[Path]:
+def _write(comparison: "Comparison", asked: argparse.Namespace) -> list[Path]:
     written: list[Path] = []
     # matplotlib takes seconds to import: only who asks for pictures pays for it.
     if asked.csv or asked.latex:
@@ -72,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     told = "a run, a sweep, a folder of evaluate.py, or a folder above"
     parser.add_argument("paths", metavar="FOLDER", nargs="+", type=Path, help=told)
-    parser.add_argument("--sort", metavar="KEY", default=DEFAULT_SORT, help=f"one of {', '.join(SORT_KEYS)}")
+    told_of_sort = "a score, reward, last_step, name ...; macro_f1 if not given, and an unknown one is told all"
+    parser.add_argument("--sort", metavar="KEY", help=told_of_sort)
     parser.add_argument("--baseline", metavar="NAME", help="group to compare with: its label, a part of it, or a run")
     parser.add_argument("--published", action="store_true", help="add the paper's rows")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="write groups, runs, evaluations and published rows")

@@ -2,7 +2,7 @@ from argparse import ArgumentParser
 
 import pytest
 
-from orapo.data.miniature.command import add_miniature_command
+from orapo.data.miniature_command import add_miniature_command
 
 
 def run(*arguments):
