@@ -7,12 +7,25 @@ whole number. An int may stand where a float is asked for.
 import functools
 import inspect
 import re
+import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, field
-from typing import Annotated, Any, ParamSpec, TypeVar, dataclass_transform, get_type_hints
+from enum import Enum
+from pathlib import PurePath
+from typing import (
+    Annotated,
+    Any,
+    ParamSpec,
+    TypeVar,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, Strict, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import CoreSchema
 
@@ -143,7 +156,10 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
 def arguments_of(target: Callable[..., Any]) -> type[Any]:
     """The arguments of a function or constructor as settings; objects behind a protocol are not looked into."""
     function = inspect.getattr_static(target, "__init__") if isinstance(target, type) else target
-    hints = get_type_hints(function, include_extras=True)
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except NameError:  # names that only type checkers import
+        hints = {}
     names: dict[str, Any] = {}
     for name, parameter in inspect.signature(target).parameters.items():
         if name not in _BOUND:
@@ -154,5 +170,11 @@ def arguments_of(target: Callable[..., Any]) -> type[Any]:
 
 
 def _checkable(hint: Any) -> Any:
-    parts = (hint, *getattr(hint, "__args__", ()))
-    return Any if any(getattr(part, "_is_protocol", False) for part in parts) else hint
+    """The annotation as a value of a config can meet it: a list may stand for a tuple, a text for a path or an enum."""
+    parts = get_args(hint)
+    if any(getattr(part, "_is_protocol", False) for part in (hint, *parts)):
+        return Any
+    if get_origin(hint) in (Union, types.UnionType):
+        return Union[tuple(_checkable(part) for part in parts)]  # noqa: UP007  the parts are known here only
+    is_converted = isinstance(hint, type) and issubclass(hint, (Enum, PurePath))
+    return Annotated[hint, Strict(False)] if is_converted or get_origin(hint) in (tuple, set, frozenset) else hint

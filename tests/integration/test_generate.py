@@ -218,7 +218,7 @@ def test_text_says_that_it_is_not_for_clinical_use(tmp_path: Path, generated: Ca
         (["image=GOOD", "model=absent"], "model=absent does not exist"),
         (["image=GOOD", "imag=x"], "imag"),
         (["image=GOOD", "model.dtype=half"], "model.dtype is 'half'; it must be one of float32, bfloat16"),
-        (["image=GOOD", "precision=half"], "precision=half"),
+        (["image=GOOD", "precision=half"], "precision is 'half'; it must be one of 32-true, bf16-mixed"),
         ([], "image must be given"),
     ],
 )
