@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from orapo.errors import SettingError
 from orapo.experiment.command_line import run_folder
 from orapo.experiment.config import read_experiment
+from orapo.experiment.config_tree import without_training
 from orapo.experiment.evaluate_config import read_evaluation
 from orapo.experiment.generate_config import read_generation
 from orapo.experiment.targets import TARGET, plain
@@ -84,7 +85,8 @@ EVALUATE = [[], ["system=api", "system.model=openai/drawer"], ["data=chexpert_go
 def composed(command: str, overrides: list[str]) -> DictConfig:
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(command, overrides)
+        config = compose(command, overrides)
+    return config if command == "config" else without_training(config, overrides)
 
 
 def leaves(content: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

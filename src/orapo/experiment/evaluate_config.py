@@ -12,6 +12,7 @@ from orapo.errors import SettingError
 from orapo.evaluation.resampling import Bootstrap
 from orapo.experiment.api_settings import ApiSettings
 from orapo.experiment.config import DataSettings, PathSettings, Target, check_data
+from orapo.experiment.config_tree import without_training
 from orapo.experiment.finished_run import MODEL_FOLDER, model_of_run, run_config, with_run
 from orapo.experiment.targets import build, check, plain
 from orapo.experiment.trainer_settings import Accelerator, Precision
@@ -124,6 +125,7 @@ def read_evaluation(config: DictConfig, overrides: Sequence[str]) -> Evaluation:
     if evaluated.run is not None:
         training_config = run_config(Path(evaluated.run), (MODEL_FOLDER, "subset.json"))
         config = with_run(config, training_config, overrides, SECTIONS_OF_THE_RUN, OF_THE_RUN)
+    config = without_training(config, overrides)
     settings = _settings(config)
     model, base = _model(settings, kind)
     return Evaluation(

@@ -122,8 +122,8 @@ TARGETS = [
     "orapo_of_somebody.run",
     # Another module's function, by the name under which one of ours imports it.
     "orapo.experiment.processes.subprocess.call",
-    "orapo.experiment.config.instantiate",
-    "orapo.experiment.config.build.__globals__.get",
+    "orapo.experiment.config_tree.get_object",
+    "orapo.experiment.targets.build.__globals__.get",
     "orapo.experiment.processes",
     "${reward.other}",
     7,
@@ -140,8 +140,8 @@ def test_a_target_outside_orapo_is_refused(target: object) -> None:
     "content",
     [
         {"_target_": "os.system", "command": "true"},
-        {"part": {"_target_": "os.system"}},
-        {"parts": [{"deep": [{"_target_": "os.system"}]}]},
+        {"_target_": "orapo.labeler.Labeler", "part": {"_target_": "os.system"}},
+        {"_target_": "orapo.labeler.Labeler", "parts": [{"deep": [{"_target_": "os.system"}]}]},
         {"_target_": "orapo.labeler.Labeler", "quirks": {"_target_": "os.system"}},
         {"_target_": "orapo.labeler.Labeler", "quirks": [{"_target_": "os.system"}]},
     ],

@@ -11,10 +11,16 @@ from omegaconf import OmegaConf
 from pydantic import PositiveInt
 
 from orapo.errors import SettingError
+from orapo.experiment import config_tree
 from orapo.experiment.targets import build, check
 from orapo.settings import settings
 
 HERE = __name__
+
+
+@pytest.fixture(autouse=True)
+def this_file_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_tree, "_trusted", {*config_tree.trusted(), HERE})
 
 
 class Kind(StrEnum):
