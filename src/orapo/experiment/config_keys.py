@@ -47,8 +47,8 @@ WORDS: dict[tuple[str, ...], tuple[str, ...]] = {
 }
 """The field's words for a setting, in lower case, and what it is called here; those that a command has are told."""
 
-FOREIGN = ("trainer", "hydra")
-"""Sections that hold another library's keys."""
+CLOSED = ("", "rollout", "training", "objective")
+"""Sections, and the top of a config, whose keys are ours alone: what else stands there is a mistake."""
 
 ADDED = ("+experiment=", "+sweep=", "+row=")
 
@@ -85,8 +85,8 @@ def check_words(config: DictConfig) -> None:
     """
     paths = _paths(config)
     for path in paths:
-        root, _, leaf = path.rpartition(".")
-        if root.partition(".")[0] not in FOREIGN and any(leaf.lower() in words for words in WORDS):
+        section, _, leaf = path.rpartition(".")
+        if section in CLOSED and any(leaf.lower() in words for words in WORDS):
             raise SettingError(_not_a_setting(path, paths))
 
 
@@ -113,7 +113,7 @@ def check_arguments(arguments: Sequence[str], config_folder: Path) -> None:
             continue
         if key.partition(".")[0] == "policy":
             raise SettingError(f"{argument}: who writes the reports is now system{key.removeprefix('policy')}={value}")
-        if key == "training" or (key == "rollout" and value in models):
+        if (key == "training" and not value.startswith("{")) or (key == "rollout" and value in models):
             raise SettingError(f"{argument}: these settings come with model={value if value in models else 'NAME'}")
         if key == "experiment" and value.startswith("["):
             raise SettingError(f"{argument}: a run has one experiment; sweep them with -m +experiment=A,B")

@@ -109,6 +109,10 @@ def test_a_name_that_has_moved_names_the_new_one(argument: str, config: str, new
     assert line.endswith(new)
 
 
+def test_several_keys_of_a_section_at_once(told: Told) -> None:
+    assert told("training={num_steps:3,learning_rate:0.1}") == ""
+
+
 def test_what_is_near() -> None:
     assert nearest("a.learning_rat", ["b", "a.learning_rate"]) == ["a.learning_rate"]
     assert nearest("zzz", ["a.learning_rate"]) == []
