@@ -71,7 +71,7 @@ def states(folder: Path) -> dict[str, RunState]:
 def test_failed_jobs_are_told_and_run_again_finished_ones_are_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = sweep("-m", f"objective.alpha={FOREIGN},0.3,{OWN},1.5,{PAUSED},0.6", cwd=tmp_path)
+    done = sweep("-m", f"objective.alpha={FOREIGN},0.3,{OWN},0.95,{PAUSED},0.6", cwd=tmp_path)
     folder = folder_of(tmp_path)
     assert done.returncode == 1
     told = done.stderr.splitlines()
@@ -80,15 +80,15 @@ def test_failed_jobs_are_told_and_run_again_finished_ones_are_not(
     assert f"failed: 2_objective.alpha={OWN}: studies.csv: no such file" in told
     assert any(line.startswith(f"paused: 4_objective.alpha={PAUSED}: no judge answers") for line in told)
     assert told[-1] == f"error: 2 of 6 jobs failed; mend them and go on with: orapo train resume={folder}"
-    assert [float(job[0]) for job in started(tmp_path)] == [FOREIGN, 0.3, OWN, 1.5, PAUSED, 0.6]
+    assert [float(job[0]) for job in started(tmp_path)] == [FOREIGN, 0.3, OWN, 0.95, PAUSED, 0.6]
 
     assert compare([str(tmp_path / folder), "--csv", str(tmp_path / "out.csv")]) == 0
     assert "6 runs in 6 groups" in capsys.readouterr().out
-    # 1.5 ended without a summary: it is no finished run.
+    # 0.95 ended without a summary: it is no finished run.
     (tmp_path / "mended").touch()
     again = sweep(f"resume={folder}", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert [float(job[0]) for job in started(tmp_path)[6:]] == [FOREIGN, OWN, 1.5, PAUSED]
+    assert [float(job[0]) for job in started(tmp_path)[6:]] == [FOREIGN, OWN, 0.95, PAUSED]
     assert again.stdout.count("is finished and not run again") == 2
     assert folder_of(tmp_path) == folder
 
