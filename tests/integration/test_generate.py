@@ -141,7 +141,7 @@ def expected(folder: Path, base: Path | None, paths: list[str]) -> str:
     """The greedy report of one study, straight from the policy."""
     policy = load_checkpoint(ModelSettings(str(folder), INSTRUCTION), None if base is None else str(base))
     (study,) = find_own_images(paths, "image").studies
-    collate = Collate(policy.tokenizer, policy.image_processor, policy.instruction, None)
+    collate = Collate(policy.processor, policy.instruction, None)
     batch = collate([(study, open_own_images(study, 512))])
     sampling = SamplingSettings(max_new_tokens=12, min_new_tokens=1, greedy=True)
     return policy.roll_out(batch, sampling)[0].texts[0]

@@ -94,7 +94,7 @@ def build_parts(experiment: Experiment, folder: Path, loggers: list[Logger], ran
     data = build_data(experiment)
     policy = load_policy(experiment.model)
     rollouts = build_rollouts(experiment, policy, server, folder)
-    collate = Collate(policy.tokenizer, policy.image_processor, policy.instruction, experiment.data.max_report_tokens)
+    collate = Collate(policy.processor, policy.instruction, experiment.data.max_report_tokens)
     data.attach(collate, ranks.shard)
     module = OrapoModule(
         policy=policy,

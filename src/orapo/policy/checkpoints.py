@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
-from transformers import AutoTokenizer
 from transformers.utils import find_adapter_config_file
 
 from orapo.errors import CheckpointError
@@ -72,14 +71,7 @@ def _with_adapter(policy: Policy, settings: ModelSettings) -> Policy:
         adapter = PeftModel.from_pretrained(policy.model, settings.path)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise CheckpointError(f"the adapter {settings.path!r} doesn't fit its base: {_first_line(error)}") from error
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(settings.path)
-    except (OSError, ValueError, KeyError):
-        # Adapters are often published without one; it is then the base's.
-        tokenizer = policy.tokenizer
-    return Policy(
-        policy.model, tokenizer, policy.image_processor, settings.instruction, adapter, settings.scoring
-    ).train()
+    return Policy(policy.model, policy.processor, settings.instruction, adapter, settings.scoring).train()
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,46 +1,53 @@
 """A model folder or hub name to a policy, by the ordinary Hugging Face calls."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, PretrainedConfig
+from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import CONFIG_NAME
 
 from orapo.errors import CheckpointError
 from orapo.policy.attention import NAME
-from orapo.policy.families import FAMILIES, ModelFamily
+from orapo.policy.families import shared_prefix
+from orapo.policy.families.parts import image_weights
 from orapo.policy.model import Policy
+from orapo.policy.processor import StudyProcessor
 from orapo.policy.settings import LoraSettings, ModelSettings
+
+log = logging.getLogger(__name__)
 
 
 def load_policy(settings: ModelSettings) -> Policy:
-    """Loads tokenizer, image processor and weights, and puts the adapter in place.
+    """Loads processor and weights, and puts the adapter in place.
 
     Raises:
         CheckpointError: the folder is missing, incomplete, unreadable, or of another architecture.
     """
-    family = _family(settings.path)
+    config = _config(settings.path)
     try:
-        model = family.model_class.from_pretrained(
-            settings.path,
-            dtype=getattr(torch, settings.dtype),
-            attn_implementation={"text_config": NAME, "vision_config": "sdpa"},
-        )
-        tokenizer = AutoTokenizer.from_pretrained(settings.path)
-        image_processor = family.image_processor_class.from_pretrained(settings.path, **_pixel_limits(settings))
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        processor = StudyProcessor.from_pretrained(settings.path, config.model_type, **_pixel_limits(settings))
+        model = _model(settings, config)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, ImportError) as error:
         raise CheckpointError(f"model.path {settings.path!r} can't be loaded: {_first_line(error)}") from error
     adapter = None
     if settings.lora is not None:
-        adapter = get_peft_model(model, _peft_config(settings.lora))
+        try:
+            adapter = get_peft_model(model, _peft_config(settings.lora))
+        except ValueError as error:
+            raise CheckpointError(
+                f"model.lora.target_modules {settings.lora.target_modules!r}: {_first_line(error)}"
+            ) from error
     elif not settings.train_vision:
-        family.vision_tower(model).requires_grad_(False)
+        for weight in image_weights(model).values():
+            weight.requires_grad_(False)
     if settings.gradient_checkpointing:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-    policy = Policy(model, tokenizer, image_processor, settings.instruction, adapter, settings.scoring)
+    policy = Policy(model, processor, settings.instruction, adapter, settings.scoring)
     # Loaded models are in eval mode, in which gradient checkpointing is silently off.
     return policy.train()
 
@@ -56,7 +63,27 @@ def _pixel_limits(settings: ModelSettings) -> dict[str, Any]:
     return {name: value for name, value in limits.items() if value is not None}
 
 
-def _family(path: str) -> ModelFamily:
+def _model(settings: ModelSettings, config: PretrainedConfig) -> Any:
+    """The weights, all of them: what a checkpoint lacks would be drawn at random."""
+    named = None
+    if shared_prefix(config) is not None:
+        named = {"text_config": NAME, "vision_config": "sdpa"}
+    else:
+        log.warning("%s: prompts are repeated for each rollout (architecture %s)", settings.path, config.model_type)
+    model, info = AutoModelForImageTextToText.from_pretrained(
+        settings.path, dtype=getattr(torch, settings.dtype), attn_implementation=named, output_loading_info=True
+    )
+    for kind in ("missing", "unexpected", "mismatched"):
+        names = sorted(str(key if isinstance(key, str) else key[0]) for key in info[f"{kind}_keys"])
+        if names:
+            raise CheckpointError(
+                f"model.path {settings.path!r}: {len(names)} {kind} weights, such as {names[0]}; every weight of "
+                f"{type(model).__name__} must be there, and no other"
+            )
+    return model
+
+
+def _config(path: str) -> PretrainedConfig:
     # Hub names have the form owner/name; anything else that does not exist was meant as a folder.
     is_hub_name = not Path(path).exists() and path.count("/") == 1 and not path.startswith((".", "/", "~"))
     if not is_hub_name and not Path(path).exists():
@@ -68,13 +95,15 @@ def _family(path: str) -> ModelFamily:
             f"model.path {path!r} has no {CONFIG_NAME}; it must be a folder as `save_pretrained` writes it"
         )
     try:
-        model_type = PretrainedConfig.get_config_dict(path)[0].get("model_type")
-    except (OSError, AttributeError) as error:
+        config: PretrainedConfig = AutoConfig.from_pretrained(path)
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise CheckpointError(f"model.path {path!r} has no readable {CONFIG_NAME}: {_first_line(error)}") from error
-    if model_type not in FAMILIES:
-        allowed = ", ".join(map(repr, FAMILIES))
-        raise CheckpointError(f"model.path {path!r} is of architecture {model_type!r}; it must be {allowed}")
-    return FAMILIES[model_type]
+    if config.model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES or config.is_encoder_decoder:
+        raise CheckpointError(
+            f"model.path {path!r} is of architecture {config.model_type!r}; it must be a decoder of images and text "
+            "that transformers' AutoModelForImageTextToText loads, such as 'qwen2_5_vl' or 'gemma3'"
+        )
+    return config
 
 
 def _first_line(error: BaseException) -> str:

@@ -25,7 +25,7 @@ def test_what_is_no_folder_of_a_known_family_is_refused(random_model_folder: Pat
     shutil.copytree(random_model_folder, folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "llama"}))
-    assert refusal(folder).endswith("is of architecture 'llama'; it must be 'qwen2_5_vl'")
+    assert "is of architecture 'llama'; it must be a decoder of images and text" in refusal(folder)
     (folder / "config.json").write_text("{")
     assert "has no readable config.json" in refusal(folder)
     (folder / "config.json").write_text(json.dumps(config))

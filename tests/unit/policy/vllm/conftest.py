@@ -41,7 +41,7 @@ def server(model: ModelSettings) -> Iterator[StandInServer]:
 @pytest.fixture
 def batch(policy: Policy) -> StudyBatch:
     """Three studies; the second has two views, no picture has sides that are whole patches."""
-    collate = Collate(policy.tokenizer, policy.image_processor, policy.instruction, 24)
+    collate = Collate(policy.processor, policy.instruction, 24)
     sizes = (((90, 70),), ((300, 200), (64, 150)), ((41, 57),))
     rows = []
     for number, views in enumerate(sizes):
