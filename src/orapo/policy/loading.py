@@ -21,6 +21,8 @@ from orapo.policy.settings import LoraSettings, ModelSettings
 
 log = logging.getLogger(__name__)
 
+_SLOWER = "architecture %r takes the general path: a study's prompt is computed for each of its completions"
+
 
 def load_policy(settings: ModelSettings) -> Policy:
     """Loads processor and weights, and puts the adapter in place.
@@ -69,7 +71,7 @@ def _model(settings: ModelSettings, config: PretrainedConfig) -> Any:
     if shared_prefix(config) is not None:
         named = {"text_config": NAME, "vision_config": "sdpa"}
     else:
-        log.warning("%s: prompts are repeated for each rollout (architecture %s)", settings.path, config.model_type)
+        log.warning(_SLOWER, config.model_type)
     model, info = AutoModelForImageTextToText.from_pretrained(
         settings.path, dtype=getattr(torch, settings.dtype), attn_implementation=named, output_loading_info=True
     )

@@ -58,7 +58,7 @@ class LoraSettings:
     rank: int
     alpha: float
     dropout: float = 0.0
-    target_modules: str = r".*language_model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
+    target_modules: str = r".*(language_model|text_model)\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
 
     def __post_init__(self) -> None:
         require_whole("model.lora.rank", self.rank, 1)
