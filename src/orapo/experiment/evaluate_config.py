@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from orapo.bounds import require_boolean, require_whole
 from orapo.errors import SettingError
 from orapo.experiment.config import DataSettings, build, check_keys, plain, settings_from
-from orapo.experiment.finished_run import MODEL_FOLDER, model_of_run, run_config, with_run
+from orapo.experiment.finished_run import MODEL_FOLDER, model_of_folder, model_of_run, run_config, with_run
 from orapo.policy.settings import ModelSettings, SamplingSettings
 
 SECTIONS = ("model", "data", "labeler", "policy", "paths", "bootstrap")
@@ -96,7 +96,7 @@ def read_evaluation(config: DictConfig, overrides: Sequence[str]) -> Evaluation:
     content = plain(config)
     check_keys(content, (*PLAIN_KEYS, *SECTIONS), (*PLAIN_KEYS, *SECTIONS), "")
     _check(content)
-    model, base = _model(config, training_config, kind)
+    model, base = _model(config, training_config, kind, overrides)
     data = settings_from(DataSettings, content["data"], "data")
     return Evaluation(
         kind=kind,
@@ -139,14 +139,16 @@ def _check(content: Mapping[str, Any]) -> None:
         raise SettingError(f"policy.kind is {content['policy'].get('kind')!r}; choose policy=local or policy=api")
 
 
-def _model(config: DictConfig, training_config: DictConfig, kind: str) -> tuple[ModelSettings, str | None]:
+def _model(
+    config: DictConfig, training_config: DictConfig, kind: str, overrides: Sequence[str]
+) -> tuple[ModelSettings, str | None]:
     settings: ModelSettings = build(config.model, "model")
     base: str | None = config.base
     if kind == "run":
         settings, base = model_of_run(settings, Path(config.run), base)
     elif config.checkpoint is not None:
         path = _tiny_folder() if config.checkpoint == TINY else str(config.checkpoint)
-        settings = replace(settings, path=path)
+        settings = replace(model_of_folder(settings, Path(path), overrides), path=path)
     return settings.for_sampling(), base
 
 

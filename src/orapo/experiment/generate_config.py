@@ -12,7 +12,7 @@ from orapo.data.images import check_longest_side
 from orapo.data.own_images import REPORT_PER, OwnImages, find_own_images
 from orapo.errors import CheckpointError, SettingError
 from orapo.experiment.config import build, check_keys, plain, settings_from
-from orapo.experiment.finished_run import CONFIG_FILE, MODEL_FOLDER, model_of_run, run_config, with_run
+from orapo.experiment.finished_run import CONFIG_FILE, MODEL_FOLDER, model_of_folder, model_of_run, run_config, with_run
 from orapo.policy.settings import ModelSettings, SamplingSettings
 from orapo.policy.tiny import base_folder
 
@@ -150,7 +150,7 @@ def read_generation(config: DictConfig, overrides: Sequence[str]) -> Generation:
         model, base = model_of_run(model, run, base)
     elif checkpoint is not None:
         started_from = base_folder() if checkpoint == TINY else checkpoint
-        model = replace(model, path=started_from)
+        model = replace(model_of_folder(model, Path(started_from), overrides), path=started_from)
     is_embedded = started_from == base_folder()
     return Generation(
         settings=settings,

@@ -15,6 +15,7 @@ from orapo.errors import CheckpointError
 from orapo.policy.attention import NAME
 from orapo.policy.families import shared_prefix
 from orapo.policy.families.parts import image_weights
+from orapo.policy.hub import is_hub_name, stay_offline_without_hub
 from orapo.policy.model import Policy
 from orapo.policy.processor import StudyProcessor
 from orapo.policy.settings import LoraSettings, ModelSettings
@@ -49,7 +50,7 @@ def load_policy(settings: ModelSettings) -> Policy:
             weight.requires_grad_(False)
     if settings.gradient_checkpointing:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-    policy = Policy(model, processor, settings.instruction, adapter, settings.scoring)
+    policy = Policy(model, processor, settings, adapter)
     # Loaded models are in eval mode, in which gradient checkpointing is silently off.
     return policy.train()
 
@@ -73,7 +74,11 @@ def _model(settings: ModelSettings, config: PretrainedConfig) -> Any:
     else:
         log.warning(_SLOWER, config.model_type)
     model, info = AutoModelForImageTextToText.from_pretrained(
-        settings.path, dtype=getattr(torch, settings.dtype), attn_implementation=named, output_loading_info=True
+        settings.path,
+        dtype=getattr(torch, settings.dtype),
+        attn_implementation=named,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are refused below, by name
     )
     for kind in ("missing", "unexpected", "mismatched"):
         names = sorted(str(key if isinstance(key, str) else key[0]) for key in info[f"{kind}_keys"])
@@ -86,13 +91,13 @@ def _model(settings: ModelSettings, config: PretrainedConfig) -> Any:
 
 
 def _config(path: str) -> PretrainedConfig:
-    # Hub names have the form owner/name; anything else that does not exist was meant as a folder.
-    is_hub_name = not Path(path).exists() and path.count("/") == 1 and not path.startswith((".", "/", "~"))
-    if not is_hub_name and not Path(path).exists():
+    if is_hub_name(path):
+        stay_offline_without_hub()
+    elif not Path(path).exists():
         raise CheckpointError(
             f"model.path {path!r} does not exist; it must be a model folder or a hub name (owner/name)"
         )
-    if not is_hub_name and not (Path(path) / CONFIG_NAME).is_file():
+    elif not (Path(path) / CONFIG_NAME).is_file():
         raise CheckpointError(
             f"model.path {path!r} has no {CONFIG_NAME}; it must be a folder as `save_pretrained` writes it"
         )

@@ -1,9 +1,11 @@
 """The policy: a vision-language model with its tokenizer, able to sample reports and to score given ones."""
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from orapo.policy.processor import StudyProcessor
 from orapo.policy.prompts import encode_images, vision_trains
 from orapo.policy.rollouts import StopRules, sample_completions
 from orapo.policy.scoring import CompletionLogps, Completions, score_repeated, score_shared
-from orapo.policy.settings import SamplingSettings
+from orapo.policy.settings import SAVED_KEYS, SAVED_SETTINGS, ModelSettings, SamplingSettings
 
 _TAG = re.compile(r"<.*>|\[.*\]")
 _PLACEHOLDER = re.compile(r"(image|video|audio|vision)_.*(token_id|token_index)")
@@ -31,7 +33,8 @@ class Policy(nn.Module):
         model: the Hugging Face model; LoRA layers, if any, stand inside it.
         adapter: the PEFT wrapper of the same model, or None when all weights train.
         processor: of the same folder: tokenizer, image processor, chat template.
-        instruction: what the policy is asked, beside the images.
+        settings: what it was loaded by.
+        shares_prefix: whether a study's prompt is computed once for all its completions.
         frozen_features: of the studies so far, where the vision tower is frozen.
     """
 
@@ -39,33 +42,35 @@ class Policy(nn.Module):
         self,
         model: PreTrainedModel,
         processor: StudyProcessor,
-        instruction: str,
+        settings: ModelSettings,
         adapter: Any = None,
-        scoring: str = "shared",
     ) -> None:
         """Wraps a loaded model.
 
         Args:
             model: with LoRA layers already in place when there is an adapter.
             processor: of the same folder.
-            instruction: what the policy is asked.
+            settings: what it was loaded by.
             adapter: the ``PeftModel`` around ``model``, or None.
-            scoring: "shared" computes a study's prompt once where the architecture has that path; "repeated" takes the
-                path of all architectures.
         """
         super().__init__()
         self.model = model
         # The adapter wraps the same modules: kept outside the module tree, or every weight would be listed twice.
         self._adapter = (adapter,)
         self.processor = processor
-        self.instruction = instruction
-        self.shares_prefix = scoring == "shared" and shared_prefix(model.config) is not None
+        self.settings = settings
+        self.shares_prefix = settings.scoring == "shared" and shared_prefix(model.config) is not None
         self.frozen_features = FrozenFeatures()
 
     @property
     def adapter(self) -> Any:
         """The PEFT wrapper, or None when all weights train."""
         return self._adapter[0]
+
+    @property
+    def instruction(self) -> str:
+        """What the policy is asked, beside the images."""
+        return self.settings.instruction
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -173,9 +178,13 @@ class Policy(nn.Module):
     def save(self, folder: str, weights: dict[str, Tensor] | None = None) -> None:
         """Writes a folder that ``from_pretrained`` loads: the whole model, or the adapter when LoRA trains.
 
+        ``SAVED_SETTINGS`` beside it says what it was trained with.
+
         Args:
             folder: made when needed.
             weights: of the whole model, where this process holds only a part of them.
         """
         (self.adapter or self.model).save_pretrained(folder, **({} if weights is None else {"state_dict": weights}))
         self.processor.save_pretrained(folder)
+        saved = {key: getattr(self.settings, key) for key in SAVED_KEYS}
+        (Path(folder) / SAVED_SETTINGS).write_text(json.dumps(saved, indent=2) + "\n", encoding="utf-8")

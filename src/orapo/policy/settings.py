@@ -8,6 +8,11 @@ from orapo.errors import SettingError
 DTYPES = ("float32", "bfloat16")
 SCORINGS = ("shared", "repeated")
 
+SAVED_SETTINGS = "orapo_model.json"
+"""Stands in a model's or adapter's folder with the settings below, which its files do not say."""
+
+SAVED_KEYS = ("instruction", "dtype", "min_pixels", "max_pixels")
+
 
 @dataclass(frozen=True)
 class SamplingSettings:
