@@ -107,7 +107,7 @@ def test_a_run_trains_goes_on_and_its_model_writes(
 
 def test_an_adapter_of_another_architecture_trains(tmp_path: Path) -> None:
     start = write("gemma3", tmp_path / "gemma3")
-    weights = trained(config_for(start, "model.train_vision=false", *ADAPTER), tmp_path / "run")
+    weights = trained(config_for(start, "model.trainable=language", *ADAPTER), tmp_path / "run")
     assert weights
     assert all("lora_" in name for name in weights)
     assert (tmp_path / "run" / "model" / "adapter_config.json").is_file()

@@ -154,7 +154,7 @@ def test_checkpoints_and_adapters_with_several_images_of_one_study(
     for number, path in enumerate(paths):
         noise_image(number, (90, 60 + 20 * number)).save(path)
     policy = load_policy(
-        ModelSettings(str(random_model_folder), INSTRUCTION, lora=LoraSettings(rank=2, alpha=64), train_vision=False)
+        ModelSettings(str(random_model_folder), INSTRUCTION, lora=LoraSettings(rank=2, alpha=64), trainable="language")
     )
     with torch.no_grad():
         for name, weight in policy.named_parameters():

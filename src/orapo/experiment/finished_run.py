@@ -30,6 +30,10 @@ def run_config(folder: Path, needed: Sequence[str]) -> DictConfig:
             raise CheckpointError(f"the run in {folder} can't be used: {folder / name} does not exist")
     config = OmegaConf.load(folder / CONFIG_FILE)
     assert isinstance(config, DictConfig)
+    with open_dict(config):
+        if "train_vision" in config.get("model", {}):
+            # The key of runs before there was more to choose from.
+            config.model.trainable = "all" if config.model.pop("train_vision") else "language"
     return config
 
 

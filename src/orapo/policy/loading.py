@@ -14,7 +14,7 @@ from transformers.utils import CONFIG_NAME
 from orapo.errors import CheckpointError
 from orapo.policy.attention import NAME
 from orapo.policy.families import shared_prefix
-from orapo.policy.families.parts import image_weights
+from orapo.policy.families.parts import freeze_others
 from orapo.policy.hub import is_hub_name, stay_offline_without_hub
 from orapo.policy.model import Policy
 from orapo.policy.processor import StudyProcessor
@@ -45,9 +45,8 @@ def load_policy(settings: ModelSettings) -> Policy:
             raise CheckpointError(
                 f"model.lora.target_modules {settings.lora.target_modules!r}: {_first_line(error)}"
             ) from error
-    elif not settings.train_vision:
-        for weight in image_weights(model).values():
-            weight.requires_grad_(False)
+    else:
+        freeze_others(model, settings.trainable)
     if settings.gradient_checkpointing:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     policy = Policy(model, processor, settings, adapter)

@@ -7,6 +7,7 @@ from orapo.errors import SettingError
 
 DTYPES = ("float32", "bfloat16")
 SCORINGS = ("shared", "repeated")
+TRAINABLE = ("all", "language", "projector", "projector_and_vision")
 
 SAVED_SETTINGS = "orapo_model.json"
 """Stands in a model's or adapter's folder with the settings below, which its files do not say."""
@@ -80,9 +81,10 @@ class ModelSettings:
         instruction: what the policy is asked, beside the images.
         dtype: "float32" or "bfloat16" of the loaded weights; adapters stay in float32.
         lora: the adapter, or None to train all weights.
-        train_vision: whether the vision tower trains too; only without an adapter.
+        trainable: "all", "language", "projector" (only what brings image features to the language model's width), or
+            "projector_and_vision"; with an adapter "language".
         gradient_checkpointing: recompute activations in the backward pass: less memory, more time.
-        scoring: "shared" or "repeated" (for checking).
+        scoring: "shared" (where the architecture has that path) or "repeated" (for checking).
         min_pixels: images are enlarged to at least this many pixels; None takes the folder's own setting.
         max_pixels: images are shrunk to at most this many pixels; None takes the folder's own setting.
     """
@@ -91,7 +93,7 @@ class ModelSettings:
     instruction: str
     dtype: str = "float32"
     lora: LoraSettings | None = None
-    train_vision: bool = True
+    trainable: str = "all"
     gradient_checkpointing: bool = False
     scoring: str = "shared"
     min_pixels: int | None = None
@@ -104,14 +106,16 @@ class ModelSettings:
             raise SettingError(f"model.dtype is {self.dtype!r}; it must be one of {', '.join(DTYPES)}")
         if self.scoring not in SCORINGS:
             raise SettingError(f"model.scoring is {self.scoring!r}; it must be one of {', '.join(SCORINGS)}")
-        for key in ("train_vision", "gradient_checkpointing"):
-            require_boolean(f"model.{key}", getattr(self, key))
+        if self.trainable not in TRAINABLE:
+            raise SettingError(f"model.trainable is {self.trainable!r}; it must be one of {', '.join(TRAINABLE)}")
+        require_boolean("model.gradient_checkpointing", self.gradient_checkpointing)
         for key in ("min_pixels", "max_pixels"):
             if getattr(self, key) is not None:
                 require_whole(f"model.{key}", getattr(self, key), 1)
-        if self.lora is not None and self.train_vision:
+        if self.lora is not None and self.trainable != "language":
             raise SettingError(
-                "model.train_vision is true; it must be false with model.lora, which adapts the language model"
+                f"model.trainable is {self.trainable!r}; it must be 'language' with model.lora, which adapts the "
+                "language model"
             )
 
     def for_sampling(self) -> "ModelSettings":

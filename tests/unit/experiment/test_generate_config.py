@@ -79,6 +79,17 @@ def test_paths_stay_as_they_are() -> None:
     ]
 
 
+@pytest.mark.parametrize(("trained", "trainable"), [(True, "all"), (False, "language")])
+def test_a_run_of_before_says_what_trained_by_another_key(trained: bool, trainable: str, image: str, run: Path) -> None:
+    file = run / "config.yaml"
+    config = OmegaConf.load(file)
+    config.model.lora = None
+    config.model.train_vision = trained
+    del config.model.trainable
+    OmegaConf.save(config, file)
+    assert read(image, f"model={run}").model.trainable == trainable
+
+
 def test_a_saved_model_says_what_it_was_trained_with(image: str, tmp_path: Path) -> None:
     folder = tmp_path / "adapter"
     folder.mkdir()

@@ -1,5 +1,6 @@
 """Every architecture samples, scores, trains, is saved and loaded; what it computes is what its own class computes."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def load(folder: Path, **settings: Any) -> Policy:
-    settings |= {"train_vision": False} if "lora" in settings else {}
+    settings |= {"trainable": "language"} if "lora" in settings else {}
     policy = load_policy(ModelSettings(str(folder), INSTRUCTION, **settings))
     generator = torch.Generator().manual_seed(3)
     if policy.adapter is not None:
@@ -224,3 +225,24 @@ def test_ids_and_pixels_are_those_of_the_stock_processor(folder: Path) -> None:
         assert inputs.keys() == wanted.keys() - {"input_ids", "attention_mask"}
         for name, value in inputs.items():
             assert torch.equal(value, wanted[name]), name
+
+
+def test_what_is_chosen_trains_and_nothing_else(folder: Path) -> None:
+    names = {}
+    for trainable in ("all", "language", "projector", "projector_and_vision"):
+        policy = load(folder, trainable=trainable)
+        batch = make_batch(policy)
+        encoded = policy.with_images_encoded(batch, keeps_graph=True)
+        features = encoded.image_features
+        assert features is not None
+        assert all(one.requires_grad == (trainable != "language") for study in features for one in study)
+        flat(policy(encoded, make_completions(batch))).sum().backward()
+        names[trainable] = {name for name, weight in policy.model.named_parameters() if weight.requires_grad}
+        moved = {name for name, weight in policy.model.named_parameters() if weight.grad is not None}
+        assert moved <= names[trainable]
+        assert len(moved) > 0.7 * len(names[trainable]), "some classes keep heads that they do not use"
+    assert names["language"] | names["projector_and_vision"] == names["all"]
+    assert not names["language"] & names["projector_and_vision"]
+    assert {name for name in names["all"] if "embed_tokens" in name} <= names["language"]
+    assert names["projector"] < names["projector_and_vision"]
+    assert all(re.search("merger|projector|connector|newline", name) for name in names["projector"])

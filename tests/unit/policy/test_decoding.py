@@ -58,7 +58,7 @@ def test_rows_that_end_at_different_times_keep_their_log_probabilities(
 def adapted_policy(folder: Path, dtype: str = "float32") -> Policy:
     lora = LoraSettings(rank=2, alpha=4)
     policy = load_policy(
-        ModelSettings(path=str(folder), instruction="Write.", lora=lora, train_vision=False, dtype=dtype)
+        ModelSettings(path=str(folder), instruction="Write.", lora=lora, trainable="language", dtype=dtype)
     )
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

@@ -15,7 +15,7 @@ from tests.tiny_models import write
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from orapo.errors import CheckpointError, DataError
+from orapo.errors import CheckpointError, DataError, SettingError
 from orapo.policy import hub
 from orapo.policy.loading import load_policy
 from orapo.policy.model import Policy
@@ -160,7 +160,7 @@ def test_settings_that_a_model_can_not_follow_are_refused(tmp_path: Path) -> Non
     folder = write("gemma3", tmp_path / "gemma3")
     assert "model.max_pixels is set, but the images of" in refusal(folder, max_pixels=10_000)
     lora = LoraSettings(2, 4, target_modules="nothing")
-    assert "model.lora.target_modules 'nothing': " in refusal(folder, lora=lora, train_vision=False)
+    assert "model.lora.target_modules 'nothing': " in refusal(folder, lora=lora, trainable="language")
 
 
 def test_without_the_hub_an_absent_model_is_one_line_soon(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,3 +173,10 @@ def test_without_the_hub_an_absent_model_is_one_line_soon(monkeypatch: pytest.Mo
         assert time.perf_counter() - start < 5
     finally:
         hub.stay_offline_without_hub.cache_clear()
+
+
+def test_an_adapter_trains_the_language_model_only() -> None:
+    with pytest.raises(SettingError, match=r"model.trainable is .all.; it must be .language. with model.lora"):
+        ModelSettings("m", "i", lora=LoraSettings(2, 4))
+    with pytest.raises(SettingError, match="must be one of all, language, projector, projector_and_vision"):
+        ModelSettings("m", "i", trainable="vision")

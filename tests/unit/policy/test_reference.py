@@ -18,7 +18,7 @@ def test_lora_reference_is_the_base(
 ) -> None:
     lora = LoraSettings(rank=2, alpha=4)
     adapted = load_policy(
-        ModelSettings(path=str(random_model_folder), instruction="Write.", lora=lora, train_vision=False)
+        ModelSettings(path=str(random_model_folder), instruction="Write.", lora=lora, trainable="language")
     )
     trained = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
     assert trained

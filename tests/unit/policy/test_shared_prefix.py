@@ -48,7 +48,7 @@ def test_values_and_gradients_of_every_parameter_agree(
 def loaded(folder: Path | str, **settings: Any) -> Policy:
     """The random folder with an adapter whose weights are not zero."""
     policy = load_policy(
-        ModelSettings(path=str(folder), instruction="Write.", lora=LoraSettings(2, 4), train_vision=False, **settings)
+        ModelSettings(path=str(folder), instruction="Write.", lora=LoraSettings(2, 4), trainable="language", **settings)
     )
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():

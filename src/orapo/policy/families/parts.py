@@ -6,6 +6,8 @@ from typing import Any
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from orapo.errors import CheckpointError
+
 
 def layers(model: nn.Module) -> Iterator[nn.Module]:
     """The transformer layers of vision tower and language model, which processes may share out."""
@@ -28,6 +30,28 @@ def image_weights(model: Any) -> dict[str, nn.Parameter]:
     written = {id(weight) for weight in model.get_decoder().parameters()}
     written |= {id(weight) for weight in model.get_output_embeddings().parameters()}
     return {name: weight for name, weight in model.named_parameters() if id(weight) not in written}
+
+
+def freeze_others(model: Any, trainable: str) -> None:
+    """Leaves only these weights to train.
+
+    Args:
+        model: freshly loaded.
+        trainable: as ``ModelSettings.trainable``.
+
+    Raises:
+        CheckpointError: the model has no such weights.
+    """
+    if trainable == "all":
+        return
+    image = image_weights(model)
+    rest = {name: weight for name, weight in model.named_parameters() if name not in image}
+    chosen = {"language": rest, "projector": projection_weights(model), "projector_and_vision": image}[trainable]
+    if not chosen:
+        raise CheckpointError(f"model.trainable is {trainable!r}, but {type(model).__name__} has no such weights")
+    for name, weight in model.named_parameters():
+        if name not in chosen:
+            weight.requires_grad_(False)
 
 
 def projection_weights(model: Any) -> dict[str, nn.Parameter]:

@@ -23,7 +23,7 @@ NAME = "served-model"
 @pytest.fixture
 def model(random_model_folder: Path) -> ModelSettings:
     lora = LoraSettings(rank=4, alpha=8)
-    return ModelSettings(str(random_model_folder), "Write the report.", lora=lora, train_vision=False)
+    return ModelSettings(str(random_model_folder), "Write the report.", lora=lora, trainable="language")
 
 
 @pytest.fixture
