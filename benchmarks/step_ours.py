@@ -35,7 +35,7 @@ def read_config(work: Work, objective: str) -> DictConfig:
         "model=checkpoint",
         f"model.path={work.folder}",
         f"model.instruction='{INSTRUCTION}'",
-        f"model.train_vision={not work.lora}",
+        f"model.trainable={'language' if work.lora else 'all'}",
         f"objective={objective}",
         f"objective.policy_loss.kl_coef={KL_COEF}",
         f"data.subset.num_studies={work.prompts}",

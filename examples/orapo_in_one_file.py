@@ -17,13 +17,14 @@ from importlib.resources import files
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
-from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
+from transformers import Qwen2_5_VLForConditionalGeneration
 from transformers.utils import logging
 
 from orapo.batches import StudyBatch
 from orapo.data.balanced_subset import BalancedSubset
 from orapo.data.collate import Collate
 from orapo.data.phantoms.source import PhantomSource
+from orapo.policy.processor import StudyProcessor
 from orapo.prompt import DEFAULT_INSTRUCTION
 from orapo.records import Split
 from orapo.reward.fact_score import FactScoreReward
@@ -82,13 +83,13 @@ def padded(reports: list[list[Tensor]], padding_id: int) -> Completions:
 def repeated_prompts(model: Qwen2_5_VLForConditionalGeneration, batch: StudyBatch, times: int) -> dict[str, Tensor]:
     """The model's inputs [B * times, P], study by study; phantoms have one image each, and prompts of one length."""
     ids = torch.stack(batch.prompt_ids).repeat_interleave(times, dim=0)
-    pixels = batch.pixel_values.view(len(batch), -1, batch.pixel_values.shape[-1])
+    pixels = torch.stack([inputs["pixel_values"] for inputs in batch.image_inputs])
     return {
         "input_ids": ids,
         "attention_mask": torch.ones_like(ids),
         "mm_token_type_ids": (ids == model.config.image_token_id).int(),
         "pixel_values": pixels.repeat_interleave(times, dim=0).flatten(0, 1),
-        "image_grid_thw": batch.image_grid_thw.repeat_interleave(times, dim=0),
+        "image_grid_thw": batch.joined("image_grid_thw").repeat_interleave(times, dim=0),
     }
 
 
@@ -148,8 +149,7 @@ class OraPO:
     def __init__(self, settings: Settings) -> None:
         """Loads the embedded policy by transformers' own classes; the reference is its frozen copy."""
         self.settings = settings
-        self.tokenizer = AutoTokenizer.from_pretrained(EMBEDDED_POLICY)
-        self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(EMBEDDED_POLICY)
+        self.processor = StudyProcessor.from_pretrained(EMBEDDED_POLICY, "qwen2_5_vl")
         self.policy = Qwen2_5_VLForConditionalGeneration.from_pretrained(EMBEDDED_POLICY, dtype=torch.float32)
         self.reference = copy.deepcopy(self.policy).requires_grad_(False)
         self.reward = FactScoreReward(f_beta=settings.f_beta, uncertain_is_positive=False)
@@ -164,7 +164,7 @@ class OraPO:
     def judge(self, batch: StudyBatch, rollouts: list[list[Tensor]]) -> Tensor:
         """Equations (13)-(15): the F-beta of each report's facts against its study's labels, [B, K] in [0, 1]."""
         flat = [ids for study in rollouts for ids in study]
-        reports = [self.tokenizer.decode(ids, skip_special_tokens=True) for ids in flat]
+        reports = [self.processor.tokenizer.decode(ids, skip_special_tokens=True) for ids in flat]
         labels = [study.labels for study, group in zip(batch.studies, rollouts, strict=True) for _ in group]
         judged = self.reward.start(reports, labels).result()
         return torch.tensor([breakdown.total for breakdown in judged]).view(len(batch), -1)
@@ -184,7 +184,7 @@ class OraPO:
         """Equation (11) and the optimiser, ``inner_steps`` times; the losses of each, means over the batch."""
         weight = self.mix(batch, rewards)
         with_oracle = [[*group, oracle] for group, oracle in zip(rollouts, batch.oracle_ids, strict=True)]
-        completions = padded(with_oracle, self.tokenizer.pad_token_id)
+        completions = padded(with_oracle, self.processor.tokenizer.pad_token_id)
         with torch.no_grad():
             ref = token_logps(self.reference, batch, completions)
         old, losses = None, []
@@ -232,7 +232,7 @@ def main() -> None:
     torch.manual_seed(arguments.seed)
     settings, start = Settings(), time.perf_counter()
     orapo = OraPO(settings)
-    collate = Collate(orapo.tokenizer, orapo.image_processor, DEFAULT_INSTRUCTION, settings.max_new_tokens)
+    collate = Collate(orapo.processor, DEFAULT_INSTRUCTION, settings.max_new_tokens)
     history: list[float] = []
     stream = batches(PhantomSource(num_train=4000), collate, settings, arguments.seed)
     for number, batch in zip(range(1, arguments.steps + 1), stream, strict=False):

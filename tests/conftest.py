@@ -155,4 +155,4 @@ def random_policy(random_model_folder: Path) -> Policy:
 @pytest.fixture
 def collate(random_policy: Policy) -> Collate:
     """Batches for ``random_policy``."""
-    return Collate(random_policy.tokenizer, random_policy.image_processor, random_policy.instruction, 24)
+    return Collate(random_policy.processor, random_policy.instruction, 24)

@@ -157,7 +157,7 @@ class StandInServer:
         urls = [part["image_url"]["url"] for part in message["content"] if part["type"] == "image_url"]
         pictures = tuple(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) for url in urls)
         instruction = message["content"][-1]["text"]
-        collate = Collate(self.policy.tokenizer, self.policy.image_processor, instruction, 8)
+        collate = Collate(self.policy.processor, instruction, 8)
         batch = collate([(make_study("s", "Normal.", len(pictures)), pictures)])
         greedy = body["temperature"] == 0
         settings = SamplingSettings(

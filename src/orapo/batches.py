@@ -4,7 +4,7 @@ Rows are ragged on purpose: a study's prompt and each completion are one-dimensi
 that nothing downstream can mistake padding for text. Whoever needs a rectangle pads, and keeps the mask beside it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,42 +19,49 @@ class StudyBatch:
 
     Attributes:
         studies: the text-level records, length B.
-        prompt_ids: B tensors [P_i], int64; image placeholders already expanded to one token per merged patch.
-        pixel_values: [sum of patches over all images, patch_dim], float32, images in order of study, then view.
-        image_grid_thw: [sum of images, 3], int64: temporal, height and width patches of each image.
-        images_per_study: length B.
+        prompt_ids: B tensors [P_i], int64; image placeholders already expanded to one token per image feature.
+        image_inputs: B mappings: what the model's processor gives for this study alone beside the ids, by the names of
+            the model's forward (pixel_values, image_grid_thw, image_sizes, mm_token_type_ids, ...).
         oracle_ids: B tensors [S_i], int64: the oracle report's tokens, closed by EOS; empty where reports are only
             generated.
+        image_features: per study what the model's vision side has made of its images, as
+            ``policy.families.general.Features``; None where it is made in each pass.
     """
 
     studies: tuple[Study, ...]
     prompt_ids: tuple[Tensor, ...]
-    pixel_values: Tensor
-    image_grid_thw: Tensor
-    images_per_study: tuple[int, ...]
+    image_inputs: tuple[Mapping[str, Tensor], ...]
     oracle_ids: tuple[Tensor, ...]
-    image_features: tuple[Tensor, ...] | None = None
+    image_features: tuple[tuple[Tensor, ...], ...] | None = None
 
     def __len__(self) -> int:
         return len(self.studies)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.prompt_ids[0].device
+
     def select(self, indices: Sequence[int]) -> "StudyBatch":
         """The batch of only these studies, in this order; indices in [0, B)."""
-        first_image = [0]
-        for count in self.images_per_study:
-            first_image.append(first_image[-1] + count)
-        images = [row for i in indices for row in range(first_image[i], first_image[i + 1])]
-        patches = self.image_grid_thw.prod(dim=1).tolist()
-        pixels = torch.split(self.pixel_values, patches)
+        features = self.image_features
         return StudyBatch(
             studies=tuple(self.studies[i] for i in indices),
             prompt_ids=tuple(self.prompt_ids[i] for i in indices),
-            pixel_values=torch.cat([pixels[row] for row in images]),
-            image_grid_thw=self.image_grid_thw[images],
-            images_per_study=tuple(self.images_per_study[i] for i in indices),
+            image_inputs=tuple(self.image_inputs[i] for i in indices),
             oracle_ids=tuple(self.oracle_ids[i] for i in indices),
-            image_features=None if self.image_features is None else tuple(self.image_features[row] for row in images),
+            image_features=None if features is None else tuple(features[i] for i in indices),
         )
+
+    def joined(self, name: str) -> Tensor:
+        """One of the ``image_inputs`` of all studies, one study after another along the first dimension.
+
+        Where studies differ in their other dimensions (number of images or tiles, height, width, tokens), the smaller
+        ones end in zeros, as the processors of transformers pad.
+        """
+        tensors = [inputs[name] for inputs in self.image_inputs]
+        shape = [max(sizes) for sizes in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
+        return torch.cat([_padded(tensor, shape) for tensor in tensors])
 
     def to(self, device: torch.device | str) -> "StudyBatch":
         """The same batch with its tensors on ``device``."""
@@ -62,11 +69,20 @@ class StudyBatch:
         return replace(
             self,
             prompt_ids=tuple(ids.to(device) for ids in self.prompt_ids),
-            pixel_values=self.pixel_values.to(device),
-            image_grid_thw=self.image_grid_thw.to(device),
+            image_inputs=tuple({name: t.to(device) for name, t in one.items()} for one in self.image_inputs),
             oracle_ids=tuple(ids.to(device) for ids in self.oracle_ids),
-            image_features=None if features is None else tuple(image.to(device) for image in features),
+            image_features=None if features is None else tuple(tuple(t.to(device) for t in one) for one in features),
         )
+
+
+def _padded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """With zeros after its end in every dimension but the first."""
+    if list(tensor.shape[1:]) == list(shape):
+        return tensor
+    missing = [
+        side for size, wanted in zip(tensor.shape[:0:-1], shape[::-1], strict=True) for side in (0, wanted - size)
+    ]
+    return torch.nn.functional.pad(tensor, missing)
 
 
 @dataclass(frozen=True)

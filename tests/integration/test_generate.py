@@ -141,7 +141,7 @@ def expected(folder: Path, base: Path | None, paths: list[str]) -> str:
     """The greedy report of one study, straight from the policy."""
     policy = load_checkpoint(ModelSettings(str(folder), INSTRUCTION), None if base is None else str(base))
     (study,) = find_own_images(paths, "image").studies
-    collate = Collate(policy.tokenizer, policy.image_processor, policy.instruction, None)
+    collate = Collate(policy.processor, policy.instruction, None)
     batch = collate([(study, open_own_images(study, 512))])
     sampling = SamplingSettings(max_new_tokens=12, min_new_tokens=1, greedy=True)
     return policy.roll_out(batch, sampling)[0].texts[0]
@@ -154,7 +154,7 @@ def test_checkpoints_and_adapters_with_several_images_of_one_study(
     for number, path in enumerate(paths):
         noise_image(number, (90, 60 + 20 * number)).save(path)
     policy = load_policy(
-        ModelSettings(str(random_model_folder), INSTRUCTION, lora=LoraSettings(rank=2, alpha=64), train_vision=False)
+        ModelSettings(str(random_model_folder), INSTRUCTION, lora=LoraSettings(rank=2, alpha=64), trainable="language")
     )
     with torch.no_grad():
         for name, weight in policy.named_parameters():

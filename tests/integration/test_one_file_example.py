@@ -128,7 +128,7 @@ def example() -> ModuleType:
 def example_run(example: ModuleType, settings: Any, steps: list[list[dict[str, Any]]]) -> list[dict[str, float]]:
     """The example's updates on the framework's rollouts, which must earn the same; the mean losses of every step."""
     orapo = example.OraPO(settings)
-    collate = Collate(orapo.tokenizer, orapo.image_processor, example.DEFAULT_INSTRUCTION, MAX_NEW_TOKENS)
+    collate = Collate(orapo.processor, example.DEFAULT_INSTRUCTION, MAX_NEW_TOKENS)
     source = PhantomSource(num_train=60)
     metrics = []
     for rows in steps:
@@ -234,4 +234,6 @@ def test_the_example_stands_alone() -> None:
     assert len(text.splitlines()) <= 250
     imported = set(re.findall(r"^(?:from|import) orapo\.(\w+)", text, re.MULTILINE))
     assert imported
-    assert imported <= {"data", "labeler", "reward", "chexpert", "records", "prompt", "batches"}
+    assert imported <= {"data", "labeler", "reward", "chexpert", "records", "prompt", "batches", "policy"}
+    # Of the policy only what makes token ids and pixels, which is no part of the method.
+    assert re.findall(r"^from (orapo\.policy[\w.]*)", text, re.MULTILINE) == ["orapo.policy.processor"]

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 CONF = Path(__file__).parents[2] / "conf"
 LORA = [
     "model.lora={_target_: orapo.policy.settings.LoraSettings, rank: 4, alpha: 8}",
-    "model.train_vision=false",
+    "model.trainable=language",
 ]
 SMALL = [
     "rollout=vllm",
@@ -92,7 +92,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 def stand_in() -> StandInServer:
     lora = LoraSettings(rank=4, alpha=8)
     return StandInServer(
-        ModelSettings(base_folder(), DEFAULT_INSTRUCTION, lora=lora, train_vision=False), base_folder()
+        ModelSettings(base_folder(), DEFAULT_INSTRUCTION, lora=lora, trainable="language"), base_folder()
     )
 
 

@@ -203,7 +203,7 @@ def test_the_papers_setting(experiment: str) -> None:
     objective = build(found.objective, "objective")
     assert (objective.alpha, objective.w_min, objective.w_max, objective.gamma) == (0.5, 0.05, 0.15, 2.0)
     assert found.model.lora is not None
-    assert not found.model.train_vision
+    assert found.model.trainable == "language"
     assert found.model.gradient_checkpointing
     assert found.training.final_lr_fraction == 1
     assert found.training.warmup_steps == 0

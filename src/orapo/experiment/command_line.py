@@ -25,6 +25,12 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_PAUSED = 75
 """sysexits' EX_TEMPFAIL: nothing is wrong, try again later."""
 
+_OUT_OF_MEMORY = (
+    "out of memory; lower training.studies_per_micro_batch, rollout.per_study, rollout.max_new_tokens or "
+    "training.eval_batch_size (eval_batch_size or batch_size in evaluate.py and generate.py), set "
+    "model.gradient_checkpointing=true, or train an adapter (model.lora) on model.dtype=bfloat16"
+)
+
 
 class _PastHydra(BaseException):
     """Carries a user's error past Hydra, which catches every ``Exception`` of a task."""
@@ -83,6 +89,11 @@ def run_command(
         told = explained(error, sys.argv[1:], config_folder, config_name) or one_line(error)
         print(f"error: {told}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
+    except (MemoryError, RuntimeError) as error:
+        if asked == "1" or not is_out_of_memory(error):
+            raise
+        print(f"error: {_OUT_OF_MEMORY}", file=sys.stderr)
+        sys.exit(EXIT_ERROR)
     finally:
         os.environ.pop(FULL_ERROR)
         if asked is not None:
@@ -114,6 +125,15 @@ def _checked(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
         return task(config)
 
     return checked
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the GPU or the computer had too little; known by name, since importing torch takes seconds."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
 
 
 def _without_hydra(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:

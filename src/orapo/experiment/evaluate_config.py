@@ -13,7 +13,7 @@ from orapo.evaluation.resampling import Bootstrap
 from orapo.experiment.api_settings import ApiSettings
 from orapo.experiment.config import DataSettings, PathSettings, Target, check_data
 from orapo.experiment.config_tree import without_training
-from orapo.experiment.finished_run import MODEL_FOLDER, model_of_run, run_config, with_run
+from orapo.experiment.finished_run import MODEL_FOLDER, model_of_folder, model_of_run, run_config, with_run
 from orapo.experiment.targets import build, check, plain
 from orapo.experiment.trainer_settings import Accelerator, Precision
 from orapo.policy.settings import ModelSettings, SamplingSettings
@@ -127,7 +127,7 @@ def read_evaluation(config: DictConfig, overrides: Sequence[str]) -> Evaluation:
         config = with_run(config, training_config, overrides, SECTIONS_OF_THE_RUN, OF_THE_RUN)
     config = without_training(config, overrides)
     settings = _settings(config)
-    model, base = _model(settings, kind)
+    model, base = _model(settings, kind, overrides)
     return Evaluation(
         kind=kind,
         name=_name(settings, kind, model),
@@ -178,12 +178,13 @@ def _kind(config: DictConfig, evaluated: Evaluated) -> str:
     return (named or ["checkpoint"])[0].removeprefix("system=")
 
 
-def _model(settings: EvaluationSettings, kind: str) -> tuple[ModelSettings, str | None]:
+def _model(settings: EvaluationSettings, kind: str, overrides: Sequence[str]) -> tuple[ModelSettings, str | None]:
     model, base = settings.model, settings.base
     if kind == "run":
         model, base = model_of_run(model, Path(str(settings.run)), base)
     elif settings.checkpoint is not None:
-        model = replace(model, path=_tiny_folder() if settings.checkpoint == TINY else settings.checkpoint)
+        path = _tiny_folder() if settings.checkpoint == TINY else settings.checkpoint
+        model = replace(model_of_folder(model, Path(path), overrides), path=path)
     return model.for_sampling(), base
 
 

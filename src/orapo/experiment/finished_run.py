@@ -1,5 +1,6 @@
 """What a finished run answers for a command that uses its model; the command line stands above it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from orapo.errors import CheckpointError
-from orapo.policy.settings import ModelSettings
+from orapo.policy.settings import SAVED_KEYS, SAVED_SETTINGS, ModelSettings
 
 CONFIG_FILE = "config.yaml"
 MODEL_FOLDER = "model"
@@ -29,6 +30,10 @@ def run_config(folder: Path, needed: Sequence[str]) -> DictConfig:
             raise CheckpointError(f"the run in {folder} can't be used: {folder / name} does not exist")
     config = OmegaConf.load(folder / CONFIG_FILE)
     assert isinstance(config, DictConfig)
+    with open_dict(config):
+        if "train_vision" in config.get("model", {}):
+            # The key of runs before there was more to choose from.
+            config.model.trainable = "all" if config.model.pop("train_vision") else "language"
     return config
 
 
@@ -66,3 +71,28 @@ def model_of_run(settings: ModelSettings, folder: Path, base: str | None) -> tup
     # An adapter's own note of its base is a path on the machine that trained it; the config is the user's.
     base = base or (settings.path if settings.lora is not None else None)
     return replace(settings, path=str(folder / MODEL_FOLDER)), base
+
+
+def model_of_folder(settings: ModelSettings, folder: Path, overrides: Sequence[str]) -> ModelSettings:
+    """Settings with what a saved model or adapter says of itself; what the command line says stands above it.
+
+    Args:
+        settings: as composed from the command's own YAML and the command line.
+        folder: of the model or adapter; nothing changes where it says nothing of itself, as a hub name.
+        overrides: the command line.
+
+    Raises:
+        CheckpointError: the file can't be read.
+    """
+    file = folder / SAVED_SETTINGS
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    chosen = {override.key_or_group for override in parsed}
+    # A model that is chosen by name brings its own instruction and limits.
+    if "model" in chosen or not file.is_file():
+        return settings
+    try:
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        told = {key: saved[key] for key in SAVED_KEYS if f"model.{key}" not in chosen}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{file} must hold {', '.join(SAVED_KEYS)} as JSON: {error!r}") from error
+    return replace(settings, **told)

@@ -75,7 +75,7 @@ class _Writer:
     def opened(self) -> Iterator[OpenedStudies]:
         """Batches in order, one in memory at a time (and one more for each worker)."""
         policy, settings = self._policy, self._generation.settings
-        collate = Collate(policy.tokenizer, policy.image_processor, policy.instruction, max_report_tokens=None)
+        collate = Collate(policy.processor, policy.instruction, max_report_tokens=None)
         rows = ImageStudies(self._generation.images.studies, settings.longest_side)
         yield from DataLoader(
             rows,

@@ -13,7 +13,7 @@ from orapo.data.own_images import OwnImages, ReportPer, find_own_images
 from orapo.errors import CheckpointError
 from orapo.experiment.config import Target
 from orapo.experiment.config_tree import without_training
-from orapo.experiment.finished_run import CONFIG_FILE, MODEL_FOLDER, model_of_run, run_config, with_run
+from orapo.experiment.finished_run import CONFIG_FILE, MODEL_FOLDER, model_of_folder, model_of_run, run_config, with_run
 from orapo.experiment.targets import build, check, plain
 from orapo.experiment.trainer_settings import Accelerator, Precision
 from orapo.policy.settings import ModelSettings, SamplingSettings
@@ -168,7 +168,7 @@ def read_generation(config: DictConfig, overrides: Sequence[str]) -> Generation:
         model, base = model_of_run(model, run, base)
     elif checkpoint is not None:
         started_from = base_folder() if checkpoint == TINY else checkpoint
-        model = replace(model, path=started_from)
+        model = replace(model_of_folder(model, Path(started_from), overrides), path=started_from)
     is_embedded = started_from == base_folder()
     return Generation(
         settings=settings,

@@ -49,7 +49,7 @@ class LocalPolicy:
         """Greedy reports; the studies of a batch share its seconds equally."""
         config = self._evaluation.config
         policy = self._policy
-        collate = Collate(policy.tokenizer, policy.image_processor, policy.instruction, max_report_tokens=None)
+        collate = Collate(policy.processor, policy.instruction, max_report_tokens=None)
         loader = studies.loader(
             collate, batch_size=config.eval_batch_size, num_workers=config.num_workers, images_of=images_of
         )

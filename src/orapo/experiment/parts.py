@@ -23,7 +23,7 @@ from orapo.experiment.run_plan import TimeLeft, plan_run, set_matmul_precision, 
 from orapo.experiment.targets import build, plain
 from orapo.labeler import Labeler
 from orapo.objective.orapo import OrapoObjective
-from orapo.policy.loading import load_policy, load_processors
+from orapo.policy.loading import load_policy, load_processor
 from orapo.policy.model import Policy
 from orapo.policy.reference import make_reference
 from orapo.policy.rollout_source import RolloutSource
@@ -88,18 +88,13 @@ def build_parts(experiment: Experiment, folder: Path, loggers: list[Logger], ran
     labeler: Labeler = build(experiment.config.labeler, "labeler")
     server = reach_server(experiment)
     data = build_data(experiment)
-    processors = load_processors(experiment.model)
-    collate = Collate(
-        processors.tokenizer,
-        processors.image_processor,
-        experiment.model.instruction,
-        experiment.data.max_report_tokens,
-    )
+    processor = load_processor(experiment.model)
+    collate = Collate(processor, experiment.model.instruction, experiment.data.max_report_tokens)
     plan = plan_run(experiment, data, collate, objective, reward, folder, ranks.shard.size)
     log.info("%s", plan)
     warn_of_little_memory(plan)
     set_matmul_precision(experiment.training.float32_matmul_precision, plan.device)
-    policy = load_policy(experiment.model, processors)
+    policy = load_policy(experiment.model, processor)
     rollouts = build_rollouts(experiment, policy, server, folder)
     data.attach(collate, ranks.shard)
     module = OrapoModule(

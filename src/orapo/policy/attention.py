@@ -1,8 +1,9 @@
 """Attention over a packed row: prompts attend within themselves, branches to their study's prompt and to themselves.
 
-It is registered with transformers under names of its own and handed a ``RowAttention`` in the mask's place, so that the
-model's layers, adapters, sharding and gradient checkpointing stay as they are. Given an ordinary mask, it is the
-ordinary attention. A dense mask over the whole row would give the same result for several times the work.
+It is registered with transformers under names of its own and handed a ``RowAttention`` among the arguments that every
+layer passes on, so that the model's layers, adapters, sharding and gradient checkpointing stay as they are. Without
+one, it is the ordinary attention. A dense mask over the whole row would give the same result for several times the
+work.
 """
 
 from abc import ABC, abstractmethod
@@ -22,7 +23,7 @@ NAME = "orapo"
 
 
 class RowAttention(ABC):
-    """Who sees whom in a packed row; stands where an attention mask would."""
+    """Who sees whom in a packed row."""
 
     @abstractmethod
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
@@ -90,21 +91,22 @@ def _row_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | RowAttention | None,
+    attention_mask: Tensor | None,
+    row_attention: RowAttention | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """As transformers calls it: query [1, heads, M, d], key and value [1, key heads, M, d] of a packed row.
 
     Returns:
-        ([1, M, heads, d], None), or what ordinary attention gives where the mask is an ordinary one.
+        ([1, M, heads, d], None), or what ordinary attention gives where there is no packed row.
     """
-    if not isinstance(attention_mask, RowAttention):
+    if row_attention is None:
         result: tuple[Tensor, Tensor | None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, **kwargs
         )
         return result
     layer: Any = module.layer_idx
-    return attention_mask.attend(layer, query[0], key[0], value[0], kwargs["scaling"]).unsqueeze(0), None
+    return row_attention.attend(layer, query[0], key[0], value[0], kwargs["scaling"]).unsqueeze(0), None
 
 
 AttentionInterface.register(NAME, _row_attention)

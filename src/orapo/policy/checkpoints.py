@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
-from transformers import AutoTokenizer
 from transformers.utils import find_adapter_config_file
 
 from orapo.errors import CheckpointError
+from orapo.policy.hub import is_hub_name, stay_offline_without_hub
 from orapo.policy.loading import load_policy
 from orapo.policy.model import Policy
 from orapo.policy.settings import ModelSettings
@@ -53,7 +53,8 @@ def adapter_config(path: str) -> dict[str, Any] | None:
     if Path(path).is_dir():
         file = Path(path) / ADAPTER_CONFIG
         found = file if file.is_file() else None
-    elif path.count("/") == 1 and not path.startswith((".", "/", "~")):
+    elif is_hub_name(path):
+        stay_offline_without_hub()
         named = find_adapter_config_file(path)
         found = None if named is None else Path(named)
     else:
@@ -72,14 +73,7 @@ def _with_adapter(policy: Policy, settings: ModelSettings) -> Policy:
         adapter = PeftModel.from_pretrained(policy.model, settings.path)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise CheckpointError(f"the adapter {settings.path!r} doesn't fit its base: {_first_line(error)}") from error
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(settings.path)
-    except (OSError, ValueError, KeyError):
-        # Adapters are often published without one; it is then the base's.
-        tokenizer = policy.tokenizer
-    return Policy(
-        policy.model, tokenizer, policy.image_processor, settings.instruction, adapter, settings.scoring
-    ).train()
+    return Policy(policy.model, policy.processor, settings, adapter).train()
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,21 +1,23 @@
-"""Decoding over shared prompts: each study's prompt keys are kept once, whatever the number of its rollouts.
+"""Decoding token by token, over shared prompts where the family allows it, else over the model's own cache.
 
-The model's own layers run over one packed row, first of all prompts, then step by step of each rollout's latest token;
-only their attention knows of the rollouts. Rollouts of a study attend to the prompt as further queries of the same
-keys; each has keys of its own for what it has written. Key heads stand in front, so that all of this is views.
+Over shared prompts each study's prompt keys are kept once, whatever the number of its rollouts. The model's own layers
+run over one packed row, first of all prompts, then step by step of each rollout's latest token; only their attention
+knows of the rollouts. Rollouts of a study attend to the prompt as further queries of the same keys; each has keys of
+its own for what it has written. Key heads stand in front, so that all of this is views.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from orapo.batches import StudyBatch
 from orapo.policy.attention import RowAttention, TreeAttention
-from orapo.policy.families import family_of
+from orapo.policy.families import shared_prefix
+from orapo.policy.families.general import forward_rows
 from orapo.policy.packing import pack_row
-from orapo.policy.prompts import embed_row
+from orapo.policy.prompts import embed_row, encode_images
 
 
 @dataclass
@@ -48,28 +50,105 @@ class _PromptAttention(RowAttention):
         return self._tree.attend(layer, query, key, value, scale)
 
 
-class Decoder(RowAttention):
-    """Continues R = B * K rollouts token by token, K of each study; rows that have ended can leave.
+class Decoder(Protocol):
+    """Continues R = B * K rollouts token by token, K of each study.
 
     Attributes:
-        first_states: [B, H], which predict the first token of each study's rollouts.
+        first_logits: [B, V], float32, of the first token of each study's rollouts.
+        rows_can_leave: whether ``keep`` works.
     """
+
+    first_logits: Tensor
+    rows_can_leave: bool
 
     def __init__(self, model: Any, batch: StudyBatch, per_study: int, max_new_tokens: int) -> None:
         """Computes the prompts.
 
         Args:
             model: in eval mode; call under ``torch.no_grad``.
-            batch: B studies.
+            batch: B studies that can decode together.
             per_study: K, rollouts of each study.
             max_new_tokens: how far the rollouts can go.
         """
-        self._model, self._family = model, family_of(model)
-        positions = self._family.prompt_positions(model, batch)
+        ...
+
+    @classmethod
+    def together(cls, batch: StudyBatch) -> list[list[int]]:
+        """Places of the batch's studies in groups that can decode together."""
+        ...
+
+    def keep(self, studies: Tensor, rows: Tensor) -> None:
+        """Leaves out all others.
+
+        Args:
+            studies: [B'], indices into the present studies.
+            rows: [B' * K'], indices into the present rows: K' of each of these studies, study by study.
+        """
+        ...
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """The logits [R, V], float32, of what follows ``tokens`` [R], the latest token of each row."""
+        ...
+
+
+class CachedDecoder:
+    """Over the model's own cache, for any architecture: studies with prompts of one length, so without padding."""
+
+    rows_can_leave = False
+
+    def __init__(self, model: Any, batch: StudyBatch, per_study: int, max_new_tokens: int) -> None:
+        """See ``Decoder``."""
+        self._model = model
+        if batch.image_features is None:
+            batch = replace(batch, image_features=encode_images(model, batch))
+        self._cache, self.first_logits = self._prefill(batch)
+        try:
+            self._cache.batch_repeat_interleave(per_study)
+        except (AttributeError, NotImplementedError):
+            repeated = batch.select([place for place in range(len(batch)) for _ in range(per_study)])
+            self._cache, _ = self._prefill(repeated)
+
+    @classmethod
+    def together(cls, batch: StudyBatch) -> list[list[int]]:
+        """By the length of the prompt."""
+        groups: dict[int, list[int]] = {}
+        for place, ids in enumerate(batch.prompt_ids):
+            groups.setdefault(len(ids), []).append(place)
+        return list(groups.values())
+
+    def _prefill(self, batch: StudyBatch) -> tuple[Any, Tensor]:
+        output = forward_rows(self._model, batch, range(len(batch)), batch.prompt_ids, use_cache=True, logits_to_keep=1)
+        return output.past_key_values, output.logits[:, -1].float()
+
+    def keep(self, studies: Tensor, rows: Tensor) -> None:
+        """Never called."""
+        raise NotImplementedError
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """See ``Decoder``."""
+        output = self._model(
+            input_ids=tokens.unsqueeze(1), past_key_values=self._cache, use_cache=True, logits_to_keep=1
+        )
+        logits: Tensor = output.logits[:, -1]
+        return logits.float()
+
+
+class SharedPrefixDecoder(RowAttention):
+    """Over shared prompts; rows that have ended can leave."""
+
+    rows_can_leave = True
+
+    def __init__(self, model: Any, batch: StudyBatch, per_study: int, max_new_tokens: int) -> None:
+        """See ``Decoder``."""
+        family = shared_prefix(model.config)
+        assert family is not None
+        self._model, self._family = model, family
+        positions = family.prompt_positions(model, batch)
         row = pack_row(positions, [() for _ in positions])
         attention = _PromptAttention(TreeAttention(row), row.prompts.index)
-        states = self._family.last_states(model, embed_row(model, batch), row.position_ids, attention)
-        self.first_states = states[row.prompts.index.amax(dim=1)]
+        embeddings, levels = embed_row(family, model, batch)
+        states = family.last_states(model, embeddings, row.position_ids, attention, levels)
+        self.first_logits = self._logits(states[row.prompts.index.amax(dim=1)])
         self._num_axes = len(row.position_ids)
         self._next_positions = torch.stack([one.max() + 1 for one in positions]).repeat_interleave(per_study)
         is_padding = ~row.prompts.is_token.repeat_interleave(per_study, dim=0)
@@ -81,18 +160,17 @@ class Decoder(RowAttention):
             prompt_keys = keys.transpose(2, 3).contiguous()
             self._caches.append(_LayerCache(prompt_keys, values, keys.new_zeros(shape), keys.new_zeros(shape)))
 
-    def logits(self, states: Tensor) -> Tensor:
-        """[R, V], float32, from the states [R, H] that predict."""
+    @classmethod
+    def together(cls, batch: StudyBatch) -> list[list[int]]:
+        """All of them."""
+        return [list(range(len(batch)))]
+
+    def _logits(self, states: Tensor) -> Tensor:
         logits: Tensor = self._model.get_output_embeddings()(states)
         return logits.float()
 
     def keep(self, studies: Tensor, rows: Tensor) -> None:
-        """Leaves out all others.
-
-        Args:
-            studies: [B'], indices into the present studies.
-            rows: [B' * K'], indices into the present rows: K' of each of these studies, study by study.
-        """
+        """See ``Decoder``."""
         self._next_positions = self._next_positions[rows]
         if self._is_padding is not None:
             self._is_padding = self._is_padding[rows]
@@ -102,13 +180,13 @@ class Decoder(RowAttention):
                 cache.prompt_keys, cache.prompt_values = cache.prompt_keys[:, studies], cache.prompt_values[:, studies]
 
     def step(self, tokens: Tensor) -> Tensor:
-        """The states [R, H] that predict what follows ``tokens`` [R], the latest token of each row."""
+        """See ``Decoder``."""
         embeddings = self._model.get_input_embeddings()(tokens)
         positions = self._next_positions.expand(self._num_axes, -1)
-        states = self._family.last_states(self._model, embeddings, positions, self)
+        states = self._family.last_states(self._model, embeddings, positions, self, {})
         self._next_positions = self._next_positions + 1
         self._step += 1
-        return states
+        return self._logits(states)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """One softmax over the prompt's and the row's own keys."""

@@ -6,7 +6,8 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
 from orapo.batches import StudyBatch
-from orapo.policy.families import family_of
+from orapo.policy.families.general import Features
+from orapo.policy.families.parts import image_modules
 from orapo.policy.prompts import encode_images
 
 MAX_FEATURE_BYTES = 2**30
@@ -15,38 +16,41 @@ MAX_FEATURE_BYTES = 2**30
 Studies that no longer fit are encoded each time.
 """
 
-_Key = tuple[str, tuple[int, ...], float]
+_Key = tuple[str, tuple[tuple[int, ...], ...], float]
 
 
 class FrozenFeatures:
     """The features of the studies that have come up so far, over all passes over the data.
 
-    A study is known by its name, the sizes of its images and the sum of their pixels: other pixels are encoded afresh.
+    A study is known by its name, the shapes of its image inputs and their sum: other pixels are encoded afresh.
     """
 
     def __init__(self) -> None:
         """Knows no study."""
-        self._kept: dict[_Key, tuple[Tensor, ...]] = {}
+        self._kept: dict[_Key, Features] = {}
         self._num_bytes = 0
 
-    def of(self, model: Any, batch: StudyBatch) -> tuple[Tensor, ...]:
-        """Per image of the batch [image tokens, H], on its device.
+    def of(self, model: Any, batch: StudyBatch) -> tuple[Features, ...] | None:
+        """Per study, on the batch's device; None where the model's class takes only pixels.
 
         Args:
-            model: in eval mode, whose tower is frozen; always the same; call under ``torch.no_grad``.
+            model: in eval mode, of whose image weights none trains; always the same; call under ``torch.no_grad``.
             batch: B studies.
         """
-        features: list[Tensor] = []
+        features: list[Features] = []
         for place in range(len(batch)):
             # Study by study, so that its features do not depend on what it came up with: a resumed run has the same.
             study = batch.select([place])
-            sizes = tuple(study.image_grid_thw.flatten().tolist())
-            key = (study.studies[0].study_id, sizes, float(study.pixel_values.sum()))
+            tensors = study.image_inputs[0].values()
+            key = (study.studies[0].study_id, tuple(map(_shape, tensors)), sum(float(t.sum()) for t in tensors))
             found = self._kept.get(key)
             if found is None:
-                found = encode_images(model, study)
+                encoded = encode_images(model, study)
+                if encoded is None:
+                    return None
+                found = encoded[0]
                 self._keep(key, found)
-            features += (one.to(batch.pixel_values.device) for one in found)
+            features.append(tuple(one.to(batch.device) for one in found))
         return tuple(features)
 
     def forget(self) -> None:
@@ -54,16 +58,20 @@ class FrozenFeatures:
         self._kept.clear()
         self._num_bytes = 0
 
-    def _keep(self, key: _Key, features: tuple[Tensor, ...]) -> None:
+    def _keep(self, key: _Key, features: Features) -> None:
         num_bytes = self._num_bytes + sum(one.nbytes for one in features)
         if num_bytes <= MAX_FEATURE_BYTES:
             self._kept[key] = tuple(one.cpu() for one in features)
             self._num_bytes = num_bytes
 
 
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape)
+
+
 def is_shared_out(model: Any) -> bool:
-    """Whether each process holds a share of the tower: by its modules, since weights are whole at times.
+    """Whether each process holds a share of the vision tower: by its modules, since weights are whole at times.
 
     Then the processes encode together, in the same passes, whatever each of them knows.
     """
-    return any(isinstance(module, FSDPModule) for module in family_of(model).vision_tower(model).modules())
+    return any(isinstance(module, FSDPModule) for module in image_modules(model))

@@ -1,90 +1,70 @@
 """A model folder or hub name to a policy, by the ordinary Hugging Face calls."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import CONFIG_NAME
 
 from orapo.errors import CheckpointError
 from orapo.policy.attention import NAME
-from orapo.policy.families import FAMILIES, ModelFamily
+from orapo.policy.families import shared_prefix
+from orapo.policy.families.parts import freeze_others
+from orapo.policy.hub import is_hub_name, stay_offline_without_hub
 from orapo.policy.model import Policy
+from orapo.policy.processor import StudyProcessor
 from orapo.policy.settings import LoraSettings, ModelSettings
 
+log = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
-class Processors:
-    """What makes a batch of studies, beside the instruction.
-
-    Attributes:
-        tokenizer: of the model's folder.
-        image_processor: likewise, with the pixel limits of the settings.
-    """
-
-    tokenizer: PreTrainedTokenizerBase
-    image_processor: Any
+_SLOWER = "architecture %r takes the general path: a study's prompt is computed for each of its completions"
 
 
-def read_config(path: str) -> tuple[PretrainedConfig, Any]:
-    """The config of a folder or hub name, and the class of its model; no weights.
-
-    Raises:
-        CheckpointError: the folder is missing, unreadable, or of another architecture.
-    """
-    family = _family(path)
-    with _told_as_checkpoint_error(path):
-        return family.model_class.config_class.from_pretrained(path), family.model_class
-
-
-def load_processors(settings: ModelSettings) -> Processors:
-    """Tokenizer and image processor, which are small beside the weights.
+def load_processor(settings: ModelSettings) -> StudyProcessor:
+    """What makes tokens and pixels of studies; small beside the weights.
 
     Raises:
         CheckpointError: the folder is missing, incomplete, unreadable, or of another architecture.
     """
-    family = _family(settings.path)
+    model_type = read_config(settings.path).model_type
     with _told_as_checkpoint_error(settings.path):
-        return Processors(
-            AutoTokenizer.from_pretrained(settings.path),
-            family.image_processor_class.from_pretrained(settings.path, **_pixel_limits(settings)),
-        )
+        return StudyProcessor.from_pretrained(settings.path, model_type, **_pixel_limits(settings))
 
 
-def load_policy(settings: ModelSettings, processors: Processors | None = None) -> Policy:
+def load_policy(settings: ModelSettings, processor: StudyProcessor | None = None) -> Policy:
     """Loads the weights, and puts the adapter in place.
 
     Args:
         settings: which weights, and how they train.
-        processors: of the same folder, where they are loaded already.
+        processor: of the same folder, where it is loaded already.
 
     Raises:
         CheckpointError: the folder is missing, incomplete, unreadable, or of another architecture.
     """
-    family = _family(settings.path)
-    processors = processors or load_processors(settings)
+    config = read_config(settings.path)
+    processor = processor or load_processor(settings)
     with _told_as_checkpoint_error(settings.path):
-        model = family.model_class.from_pretrained(
-            settings.path,
-            dtype=getattr(torch, settings.dtype),
-            attn_implementation={"text_config": NAME, "vision_config": "sdpa"},
-        )
+        model = _model(settings, config)
     adapter = None
     if settings.lora is not None:
-        adapter = get_peft_model(model, _peft_config(settings.lora))
-    elif not settings.train_vision:
-        family.vision_tower(model).requires_grad_(False)
+        try:
+            adapter = get_peft_model(model, _peft_config(settings.lora))
+        except ValueError as error:
+            raise CheckpointError(
+                f"model.lora.target_modules {settings.lora.target_modules!r}: {_first_line(error)}"
+            ) from error
+    else:
+        freeze_others(model, settings.trainable)
     if settings.gradient_checkpointing:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-    policy = Policy(
-        model, processors.tokenizer, processors.image_processor, settings.instruction, adapter, settings.scoring
-    )
+    policy = Policy(model, processor, settings, adapter)
     # Loaded models are in eval mode, in which gradient checkpointing is silently off.
     return policy.train()
 
@@ -93,7 +73,7 @@ def load_policy(settings: ModelSettings, processors: Processors | None = None) -
 def _told_as_checkpoint_error(path: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, ImportError) as error:
         raise CheckpointError(f"model.path {path!r} can't be loaded: {_first_line(error)}") from error
 
 
@@ -108,25 +88,56 @@ def _pixel_limits(settings: ModelSettings) -> dict[str, Any]:
     return {name: value for name, value in limits.items() if value is not None}
 
 
-def _family(path: str) -> ModelFamily:
-    # Hub names have the form owner/name; anything else that does not exist was meant as a folder.
-    is_hub_name = not Path(path).exists() and path.count("/") == 1 and not path.startswith((".", "/", "~"))
-    if not is_hub_name and not Path(path).exists():
+def _model(settings: ModelSettings, config: PretrainedConfig) -> Any:
+    """The weights, all of them: what a checkpoint lacks would be drawn at random."""
+    named = None
+    if shared_prefix(config) is not None:
+        named = {"text_config": NAME, "vision_config": "sdpa"}
+    else:
+        log.warning(_SLOWER, config.model_type)
+    model, info = AutoModelForImageTextToText.from_pretrained(
+        settings.path,
+        dtype=getattr(torch, settings.dtype),
+        attn_implementation=named,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are refused below, by name
+    )
+    for kind in ("missing", "unexpected", "mismatched"):
+        names = sorted(str(key if isinstance(key, str) else key[0]) for key in info[f"{kind}_keys"])
+        if names:
+            raise CheckpointError(
+                f"model.path {settings.path!r}: {len(names)} {kind} weights, such as {names[0]}; every weight of "
+                f"{type(model).__name__} must be there, and no other"
+            )
+    return model
+
+
+def read_config(path: str) -> PretrainedConfig:
+    """The config of a folder or hub name; no weights.
+
+    Raises:
+        CheckpointError: the folder is missing, unreadable, or of another architecture.
+    """
+    if is_hub_name(path):
+        stay_offline_without_hub()
+    elif not Path(path).exists():
         raise CheckpointError(
             f"model.path {path!r} does not exist; it must be a model folder or a hub name (owner/name)"
         )
-    if not is_hub_name and not (Path(path) / CONFIG_NAME).is_file():
+    elif not (Path(path) / CONFIG_NAME).is_file():
         raise CheckpointError(
             f"model.path {path!r} has no {CONFIG_NAME}; it must be a folder as `save_pretrained` writes it"
         )
     try:
-        model_type = PretrainedConfig.get_config_dict(path)[0].get("model_type")
-    except (OSError, AttributeError) as error:
+        config: PretrainedConfig = AutoConfig.from_pretrained(path)
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise CheckpointError(f"model.path {path!r} has no readable {CONFIG_NAME}: {_first_line(error)}") from error
-    if model_type not in FAMILIES:
-        allowed = ", ".join(map(repr, FAMILIES))
-        raise CheckpointError(f"model.path {path!r} is of architecture {model_type!r}; it must be {allowed}")
-    return FAMILIES[model_type]
+    if config.model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES or config.is_encoder_decoder:
+        raise CheckpointError(
+            f"model.path {path!r} is of architecture {config.model_type!r}; it must be a decoder of images and text "
+            "that transformers' AutoModelForImageTextToText loads, such as 'qwen2_5_vl' or 'gemma3'"
+        )
+    return config
 
 
 def _first_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from orapo.errors import CheckpointError
-from orapo.policy.families import family_of
+from orapo.policy.families.parts import freeze_others
 from orapo.policy.loading import read_config
 from orapo.policy.settings import LoraSettings, ModelSettings
 from orapo.policy.token_logps import MAX_LOGITS_AT_ONCE
@@ -165,11 +165,8 @@ def _activations(size: ModelSize, load: Load) -> int:
 def _num_trained(model: Any, settings: ModelSettings) -> int:
     if settings.lora is not None:
         return sum(_adapter_weights(module, settings.lora) for module in _adapted(model, settings.lora))
-    trained = list(model.parameters())
-    if not settings.train_vision:
-        frozen = {id(weight) for weight in family_of(model).vision_tower(model).parameters()}
-        trained = [weight for weight in trained if id(weight) not in frozen]
-    return sum(weight.numel() for weight in trained)
+    freeze_others(model, settings.trainable)
+    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
 
 
 def _adapted(model: nn.Module, lora: LoraSettings) -> list[nn.Linear]:

@@ -1,8 +1,11 @@
 """The policy: a vision-language model with its tokenizer, able to sample reports and to score given ones."""
 
+import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,11 +13,17 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from orapo.batches import RolloutGroup, StudyBatch
+from orapo.policy.decoding import CachedDecoder, Decoder, SharedPrefixDecoder
+from orapo.policy.families import shared_prefix
 from orapo.policy.frozen_features import FrozenFeatures, is_shared_out
+from orapo.policy.processor import StudyProcessor
 from orapo.policy.prompts import encode_images, vision_trains
 from orapo.policy.rollouts import StopRules, sample_completions
-from orapo.policy.scoring import SCORING_PATHS, CompletionLogps, Completions
-from orapo.policy.settings import SamplingSettings
+from orapo.policy.scoring import CompletionLogps, Completions, score_repeated, score_shared
+from orapo.policy.settings import SAVED_KEYS, SAVED_SETTINGS, ModelSettings, SamplingSettings
+
+_TAG = re.compile(r"<.*>|\[.*\]")
+_PLACEHOLDER = re.compile(r"(image|video|audio|vision)_.*(token_id|token_index)")
 
 
 class Policy(nn.Module):
@@ -23,45 +32,55 @@ class Policy(nn.Module):
     Attributes:
         model: the Hugging Face model; LoRA layers, if any, stand inside it.
         adapter: the PEFT wrapper of the same model, or None when all weights train.
-        tokenizer: of the same folder.
-        image_processor: of the same folder.
-        instruction: what the policy is asked, beside the images.
+        processor: of the same folder: tokenizer, image processor, chat template.
+        settings: what it was loaded by.
+        shares_prefix: whether a study's prompt is computed once for all its completions.
         frozen_features: of the studies so far, where the vision tower is frozen.
     """
 
     def __init__(
         self,
         model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        image_processor: Any,
-        instruction: str,
+        processor: StudyProcessor,
+        settings: ModelSettings,
         adapter: Any = None,
-        scoring: str = "shared",
     ) -> None:
         """Wraps a loaded model.
 
         Args:
             model: with LoRA layers already in place when there is an adapter.
-            tokenizer: of the same folder.
-            image_processor: of the same folder.
-            instruction: what the policy is asked.
+            processor: of the same folder.
+            settings: what it was loaded by.
             adapter: the ``PeftModel`` around ``model``, or None.
-            scoring: "shared" computes a study's prompt once; "repeated" repeats it, for checking only.
         """
         super().__init__()
         self.model = model
         # The adapter wraps the same modules: kept outside the module tree, or every weight would be listed twice.
         self._adapter = (adapter,)
-        self.tokenizer = tokenizer
-        self.image_processor = image_processor
-        self.instruction = instruction
-        self._score = SCORING_PATHS[scoring]
+        self.processor = processor
+        self.settings = settings
+        self.shares_prefix = settings.scoring == "shared" and shared_prefix(model.config) is not None
         self.frozen_features = FrozenFeatures()
 
     @property
     def adapter(self) -> Any:
         """The PEFT wrapper, or None when all weights train."""
         return self._adapter[0]
+
+    @property
+    def instruction(self) -> str:
+        """What the policy is asked, beside the images."""
+        return self.settings.instruction
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Of the processor."""
+        return self.processor.tokenizer
+
+    @property
+    def image_processor(self) -> Any:
+        """Of the processor."""
+        return self.processor.image_processor
 
     @property
     def device(self) -> torch.device:
@@ -80,7 +99,8 @@ class Policy(nn.Module):
         Returns:
             Per study and completion, [T] float32.
         """
-        return self._score(self.model, batch, completions, temperature)
+        score = score_shared if self.shares_prefix else score_repeated
+        return score(self.model, batch, completions, temperature)
 
     def roll_out(
         self, batch: StudyBatch, settings: SamplingSettings, seeds: Sequence[int] | None = None
@@ -93,7 +113,8 @@ class Policy(nn.Module):
             seeds: B numbers that fix what each study draws, whatever stands beside it; None: torch's generator.
         """
         with self._eval_mode():
-            drawn = sample_completions(self.model, batch, settings, self.stop_rules, seeds)
+            decoding: type[Decoder] = SharedPrefixDecoder if self.shares_prefix else CachedDecoder
+            drawn = sample_completions(decoding, self.model, batch, settings, self.stop_rules, seeds)
         # Autocast keeps low-precision copies of weights that were cast without a graph; a later pass with gradient
         # would take them and lose its gradient.
         torch.clear_autocast_cache()
@@ -126,14 +147,18 @@ class Policy(nn.Module):
     @property
     def stop_rules(self) -> StopRules:
         """Which tokens end a report and which may never be drawn."""
-        vocabulary_size = self.model.get_output_embeddings().weight.shape[0]
-        stop_ids = self.model.generation_config.eos_token_id
-        stops = [stop_ids] if isinstance(stop_ids, int) else list(stop_ids)
-        banned = torch.zeros(vocabulary_size, dtype=torch.bool)
-        control = [i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special]
-        banned[control] = True
+        model, tokenizer = self.model, self.tokenizer
+        banned = torch.zeros(model.get_output_embeddings().weight.shape[0], dtype=torch.bool)
+        added = tokenizer.added_tokens_decoder.items()
+        # Not every control token is marked as special: <tool_call>, <think>. Runs of blanks are words.
+        control = [i for i, token in added if token.special or _TAG.fullmatch(token.content)]
+        placeholders = [i for name, i in model.config.to_dict().items() if _PLACEHOLDER.fullmatch(name) and i]
+        banned[[i for i in {*control, *placeholders} if i < len(banned)]] = True
         # Embedding tables are padded to round sizes: rows after the last token decode to nothing.
-        banned[len(self.tokenizer) :] = True
+        banned[len(tokenizer) :] = True
+        named = model.generation_config.eos_token_id
+        # Oracle reports end with the tokenizer's own.
+        stops = sorted({tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None})
         banned[stops] = False
         return StopRules(torch.tensor(stops, device=self.device), banned.to(self.device))
 
@@ -153,10 +178,13 @@ class Policy(nn.Module):
     def save(self, folder: str, weights: dict[str, Tensor] | None = None) -> None:
         """Writes a folder that ``from_pretrained`` loads: the whole model, or the adapter when LoRA trains.
 
+        ``SAVED_SETTINGS`` beside it says what it was trained with.
+
         Args:
             folder: made when needed.
             weights: of the whole model, where this process holds only a part of them.
         """
         (self.adapter or self.model).save_pretrained(folder, **({} if weights is None else {"state_dict": weights}))
-        self.tokenizer.save_pretrained(folder)
-        self.image_processor.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+        saved = {key: getattr(self.settings, key) for key in SAVED_KEYS}
+        (Path(folder) / SAVED_SETTINGS).write_text(json.dumps(saved, indent=2) + "\n", encoding="utf-8")

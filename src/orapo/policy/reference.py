@@ -45,7 +45,7 @@ class FrozenCopyReference:
 
     def score(self, batch: StudyBatch, completions: Completions, temperature: float) -> CompletionLogps:
         """Log-probabilities under the copy, which follows the batch's device."""
-        self.copy.to(batch.pixel_values.device)
+        self.copy.to(batch.device)
         if not self._shares_vision:
             # Features of a tower that trains are not those of the copy's, which stay as they are.
             batch = self.copy.with_images_encoded(replace(batch, image_features=None))

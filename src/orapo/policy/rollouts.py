@@ -29,17 +29,24 @@ class StopRules:
     banned: Tensor
 
 
+Completion = tuple[Tensor, Tensor, bool]
+"""Token ids [T] int64, log-probabilities [T] float32 (of the model at the sampling temperature over the whole
+vocabulary), and whether a stop token ended it."""
+
+
 @torch.no_grad()
 def sample_completions(
+    decoding: type[Decoder],
     model: Any,
     batch: StudyBatch,
     settings: SamplingSettings,
     rules: StopRules,
     seeds: Sequence[int] | None = None,
-) -> list[tuple[Tensor, Tensor, bool]]:
+) -> list[Completion]:
     """Samples K = ``settings.per_study`` completions for each of B studies.
 
     Args:
+        decoding: how the model continues its rollouts.
         model: in eval mode.
         batch: B studies.
         settings: how tokens are drawn.
@@ -47,36 +54,46 @@ def sample_completions(
         seeds: B numbers that fix what each study draws, whatever stands beside it; None: torch's generator.
 
     Returns:
-        B * K triples in order of study: token ids [T] int64, log-probabilities [T] float32 (of the model at
-        the sampling temperature over the whole vocabulary), and whether a stop token ended it.
+        B * K completions in order of study.
     """
     num_steps, per_study = settings.max_new_tokens, settings.per_study
-    decoder = Decoder(model, batch, per_study, num_steps)
-    states = decoder.first_states.repeat_interleave(per_study, dim=0)
-    uniform = uniform_numbers(num_steps, len(batch), per_study, seeds, states.device)
+    uniform = uniform_numbers(num_steps, len(batch), per_study, seeds, batch.device)
+    drawn: dict[int, Completion] = {}
+    for places in decoding.together(batch):
+        rows = [place * per_study + k for place in places for k in range(per_study)]
+        decoder = decoding(model, batch.select(places), per_study, num_steps)
+        drawn.update(zip(rows, _sample(decoder, uniform[:, rows], settings, rules), strict=True))
+    return [drawn[row] for row in range(len(batch) * per_study)]
+
+
+def _sample(decoder: Decoder, uniform: Tensor, settings: SamplingSettings, rules: StopRules) -> list[Completion]:
+    """One completion for each column of ``uniform`` [steps, B * K]."""
+    (num_steps, num_rows), per_study = uniform.shape, settings.per_study
+    logits = decoder.first_logits.repeat_interleave(per_study, dim=0)
     is_stop = torch.zeros_like(rules.banned)
     is_stop[rules.stop_ids] = True
     banned_at_first = rules.banned | is_stop
     # Present rows by their number among all B * K, equally many of each present study, and which of them continue.
-    rows = torch.arange(len(states), device=states.device)
+    rows = torch.arange(num_rows, device=logits.device)
     continues = torch.ones_like(rows, dtype=torch.bool)
     finished = torch.zeros_like(continues)
     drawn: list[tuple[Tensor, Tensor, Tensor]] = []
     for step in range(num_steps):
         banned = banned_at_first if step < settings.min_new_tokens else rules.banned
-        tokens, logps = sample_tokens(decoder.logits(states), banned, uniform[step, rows], settings)
+        tokens, logps = sample_tokens(logits, banned, uniform[step, rows], settings)
         drawn.append((rows[continues], tokens[continues], logps[continues]))
         stops = is_stop[tokens] & continues
         finished[rows[stops]] = True
         continues &= ~stops
         if step + 1 == num_steps or not bool(continues.any()):
             break
-        studies, staying = _staying(continues.view(-1, per_study))
-        if len(staying) <= len(rows) * _KEPT_FRACTION:
-            decoder.keep(studies, staying)
-            rows, tokens, continues = rows[staying], tokens[staying], continues[staying]
-            per_study = len(staying) // len(studies)
-        states = decoder.step(tokens)
+        if decoder.rows_can_leave:
+            studies, staying = _staying(continues.view(-1, per_study))
+            if len(staying) <= len(rows) * _KEPT_FRACTION:
+                decoder.keep(studies, staying)
+                rows, tokens, continues = rows[staying], tokens[staying], continues[staying]
+                per_study = len(staying) // len(studies)
+        logits = decoder.step(tokens)
     return _collect(drawn, finished)
 
 
@@ -91,7 +108,7 @@ def _staying(continues: Tensor) -> tuple[Tensor, Tensor]:
     return studies, (studies.unsqueeze(1) * continues.shape[1] + order).flatten()
 
 
-def _collect(drawn: list[tuple[Tensor, Tensor, Tensor]], finished: Tensor) -> list[tuple[Tensor, Tensor, bool]]:
+def _collect(drawn: list[tuple[Tensor, Tensor, Tensor]], finished: Tensor) -> list[Completion]:
     """Turns tokens by step into tokens by row."""
     rows = torch.cat([active for active, _, _ in drawn])
     # Stable: within a row the tokens stay in the order in which they were drawn.

@@ -1,18 +1,20 @@
 """Log-probabilities of given completions: the prompt shared by all completions of a study, or repeated for each."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from orapo.batches import StudyBatch
 from orapo.policy.attention import TreeAttention
-from orapo.policy.families import family_of
+from orapo.policy.families import shared_prefix
+from orapo.policy.families.general import forward_rows
+from orapo.policy.frozen_features import is_shared_out
 from orapo.policy.packing import pack_row
-from orapo.policy.prompts import embed_row
-from orapo.policy.token_logps import token_logps
+from orapo.policy.prompts import embed_row, encode_images
+from orapo.policy.token_logps import chosen_logps, token_logps
 
 Completions = Sequence[Sequence[Tensor]]
 """Per study, token ids [T] of each of its completions (int64, T >= 1)."""
@@ -29,34 +31,32 @@ def score_shared(model: Any, batch: StudyBatch, completions: Completions, temper
 
     Gradients flow through the shared prefix. Exact under gradient checkpointing, since no cache is involved.
     """
-    family = family_of(model)
+    family = shared_prefix(model.config)
+    assert family is not None
     row = pack_row(family.prompt_positions(model, batch), completions)
-    embeddings = embed_row(model, batch, [ids[:-1] for study in completions for ids in study])
-    states = family.last_states(model, embeddings, row.position_ids, TreeAttention(row))
+    embeddings, levels = embed_row(family, model, batch, [ids[:-1] for study in completions for ids in study])
+    states = family.last_states(model, embeddings, row.position_ids, TreeAttention(row), levels)
     logps = token_logps(states[row.logit_positions], row.targets, model.get_output_embeddings(), temperature)
     return _by_study(logps, row.lengths)
 
 
 def score_repeated(model: Any, batch: StudyBatch, completions: Completions, temperature: float) -> CompletionLogps:
-    """One row per completion, prompt and image repeated, through the model's own forward: the check on the above."""
+    """One row per completion, prompt repeated, through the model's own forward: any architecture, and the check."""
     lengths = [[len(ids) for ids in study] for study in completions]
-    repeated = batch.select([study for study, own in enumerate(completions) for _ in own])
+    rows = [study for study, own in enumerate(completions) for _ in own]
+    if batch.image_features is None and not is_shared_out(model):
+        batch = replace(batch, image_features=encode_images(model, batch))
     flat = [ids for study in completions for ids in study]
-    ids = [torch.cat([prompt, own]) for prompt, own in zip(repeated.prompt_ids, flat, strict=True)]
-    # Any word will do as padding: nobody sees it.
-    input_ids = pad_sequence(ids, batch_first=True, padding_value=int(flat[0][-1]))
-    sizes = torch.tensor([[len(row)] for row in ids], device=input_ids.device)
-    prompt_sizes = torch.tensor([[len(row)] for row in repeated.prompt_ids], device=input_ids.device)
-    index = torch.arange(input_ids.shape[1], device=input_ids.device)
-    family = family_of(model)
-    is_image = family.is_image(model, input_ids) & (index < prompt_sizes)
-    states = family.last_states_of_rows(model, input_ids, (index < sizes).long(), is_image, repeated)
-    is_completion = (index >= prompt_sizes) & (index < sizes)
-    predicting = states[:, :-1][is_completion[:, 1:]]
-    return _by_study(token_logps(predicting, torch.cat(flat), model.get_output_embeddings(), temperature), lengths)
-
-
-SCORING_PATHS: Mapping[str, ScoringPath] = {"shared": score_shared, "repeated": score_repeated}
+    ids = [torch.cat([batch.prompt_ids[row], own]) for row, own in zip(rows, flat, strict=True)]
+    device = batch.device
+    ends = torch.tensor([[len(row)] for row in ids], device=device)
+    starts = torch.tensor([[len(batch.prompt_ids[row])] for row in rows], device=device)
+    first, last = int(starts.min()), int(ends.max())
+    # From the token that predicts the earliest completion token.
+    output = forward_rows(model, batch, rows, ids, use_cache=False, logits_to_keep=last - first + 1)
+    index = torch.arange(first, last, device=device)
+    predicting = output.logits[:, :-1][(index >= starts) & (index < ends)]
+    return _by_study(chosen_logps(predicting, torch.cat(flat), temperature), lengths)
 
 
 def _by_study(logps: Tensor, lengths: Sequence[Sequence[int]]) -> CompletionLogps:

@@ -8,6 +8,13 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from orapo.errors import SettingError
 from orapo.settings import FractionBelowOne, PositiveFraction, Text, settings
 
+Trainable = Literal["all", "language", "projector", "projector_and_vision"]
+
+SAVED_SETTINGS = "orapo_model.json"
+"""Stands in a model's or adapter's folder with the settings below, which its files do not say."""
+
+SAVED_KEYS = ("instruction", "dtype", "min_pixels", "max_pixels")
+
 
 @settings
 class SamplingSettings:
@@ -51,7 +58,7 @@ class LoraSettings:
     rank: PositiveInt
     alpha: PositiveFloat
     dropout: FractionBelowOne = 0.0
-    target_modules: str = r".*language_model\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
+    target_modules: str = r".*(language_model|text_model)\.layers\.\d+\.(self_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
 
 
 @settings
@@ -63,9 +70,10 @@ class ModelSettings:
         instruction: what the policy is asked, beside the images.
         dtype: "float32" or "bfloat16" of the loaded weights; adapters stay in float32.
         lora: the adapter, or None to train all weights.
-        train_vision: whether the vision tower trains too; only without an adapter.
+        trainable: "all", "language", "projector" (only what brings image features to the language model's width), or
+            "projector_and_vision"; with an adapter "language".
         gradient_checkpointing: recompute activations in the backward pass: less memory, more time.
-        scoring: "shared" or "repeated" (for checking).
+        scoring: "shared" (where the architecture has that path) or "repeated" (for checking).
         min_pixels: images are enlarged to at least this many pixels; None takes the folder's own setting.
         max_pixels: images are shrunk to at most this many pixels; None takes the folder's own setting.
     """
@@ -74,15 +82,17 @@ class ModelSettings:
     instruction: str
     dtype: Literal["float32", "bfloat16"] = "float32"
     lora: LoraSettings | None = None
-    train_vision: bool = True
+    trainable: Trainable = "all"
     gradient_checkpointing: bool = False
     scoring: Literal["shared", "repeated"] = "shared"
     min_pixels: PositiveInt | None = None
     max_pixels: PositiveInt | None = None
 
     def __post_init__(self) -> None:
-        if self.lora is not None and self.train_vision:
-            raise SettingError("train_vision is true; it must be false with lora, which adapts the language model")
+        if self.lora is not None and self.trainable != "language":
+            raise SettingError(
+                f"trainable is {self.trainable!r}; it must be 'language' with lora, which adapts the language model"
+            )
 
     def for_sampling(self) -> "ModelSettings":
         """The same for a policy that only samples: no new adapter, and nothing else that training alone uses."""

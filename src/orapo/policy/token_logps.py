@@ -35,7 +35,12 @@ def token_logps(hidden: Tensor, targets: Tensor, output_embedding: nn.Module, te
 
 
 def _logps(hidden: Tensor, targets: Tensor, output_embedding: nn.Module, temperature: float) -> Tensor:
-    logits = output_embedding(hidden).float()
+    return chosen_logps(output_embedding(hidden), targets, temperature)
+
+
+def chosen_logps(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """Log softmax of (logits [N, V] / temperature) at the target tokens [N], in float32."""
+    logits = logits.float()
     chosen: Tensor = _ChosenLogSoftmax.apply(logits if temperature == 1 else logits / temperature, targets)  # type: ignore[no-untyped-call]
     return chosen
 

@@ -202,7 +202,7 @@ class Collector:
             raise RunPaused(f"no study of this step could be judged: {failed.reason}")
         rows = [groups[rank][i] for rank, i in kept]
         studies = tuple(group.study for group in rows)
-        device, mixing = batch.pixel_values.device, None
+        device, mixing = batch.device, None
         if self._objective.needs_rollouts:
             with naming_studies(studies):
                 earned = _rewards([first[rank][i] for rank, i in kept], device)

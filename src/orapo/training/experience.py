@@ -50,7 +50,7 @@ class Experience:
     def after_update(self) -> "Experience":
         """Without image features whose graph an update has used up: the weights that made them have moved."""
         features = self.batch.image_features
-        if features is None or not any(image.requires_grad for image in features):
+        if features is None or not any(one.requires_grad for study in features for one in study):
             return self
         return replace(self, batch=replace(self.batch, image_features=None))
 

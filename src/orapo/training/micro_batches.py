@@ -26,7 +26,7 @@ def study_completions(
         rollouts: of each of these; none for an objective without rollouts.
         has_oracle: whether the oracle report is scored.
     """
-    device = batch.pixel_values.device
+    device = batch.device
     groups = [tuple(ids.to(device) for ids in group.token_ids) for group in rollouts] or [()] * len(places)
     return {
         place: (*group, batch.oracle_ids[place]) if has_oracle else group

@@ -10,7 +10,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
-from orapo.policy.families import family_of
+from orapo.policy.families.parts import layers
 from orapo.policy.model import Policy
 from orapo.training.distributed import Ranks
 
@@ -19,7 +19,7 @@ def shard(policy: Policy, mesh: DeviceMesh) -> None:
     """Leaves this process its share of the weights, layer by layer; no effect on a sharded policy."""
     if is_sharded(policy):
         return
-    for layer in family_of(policy.model).layers(policy.model):
+    for layer in list(layers(policy.model)):
         fully_shard(layer, mesh=mesh)
     fully_shard(policy, mesh=mesh)
     # Rollouts reach the layers past ``forward``.
@@ -42,17 +42,17 @@ def unsharded(policy: Policy, ranks: Ranks) -> Iterator[None]:
         yield
         return
     ranks.all_or_raise(lambda: None)  # all are here: none has failed to read its batch
-    layers = [module for module in policy.modules() if isinstance(module, FSDPModule)]
-    for layer in layers:
+    sharded = [module for module in policy.modules() if isinstance(module, FSDPModule)]
+    for layer in sharded:
         layer.set_reshard_after_forward(False, recurse=False)
         layer.unshard()
     try:
         yield
     finally:
-        for layer in layers:
+        for layer in sharded:
             layer.reshard()
             # As ``fully_shard`` sets it: what stands outside the layers is needed again at once in the backward pass.
-            layer.set_reshard_after_forward(layer is not layers[0], recurse=False)
+            layer.set_reshard_after_forward(layer is not sharded[0], recurse=False)
 
 
 @contextmanager

@@ -42,13 +42,13 @@ def test_studies_without_reports_are_served_for_generating(random_policy, collat
     studies = EvaluationStudies.read(Bare(), None)
     assert [study.study_id for study in studies.studies] == ["a", "c"]
     assert [left_out.study_id for left_out in studies.left_out] == ["z", "b"]
-    bare = Collate(collate.tokenizer, collate.image_processor, collate.instruction, max_report_tokens=None)
+    bare = Collate(collate.processor, collate.instruction, max_report_tokens=None)
     (batch,) = studies.loader(bare, batch_size=2, num_workers=0, images_of=None)
     assert [ids.tolist() for ids in batch.oracle_ids] == [[], []]
     (swapped,) = studies.loader(bare, batch_size=2, num_workers=0, images_of=[1, 0])
     assert swapped.studies == batch.studies
-    first, second = batch.pixel_values.chunk(2)
-    assert torch.equal(swapped.pixel_values, torch.cat([second, first]))
+    first, second = batch.joined("pixel_values").chunk(2)
+    assert torch.equal(swapped.joined("pixel_values"), torch.cat([second, first]))
     # For training, an empty report stays an error.
     with pytest.raises(DataError, match="study a: the report is empty"):
         collate([(make_study("a", ""), (noise_image(0, (56, 56)),))])

@@ -82,7 +82,7 @@ def test_what_cannot_be_read_is_set_aside(tmp_path: Path, collate: Collate) -> N
     for number in (2, 3):
         (tmp_path / f"{number}.png").write_text("no image")
     studies = find_own_images([str(tmp_path)], "image").studies
-    generating = Collate(collate.tokenizer, collate.image_processor, collate.instruction, None)
+    generating = Collate(collate.processor, collate.instruction, None)
     loader = DataLoader(ImageStudies(studies, 512), batch_size=2, collate_fn=CollateReadable(generating))
     first, second, third = loader
     assert [study.study_id for study in first.batch.studies] == ["0.png"]
@@ -93,4 +93,4 @@ def test_what_cannot_be_read_is_set_aside(tmp_path: Path, collate: Collate) -> N
     assert [study.study_id for study in third.batch.studies] == ["4.png"]
     with Image.open(tmp_path / "4.png") as image:
         alone = generating([(studies[4], (Image.fromarray(np.asarray(image)),))])
-    assert torch.equal(third.batch.pixel_values, alone.pixel_values)
+    assert torch.equal(third.batch.joined("pixel_values"), alone.joined("pixel_values"))

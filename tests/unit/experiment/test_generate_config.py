@@ -1,5 +1,6 @@
 """generate.py's arguments and config: paths as they are written, what model= names, a run's settings."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.conftest import noise_image
 
 from orapo.errors import CheckpointError, DataError, SettingError
 from orapo.experiment.command_line import run_folder
+from orapo.experiment.evaluate_config import read_evaluation
 from orapo.experiment.generate_command import with_paths_quoted
 from orapo.experiment.generate_config import Generation, read_generation
 from orapo.policy.tiny import base_folder
@@ -75,6 +77,37 @@ def test_paths_stay_as_they_are() -> None:
         "--help",
         "seed=1",
     ]
+
+
+@pytest.mark.parametrize(("trained", "trainable"), [(True, "all"), (False, "language")])
+def test_a_run_of_before_says_what_trained_by_another_key(trained: bool, trainable: str, image: str, run: Path) -> None:
+    file = run / "config.yaml"
+    config = OmegaConf.load(file)
+    config.model.lora = None
+    config.model.train_vision = trained
+    del config.model.trainable
+    OmegaConf.save(config, file)
+    assert read(image, f"model={run}").model.trainable == trainable
+
+
+def test_a_saved_model_says_what_it_was_trained_with(image: str, tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text("{}")
+    file = folder / "orapo_model.json"
+    saved = {"instruction": "Report.", "dtype": "bfloat16", "min_pixels": None, "max_pixels": 9000}
+    file.write_text(json.dumps(saved))
+    model = read(image, f"model={folder}").model
+    assert {key: getattr(model, key) for key in saved} == saved
+    evaluated = read_evaluation(composed("evaluate", f"checkpoint={folder}"), [f"checkpoint={folder}"]).model
+    assert evaluated == model
+    model = read(image, f"model={folder}", "model.dtype=float32").model
+    assert (model.dtype, model.max_pixels) == ("float32", 9000)
+    named = read(image, "model=qwen2_5_vl_3b", f"checkpoint={folder}").model
+    assert named.max_pixels != 9000, "a model that is named brings its own"
+    file.write_text('{"instruction": "Report."}')
+    with pytest.raises(CheckpointError, match=r"orapo_model.json must hold instruction, dtype, min_pixels, max_pixels"):
+        read(image, f"model={folder}")
 
 
 def test_the_default_is_the_embedded_policy_and_says_so(image: str) -> None:

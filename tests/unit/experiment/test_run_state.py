@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import DictConfig
 
 from orapo.comparison.run_state import RUN_STATE, RunState, StateRecord, read_state
@@ -39,6 +40,27 @@ def raising(error: Exception) -> Callable[[DictConfig], object]:
         raise error
 
     return task
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried ..."),
+        MemoryError(),
+        RuntimeError("x: can't allocate memory: you tried"),
+    ],
+)
+def test_too_little_memory_is_one_line_that_says_what_to_lower(
+    error: Exception, run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(raising(error))
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert line.startswith("error: out of memory; lower training.studies_per_micro_batch, ")
+
+
+def test_another_error_of_the_programs_keeps_its_traceback(run: Callable[..., Path]) -> None:
+    with pytest.raises(RuntimeError, match="a bug"):
+        run(raising(RuntimeError("a bug")))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from orapo.batches import StudyBatch
 from orapo.data.collate import Collate
-from orapo.policy.decoding import Decoder
+from orapo.policy.decoding import SharedPrefixDecoder
 from orapo.policy.loading import load_policy
 from orapo.policy.model import Policy
 from orapo.policy.rollouts import StopRules, sample_completions
@@ -33,18 +33,18 @@ def test_rows_that_end_at_different_times_keep_their_log_probabilities(
     random_policy: Policy, batch: StudyBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, int]] = []
-    keep = Decoder.keep
+    keep = SharedPrefixDecoder.keep
 
-    def watched(self: Decoder, studies: Tensor, rows: Tensor) -> None:
+    def watched(self: SharedPrefixDecoder, studies: Tensor, rows: Tensor) -> None:
         keep(self, studies, rows)
         seen.append((len(studies), len(rows) // len(studies)))
 
-    monkeypatch.setattr(Decoder, "keep", watched)
+    monkeypatch.setattr(SharedPrefixDecoder, "keep", watched)
     torch.manual_seed(5)
     rules = random_policy.stop_rules
     often = StopRules(torch.arange(40, 90), rules.banned)
     settings = SamplingSettings(per_study=5, temperature=3.0, max_new_tokens=30)
-    drawn = sample_completions(random_policy.model.eval(), batch, settings, often)
+    drawn = sample_completions(SharedPrefixDecoder, random_policy.model.eval(), batch, settings, often)
     assert {count for count, _ in seen} >= {3, 4}, "no study left the batch before the others"
     assert len({per_study for _, per_study in seen}) > 1, "no row left a study before the others"
     ids = [[ids for ids, _, _ in drawn[first : first + 5]] for first in range(0, 20, 5)]
@@ -58,7 +58,7 @@ def test_rows_that_end_at_different_times_keep_their_log_probabilities(
 def adapted_policy(folder: Path, dtype: str = "float32") -> Policy:
     lora = LoraSettings(rank=2, alpha=4)
     policy = load_policy(
-        ModelSettings(path=str(folder), instruction="Write.", lora=lora, train_vision=False, dtype=dtype)
+        ModelSettings(path=str(folder), instruction="Write.", lora=lora, trainable="language", dtype=dtype)
     )
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

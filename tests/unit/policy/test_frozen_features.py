@@ -14,6 +14,7 @@ from torch.distributed.fsdp import fully_shard
 from orapo.batches import StudyBatch
 from orapo.data.collate import Collate
 from orapo.policy import frozen_features
+from orapo.policy.families.general import Features
 from orapo.policy.frozen_features import FrozenFeatures
 from orapo.policy.model import Policy
 from orapo.policy.prompts import encode_images
@@ -35,8 +36,8 @@ def encoded(random_policy: Policy, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     """How many images each call of the tower got."""
     calls: list[int] = []
 
-    def counted(model: object, batch: StudyBatch) -> tuple[torch.Tensor, ...]:
-        calls.append(len(batch.image_grid_thw))
+    def counted(model: object, batch: StudyBatch) -> tuple[Features, ...]:
+        calls.append(len(batch.joined("image_grid_thw")))
         return encode_images(random_policy.model, batch)
 
     monkeypatch.setattr(frozen_features, "encode_images", counted)
@@ -49,11 +50,9 @@ def test_a_study_is_encoded_once(random_policy: Policy, batch: StudyBatch, encod
     wanted = encode_images(random_policy.model, batch)
     for _ in range(2):
         found = features.of(random_policy.model, batch)
-        assert [one.shape for one in found] == [one.shape for one in wanted]
-        for one, other in zip(found, wanted, strict=True):
-            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
     again = features.of(random_policy.model, batch.select([1, 0]))
-    assert all(torch.equal(one, found[i]) for one, i in zip(again, (1, 2, 0), strict=True))
+    torch.testing.assert_close(again, (found[1], found[0]), atol=0, rtol=0)
     assert encoded == [1, 2]
     features.forget()
     features.of(random_policy.model, batch)
@@ -65,17 +64,18 @@ def test_other_pixels_under_a_known_name_are_encoded(
 ) -> None:
     features = FrozenFeatures()
     features.of(random_policy.model, batch)
-    brighter = replace(batch, pixel_values=batch.pixel_values + 0.5)
+    moved = [{**inputs, "pixel_values": inputs["pixel_values"] + 0.5} for inputs in batch.image_inputs]
+    brighter = replace(batch, image_inputs=tuple(moved))
     found = features.of(random_policy.model, brighter)
     assert encoded == [1, 2, 1, 2]
-    torch.testing.assert_close(found[0], encode_images(random_policy.model, brighter)[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found, encode_images(random_policy.model, brighter), atol=1e-5, rtol=1e-5)
 
 
 def test_memory_ends(
     random_policy: Policy, batch: StudyBatch, encoded: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     features = FrozenFeatures()
-    monkeypatch.setattr(frozen_features, "MAX_FEATURE_BYTES", encode_images(random_policy.model, batch)[0].nbytes)
+    monkeypatch.setattr(frozen_features, "MAX_FEATURE_BYTES", encode_images(random_policy.model, batch)[0][0].nbytes)
     for _ in range(2):
         features.of(random_policy.model, batch)
     assert encoded == [1, 2, 2]

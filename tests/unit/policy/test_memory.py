@@ -45,7 +45,9 @@ ADAPTER = LoraSettings(rank=4, alpha=8)
 @pytest.mark.parametrize("lora", [None, ADAPTER])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_weights_are_those_of_the_loaded_policy(lora: LoraSettings | None, dtype: str) -> None:
-    settings = ModelSettings(base_folder(), "Write.", dtype=dtype, lora=lora, train_vision=lora is None)
+    settings = ModelSettings(
+        base_folder(), "Write.", dtype=dtype, lora=lora, trainable="all" if lora is None else "language"
+    )
     size, policy = model_size(settings), load_policy(settings)
     own = [weight for name, weight in policy.named_parameters() if "lora_" not in name]
     assert size.num_weights == sum(weight.numel() for weight in own)
@@ -53,8 +55,8 @@ def test_weights_are_those_of_the_loaded_policy(lora: LoraSettings | None, dtype
     assert count_memory(size, LOAD).weights == sum(w.numel() * w.element_size() for w in policy.parameters())
 
 
-def test_a_frozen_tower_is_not_counted_as_trained() -> None:
-    settings = ModelSettings(base_folder(), "Write.", train_vision=False)
+def test_what_is_frozen_is_not_counted_as_trained() -> None:
+    settings = ModelSettings(base_folder(), "Write.", trainable="projector_and_vision")
     trained = [weight for weight in load_policy(settings).parameters() if weight.requires_grad]
     assert model_size(settings).num_trained == sum(weight.numel() for weight in trained)
 
@@ -112,7 +114,11 @@ def test_an_update_holds_about_what_is_counted(
     tmp_path: Path, batch: StudyBatch, checkpointing: bool, lora: LoraSettings | None
 ) -> None:
     settings = ModelSettings(
-        base_folder(), "Write.", lora=lora, train_vision=lora is None, gradient_checkpointing=checkpointing
+        base_folder(),
+        "Write.",
+        lora=lora,
+        trainable="all" if lora is None else "language",
+        gradient_checkpointing=checkpointing,
     )
     policy = load_policy(settings)
     one = policy.with_images_encoded(batch.select([0]))

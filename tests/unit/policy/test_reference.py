@@ -18,7 +18,7 @@ def test_lora_reference_is_the_base(
 ) -> None:
     lora = LoraSettings(rank=2, alpha=4)
     adapted = load_policy(
-        ModelSettings(path=str(random_model_folder), instruction="Write.", lora=lora, train_vision=False)
+        ModelSettings(path=str(random_model_folder), instruction="Write.", lora=lora, trainable="language")
     )
     trained = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
     assert trained
@@ -51,7 +51,7 @@ def test_frozen_copy_does_not_follow_the_policy(
 
 def test_a_frozen_copy_has_a_patch_embedding_of_its_own(random_policy: Policy, batch: StudyBatch) -> None:
     copied = FrozenCopyReference(random_policy).copy.model.model.visual.patch_embed
-    before = copied(batch.pixel_values)
+    before = copied(batch.joined("pixel_values"))
     with torch.no_grad():
         random_policy.model.model.visual.patch_embed.proj.weight.mul_(2)
-    torch.testing.assert_close(copied(batch.pixel_values), before, atol=0, rtol=0)
+    torch.testing.assert_close(copied(batch.joined("pixel_values")), before, atol=0, rtol=0)

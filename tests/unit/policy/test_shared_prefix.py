@@ -48,7 +48,7 @@ def test_values_and_gradients_of_every_parameter_agree(
 def loaded(folder: Path | str, **settings: Any) -> Policy:
     """The random folder with an adapter whose weights are not zero."""
     policy = load_policy(
-        ModelSettings(path=str(folder), instruction="Write.", lora=LoraSettings(2, 4), train_vision=False, **settings)
+        ModelSettings(path=str(folder), instruction="Write.", lora=LoraSettings(2, 4), trainable="language", **settings)
     )
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -89,7 +89,7 @@ def test_bfloat16_is_as_near_to_float32_as_the_repeated_way(has_adapter: bool) -
         return load_policy(ModelSettings(path=base_folder(), instruction=DEFAULT_INSTRUCTION, dtype=dtype))
 
     exact, low = make("float32"), make("bfloat16")
-    collate = Collate(exact.tokenizer, exact.image_processor, DEFAULT_INSTRUCTION, 24)
+    collate = Collate(exact.processor, DEFAULT_INSTRUCTION, 24)
     reports = ["Small left pleural effusion.", "No pneumothorax."]
     batch = collate([(make_study(str(i), text), (noise_image(i, (84, 84)),)) for i, text in enumerate(reports)])
     completions = [[batch.oracle_ids[1], batch.oracle_ids[0]], [batch.oracle_ids[1]]]
@@ -210,8 +210,8 @@ def test_greedy_agrees_with_generate(random_policy: Policy, collate: Collate) ->
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
         mm_token_type_ids=(ids == random_policy.model.config.image_token_id).int(),
-        pixel_values=single.pixel_values,
-        image_grid_thw=single.image_grid_thw,
+        pixel_values=single.joined("pixel_values"),
+        image_grid_thw=single.joined("image_grid_thw"),
         max_new_tokens=10,
         do_sample=False,
         suppress_tokens=rules.banned.nonzero().squeeze(1).tolist(),

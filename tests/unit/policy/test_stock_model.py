@@ -52,7 +52,9 @@ def test_values_and_gradients_are_those_of_transformers(
 
 @pytest.mark.parametrize("lora", [None, LoraSettings(rank=2, alpha=4)])
 def test_every_layer_is_the_models_own(lora: LoraSettings | None, random_model_folder: Path) -> None:
-    settings = ModelSettings(str(random_model_folder), "Write.", lora=lora, train_vision=lora is None)
+    settings = ModelSettings(
+        str(random_model_folder), "Write.", lora=lora, trainable="all" if lora is None else "language"
+    )
     model = load_policy(settings).model
     homes = {type(module).__module__.split(".")[0] for module in model.modules()}
     assert homes == {"torch", "transformers"} | ({"peft"} if lora else set())

@@ -1,35 +1,26 @@
-"""Qwen2.5-VL: image features per merged patch, rotary positions on three axes (M-RoPE), masks by layer type."""
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL: features per merged patch, rotary positions on three axes (M-RoPE), DeepStack."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
+from torch import Tensor
 
 from orapo.batches import StudyBatch
+from orapo.policy.families.general import Features
 
 
 class QwenVl:
-    """See ``ModelFamily``."""
+    """See ``SharedPrefix``."""
 
-    model_class: Any = Qwen2_5_VLForConditionalGeneration
-    image_processor_class: Any = Qwen2VLImageProcessorPil
-
-    def vision_tower(self, model: Any) -> nn.Module:
-        """The module that stands beside the language model."""
-        tower: nn.Module = model.model.visual
-        return tower
-
-    def layers(self, model: Any) -> Iterable[nn.Module]:
-        """Vision blocks, then decoder layers."""
-        return (*model.model.visual.blocks, *model.model.language_model.layers)
-
-    def encode_images(self, model: Any, batch: StudyBatch) -> Sequence[Tensor]:
-        """Per image [merged patches, H]."""
-        encoded = model.model.get_image_features(batch.pixel_values, batch.image_grid_thw, return_dict=True)
-        features: Sequence[Tensor] = encoded.pooler_output
-        return features
+    def encode_images(self, model: Any, batch: StudyBatch) -> tuple[Features, ...]:
+        """Per study [merged patches, H], and as many again for each level of DeepStack."""
+        encoded = model.base_model.get_image_features(
+            batch.joined("pixel_values"), batch.joined("image_grid_thw"), return_dict=True
+        )
+        counts = [len(inputs["image_grid_thw"]) for inputs in batch.image_inputs]
+        levels = [encoded.pooler_output, *(getattr(encoded, "deepstack_features", None) or ())]
+        return tuple(zip(*(_by_study(images, counts) for images in levels), strict=True))
 
     def is_image(self, model: Any, input_ids: Tensor) -> Tensor:
         """True at ``<|image_pad|>``, one for each merged patch."""
@@ -38,40 +29,38 @@ class QwenVl:
 
     def prompt_positions(self, model: Any, batch: StudyBatch) -> tuple[Tensor, ...]:
         """B tensors [3, P_i]: temporal, height and width positions."""
-        grids = torch.split(batch.image_grid_thw, list(batch.images_per_study))
         known: dict[tuple[int, ...], Tensor] = {}
         positions = []
-        for ids, grid in zip(batch.prompt_ids, grids, strict=True):
-            is_image = self.is_image(model, ids).int()
+        for ids, inputs in zip(batch.prompt_ids, batch.image_inputs, strict=True):
+            is_image, grid = self.is_image(model, ids).int(), inputs["image_grid_thw"]
             # Positions depend on where the images stand and how large they are, not on the words: studies share them.
             key = (*is_image.tolist(), *grid.flatten().tolist())
             if key not in known:
-                index, _ = model.model.get_rope_index(ids[None], is_image[None], image_grid_thw=grid)
+                index, _ = model.base_model.get_rope_index(ids[None], is_image[None], image_grid_thw=grid)
                 known[key] = index[:, 0]
             positions.append(known[key])
         return tuple(positions)
 
-    def last_states(self, model: Any, embeddings: Tensor, positions: Tensor, attention: object) -> Tensor:
-        """The language model alone: masks come ready, and are not built from positions."""
-        states: Tensor = model.model.language_model(
+    def last_states(
+        self, model: Any, embeddings: Tensor, positions: Tensor, attention: object, levels: Mapping[str, Any]
+    ) -> Tensor:
+        """The language model alone: our attention reads ``row_attention``, and needs no mask."""
+        states: Tensor = model.base_model.language_model(
             inputs_embeds=embeddings[None],
             position_ids=positions.unsqueeze(1),
-            attention_mask={"full_attention": attention},
+            row_attention=attention,
             use_cache=False,
+            **levels,
         ).last_hidden_state[0]
         return states
 
-    def last_states_of_rows(
-        self, model: Any, input_ids: Tensor, attention_mask: Tensor, is_image: Tensor, batch: StudyBatch
-    ) -> Tensor:
-        """Everything by the model itself, positions included."""
-        states: Tensor = model.model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            pixel_values=batch.pixel_values,
-            image_grid_thw=batch.image_grid_thw,
-            # Without the token types there is no error, only other positions and so other log-probabilities.
-            mm_token_type_ids=is_image.int(),
-            use_cache=False,
-        ).last_hidden_state
-        return states
+    def further_levels(self, is_image: Tensor, features: Sequence[Features]) -> Mapping[str, Any]:
+        """DeepStack's, which the first layers add to the states of the images."""
+        _, *levels = (torch.cat(level) for level in zip(*features, strict=True))
+        return {"visual_pos_masks": is_image[None], "deepstack_visual_embeds": levels} if levels else {}
+
+
+def _by_study(images: Sequence[Tensor], counts: Sequence[int]) -> list[Tensor]:
+    """Features of each image to those of each study, which has ``counts`` of them."""
+    rest = iter(images)
+    return [torch.cat([next(rest) for _ in range(count)]) for count in counts]

@@ -6,6 +6,7 @@ limits, so that the server's own image processor leaves it as it is, and both mo
 
 import base64
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,17 +28,19 @@ def study_pictures(batch: StudyBatch, image_processor: Any) -> tuple[tuple[Image
     Raises:
         SettingError: the image processor does something else than resizing to 8 bits, rescaling and normalising.
     """
-    patches = batch.image_grid_thw.prod(dim=1).tolist()
-    pixels = torch.split(batch.pixel_values.detach().float().cpu(), patches)
-    pictures = [
-        Image.fromarray(_levels(each, grid, image_processor))
-        for each, grid in zip(pixels, batch.image_grid_thw.tolist(), strict=True)
-    ]
-    first, studies = 0, []
-    for count in batch.images_per_study:
-        studies.append(tuple(pictures[first : first + count]))
-        first += count
-    return tuple(studies)
+    if any("image_grid_thw" not in inputs for inputs in batch.image_inputs):
+        raise SettingError(
+            "rollouts by a server are for models whose images are patches in a grid, as Qwen's; use rollout=local"
+        )
+    return tuple(_of_study(inputs, image_processor) for inputs in batch.image_inputs)
+
+
+def _of_study(inputs: Mapping[str, Tensor], image_processor: Any) -> tuple[Image.Image, ...]:
+    grids = inputs["image_grid_thw"]
+    pixels = torch.split(inputs["pixel_values"].detach().float().cpu(), grids.prod(dim=1).tolist())
+    return tuple(
+        Image.fromarray(_levels(each, grid, image_processor)) for each, grid in zip(pixels, grids.tolist(), strict=True)
+    )
 
 
 def data_url(picture: Image.Image) -> str:

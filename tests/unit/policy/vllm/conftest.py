@@ -23,7 +23,7 @@ NAME = "served-model"
 @pytest.fixture
 def model(random_model_folder: Path) -> ModelSettings:
     lora = LoraSettings(rank=4, alpha=8)
-    return ModelSettings(str(random_model_folder), "Write the report.", lora=lora, train_vision=False)
+    return ModelSettings(str(random_model_folder), "Write the report.", lora=lora, trainable="language")
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def server(model: ModelSettings) -> Iterator[StandInServer]:
 @pytest.fixture
 def batch(policy: Policy) -> StudyBatch:
     """Three studies; the second has two views, no picture has sides that are whole patches."""
-    collate = Collate(policy.tokenizer, policy.image_processor, policy.instruction, 24)
+    collate = Collate(policy.processor, policy.instruction, 24)
     sizes = (((90, 70),), ((300, 200), (64, 150)), ((41, 57),))
     rows = []
     for number, views in enumerate(sizes):

@@ -219,7 +219,7 @@ def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:
 
 
 def test_settings_that_contradict_the_run() -> None:
-    lora = ModelSettings("m", "i", lora=LoraSettings(4, 8), train_vision=False)
+    lora = ModelSettings("m", "i", lora=LoraSettings(4, 8), trainable="language")
     local, remote = ServerSettings("http://127.0.0.1:8000/v1"), ServerSettings("http://gpu7:8000/v1")
     local.check(lora, SAMPLING, True)
     remote.check(lora, SAMPLING, False)

@@ -1,0 +1,141 @@
+"""Images and instruction to token ids and pixels, as the model's own processor in transformers makes them.
+
+Many of those processors load only where torchvision or num2words is installed, which their videos need. Here each
+stands on its image processor and its tokenizer alone, without its part for videos; what it writes is its own.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import transformers
+from PIL import Image
+from torch import Tensor
+from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerBase, ProcessorMixin
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+
+from orapo.errors import CheckpointError, DataError
+from orapo.policy.pixtral import PixtralProcessor
+from orapo.prompt import chat_messages
+
+_PARTS = ("image_processor", "tokenizer")
+
+
+class StudyProcessor:
+    """Of one model: tokenizer, image processor and chat template.
+
+    Attributes:
+        tokenizer: with the chat template, whichever file it came from.
+        image_processor: the variant that needs no torchvision, where there is one.
+    """
+
+    def __init__(self, stock: Any) -> None:
+        """Takes a processor of transformers, complete or without its part for videos."""
+        self._stock = stock
+        self.tokenizer: PreTrainedTokenizerBase = stock.tokenizer
+        self.image_processor = stock.image_processor
+        self.tokenizer.chat_template = stock.chat_template or self.tokenizer.chat_template
+
+    @classmethod
+    def from_pretrained(cls, path: str, model_type: str, **image_settings: int) -> "StudyProcessor":
+        """Reads a folder or hub repository.
+
+        Args:
+            path: of the folder, or a hub name.
+            model_type: of the model's config.
+            image_settings: go to the image processor.
+
+        Raises:
+            CheckpointError: there is no processor for this architecture, or no chat template.
+            OSError, ValueError, KeyError: a file is missing or unreadable.
+        """
+        stock = _without_video(_stock_class(path, model_type))
+        image_processor = AutoImageProcessor.from_pretrained(path, backend="pil", **image_settings)
+        unknown = [name for name in image_settings if not hasattr(image_processor, name)]
+        if unknown:
+            raise CheckpointError(
+                f"model.{unknown[0]} is set, but the images of {path!r} have a fixed size; leave it null"
+            )
+        settings, _ = stock.get_processor_dict(path)
+        parts = [image_processor, AutoTokenizer.from_pretrained(path)]
+        processor = cls(stock.from_args_and_dict(parts, settings, **_absent_parts(stock)))
+        if processor.tokenizer.chat_template is None:
+            raise CheckpointError(
+                f"model.path {path!r} has no chat template; it must stand in chat_template.jinja, chat_template.json "
+                "or tokenizer_config.json"
+            )
+        return processor
+
+    def __call__(self, images: Sequence[Image.Image], instruction: str) -> tuple[Tensor, dict[str, Tensor]]:
+        """One study's prompt.
+
+        Args:
+            images: at least one.
+            instruction: what the policy is asked.
+
+        Returns:
+            Token ids [P], int64, image placeholders expanded; and by the names of the model's forward what belongs to
+            the images, a batch of one study.
+
+        Raises:
+            DataError: the template does not write one placeholder for each image.
+        """
+        text = str(
+            self.tokenizer.apply_chat_template(
+                chat_messages(len(images), instruction), tokenize=False, add_generation_prompt=True
+            )
+        )
+        placeholder = self._stock.image_token
+        if text.count(placeholder) != len(images):
+            raise DataError(
+                f"the chat template wrote {text.count(placeholder)} {placeholder} for {len(images)} images; "
+                "the instruction must not contain that token and the template must write one per image"
+            )
+        bos = self.tokenizer.bos_token
+        told = {"add_special_tokens": False} if bos is not None and text.startswith(bos) else {}
+        made = self._stock(images=[list(images)], text=text, return_tensors="pt", **told)
+        inputs = {name: value for name, value in made.items() if isinstance(value, Tensor)}
+        inputs.pop("attention_mask")
+        return inputs.pop("input_ids")[0], inputs
+
+    def save_pretrained(self, folder: str) -> None:
+        """Writes what ``from_pretrained`` reads here and in transformers."""
+        self._stock.save_pretrained(folder)
+        self.image_processor.save_pretrained(folder)
+
+
+class _ImagesOnly(ProcessorMixin):  # type: ignore[misc]
+    """Stands after a stock class and takes the parts that it got, of which only two are kept."""
+
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        return list(_PARTS)
+
+    def __init__(self, *parts: Any, chat_template: Any = None, **named: Any) -> None:
+        given = dict(zip(super().get_attributes(), parts, strict=False)) | named
+        super().__init__(**{name: given[name] for name in _PARTS}, chat_template=chat_template)
+
+
+def _without_video(stock: Any) -> Any:
+    module: Any = import_module(stock.__module__)
+    if getattr(module, "num2words", str) is None:
+        # Writes how many frames a video has; the class refuses to be made without it.
+        module.num2words = str
+    return type(stock.__name__, (stock, _ImagesOnly), {})
+
+
+def _absent_parts(stock: Any) -> dict[str, None]:
+    """What its ``__init__`` asks for besides the two parts."""
+    return {name: None for name in super(_ImagesOnly, stock).get_attributes() if name not in _PARTS}
+
+
+def _stock_class(path: str, model_type: str) -> Any:
+    name = PROCESSOR_MAPPING_NAMES.get(model_type)
+    if name == PixtralProcessor.__name__:
+        return PixtralProcessor
+    if name is None:
+        raise CheckpointError(
+            f"model.path {path!r} is of architecture {model_type!r}, for which transformers has no processor of images "
+            "and text"
+        )
+    return getattr(transformers, name)
