@@ -1,25 +1,23 @@
 """One model behind one address: a request goes in, what the model wrote comes out, or a ``CallError``."""
 
 import asyncio
-import ipaddress
 import os
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
 from orapo.bounds import require_number, require_whole
 from orapo.errors import SettingError
+from orapo.remote.address import is_external, require_address
+from orapo.remote.call_errors import CallError, CallErrorKind
 from orapo.reward.llm.client import first_call, load_litellm
 from orapo.reward.llm.plain_http import text_of, token_count
 from orapo.reward.llm.prices import Prices
 from orapo.reward.llm.prompts import Request
-from orapo.reward.llm.provider_errors import CallError, CallErrorKind, call_error
-
-__all__ = ["CallError", "CallErrorKind", "Completion", "Endpoint"]
+from orapo.reward.llm.provider_errors import call_error
 
 STRUCTURED_OUTPUTS = ("json_schema", "json_object", "none")
 _NO_KEY = "none-needed"
@@ -88,11 +86,8 @@ class Endpoint:
             raise SettingError("judge: model is empty; name a model, for example openai/gpt-4.1")
         if self.api_key_variable is not None and not _VARIABLE.fullmatch(self.api_key_variable):
             raise SettingError("judge: api_key_variable isn't the name of an environment variable; the key stays there")
-        address = urlsplit(self.api_base or "")
-        if address.username or address.password or address.query:
-            raise SettingError("judge: api_base holds a user, password or query; keys belong in api_key_variable")
-        if self.api_base is not None and not (address.scheme in ("http", "https") and address.hostname):
-            raise SettingError(f"judge: api_base is {self.api_base!r}; allowed: http://HOST... or https://HOST...")
+        if self.api_base is not None:
+            require_address("judge: api_base", self.api_base)
         if self.temperature is not None:
             require_number("judge: temperature", self.temperature, at_least=0.0)
         require_whole("judge: max_output_tokens", self.max_output_tokens, at_least=1)
@@ -105,11 +100,7 @@ class Endpoint:
     @property
     def is_external(self) -> bool:
         """True where the text judged may leave this machine: no address is given, or one that isn't loopback."""
-        host = urlsplit(self.api_base).hostname if self.api_base else None
-        try:
-            return host != "localhost" and not ipaddress.ip_address(host or "").is_loopback
-        except ValueError:
-            return True
+        return self.api_base is None or is_external(self.api_base)
 
     @property
     def cache_identity(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from orapo.bounds import require_number, require_whole
-from orapo.reward.llm.slots import Slots
+from orapo.remote.slots import Slots
 
 WINDOW_SECONDS = 60.0
 _BURST = 0.1

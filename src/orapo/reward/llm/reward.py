@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 from orapo.bounds import require_boolean
 from orapo.errors import SettingError
+from orapo.remote.cache import AnswerCache, CacheMode
+from orapo.remote.retry import RetryPolicy
 from orapo.reward.fact_score import FactScoreReward
 from orapo.reward.llm.budget import Budget
-from orapo.reward.llm.cache import AnswerCache, CacheMode
 from orapo.reward.llm.endpoint import Endpoint
 from orapo.reward.llm.judge import LlmJudge
 from orapo.reward.llm.limits import LimitSettings
-from orapo.reward.llm.retry import RetryPolicy
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from orapo.bounds import require_number, require_whole
-from orapo.reward.llm.answers import InvalidAnswer
-from orapo.reward.llm.provider_errors import CallError, CallErrorKind
+from orapo.remote.call_errors import CallError, CallErrorKind, InvalidAnswer
 
 T = TypeVar("T")
 
