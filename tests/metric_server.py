@@ -137,6 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
             "true": {**answer, "share": [True, *shares[1:]]},
             "nan": {**answer, "share": [float("nan"), *shares[1:]]},
             "infinite": json.dumps({**answer, "share": [7.25, *shares[1:]]}).replace("7.25", "1e999"),
+            "huge": {**answer, "share": [10**400, *shares[1:]]},
             "number": {**answer, "share": 0.5},
             "a list": [shares],
         }

@@ -126,9 +126,12 @@ def load_own(path: str) -> dict[str, Loaded]:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    functions = getattr(module, "METRICS", None)
-    if not isinstance(functions, dict) or not all(_NAME.fullmatch(str(name)) for name in functions):
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        sys.exit(f"metric server: {path} can't be loaded ({_told(error)})")
+    functions = getattr(module, "METRICS", {})
+    if not functions or not all(_NAME.fullmatch(str(name)) and callable(each) for name, each in functions.items()):
         sys.exit(f'metric server: {path} needs METRICS = {{"NAME": function}}, names of letters, digits, _ . and -')
     version = f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()[:12]}"
     return {name: Loaded(_named(name, function), (name,), version) for name, function in functions.items()}
@@ -155,11 +158,15 @@ def _load_radeval(name: str, allow_external: bool) -> Loaded:
         # What one pair gives are its metrics: their names depend on RadEval's mode. The weights are there afterwards.
         names = tuple(evaluator(refs=["No pleural effusion."], hyps=["No pleural effusion."]))
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        sys.exit(f"metric server: {name} can't be loaded ({type(error).__name__}: {reason})")
+        sys.exit(f"metric server: {name} can't be loaded ({_told(error)})")
     return Loaded(
         lambda refs, hyps: evaluator(refs=refs, hyps=hyps), names, f"radeval {importlib.metadata.version('radeval')}"
     )
+
+
+def _told(error: Exception) -> str:
+    """An error on one line; of loading, when no report is there yet."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 # ---- requests in batches
@@ -456,6 +463,9 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"metric server: {options.host}:{options.port} can't be used: {error.strerror}; choose another --port")
     loaded = [load(name, own, options.allow_external) for name in dict.fromkeys(options.metrics)]
+    given = Counter(name for each in loaded for name in each.names)
+    if twice := [name for name, times in given.items() if times > 1]:
+        sys.exit(f"metric server: --metrics gives {twice[0]} twice; name an own metric otherwise")
     server.batches = Batches(loaded, options.batch_size, options.queue_size)
     server.queue_size, server.max_pairs = options.queue_size, options.max_pairs
     stopping = threading.Event()

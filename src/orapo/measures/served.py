@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -218,7 +218,7 @@ class ServedMetrics:
             raise
         for name, metric in self.settings.metrics.items():
             if name not in served:
-                raise self._rejected(f"it has no metric {name!r}; it has {', '.join(served) or 'none'}")
+                raise self._rejected(f"it has no metric {name!r}; it has {_listed(served) or 'none'}")
             if metric.version not in ("", served[name]):
                 raise self._rejected(f"{name} is {served[name]!r}; served.metrics.{name}.version is {metric.version!r}")
         return {name: served[name] for name in self.settings.metrics}
@@ -238,6 +238,11 @@ class ServedMetrics:
     def _rejected(self, reason: str) -> MetricServerRejected:
         kind = MetricServerRevoked if self._usage.values else MetricServerRejected
         return kind(f"metric server {self.settings.api_base}: {reason}")
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names that a server gave, on one line."""
+    return " ".join(", ".join(names).split())[:300]
 
 
 class PendingMetrics:

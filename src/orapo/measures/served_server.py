@@ -23,10 +23,12 @@ class MetricServer:
 
     def __init__(self, api_base: str, timeout_seconds: float) -> None:
         self._base = api_base.rstrip("/")
-        # A proxy of the environment, or a server that sends us elsewhere, would be shown the reports.
         self._http = BoundedClient(
             timeout=httpx.Timeout(timeout_seconds, connect=min(10.0, timeout_seconds)),
+            # A proxy of the environment, or a server that sends us elsewhere, would be shown the reports; a certificate
+            # that the environment names is kept.
             trust_env=False,
+            transport=httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0)),
             follow_redirects=False,
         )
 
@@ -68,7 +70,10 @@ class MetricServer:
     async def _called(self, method: str, path: str, body: object, private: tuple[str, ...]) -> httpx.Response:
         """A success that holds JSON."""
         try:
-            response = await self._http.request(method, f"{self._base}/{path}", json=body)
+            # In ASCII: no text is too strange to be sent.
+            content = None if body is None else json.dumps(body).encode()
+            headers = {"Content-Type": "application/json"}
+            response = await self._http.request(method, f"{self._base}/{path}", content=content, headers=headers)
         except httpx.TimeoutException:
             raise CallError("no answer in time", CallErrorKind.UNAVAILABLE) from None
         except httpx.HTTPError as error:
@@ -88,10 +93,17 @@ def _values(name: str, values: object, count: int) -> list[float]:
         got = f"{len(values)} values" if isinstance(values, list) else "no list"
         raise _rejected(f"{name}: {got} came back where {count} were asked for")
     for place, value in enumerate(values):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if not _is_finite(value):
             shown = value if isinstance(value, float) else type(value).__name__
             raise _rejected(f"{name}: value {place} is {shown}; it must be a finite number")
     return [float(value) for value in values]
+
+
+def _is_finite(value: object) -> bool:
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 def _rejected(reason: str) -> CallError:

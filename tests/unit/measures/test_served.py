@@ -1,7 +1,9 @@
+import _thread
 import logging
 import math
 import socket
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -140,6 +142,26 @@ def test_no_more_calls_at_once_than_allowed(server: FaultyServer, tmp_path: Path
     assert server.most_under_way == 3
 
 
+def test_any_text_can_be_scored(server: FaultyServer, tmp_path: Path) -> None:
+    strange = ["", "\n", "Ödem \u2014 \U0001fac1", "half \ud83e", '"}', "\x00"]
+    values = served(server, tmp_path).score([""] * 6, strange)
+    assert values["share"] == [length_share("", text) for text in strange]
+
+
+def test_ctrl_c_ends_the_wait_and_the_calls(server: FaultyServer, tmp_path: Path) -> None:
+    server.faults = ["500"] * 999
+    metrics = served(server, tmp_path, pause_limit_seconds=60.0)
+    pending, timer = metrics.start(REFS, HYPS), threading.Timer(0.3, _thread.interrupt_main)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        pending.result()
+    time.sleep(0.2)
+    before, server.faults = len(server.calls), []
+    time.sleep(0.3)
+    assert len(server.calls) == before
+    assert metrics.score(REFS, HYPS)["share"] == SHARES
+
+
 # ---- what goes wrong
 
 
@@ -172,6 +194,7 @@ WRONG = {
     "true": "share: value 0 is bool; it must be a finite number",
     "nan": "share: value 0 is nan; it must be a finite number",
     "infinite": "share: value 0 is inf; it must be a finite number",
+    "huge": "share: value 0 is int; it must be a finite number",
     "number": "share: no list came back where 7 were asked for",
     "a list": "the answer is no JSON object",
     "400": "status 400: out of order",
@@ -257,13 +280,14 @@ def test_health_is_asked_again(server: FaultyServer, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("metric", "declared", "message"),
     [
-        ("bleu", ServedMetric(), "it has no metric 'bleu'; it has share, other"),
+        ("bleu", ServedMetric(), "it has no metric 'bleu'; it has share, other, on two lines"),
         ("share", ServedMetric(version="9"), "share is '1'; served.metrics.share.version is '9'"),
     ],
 )
 def test_a_server_with_other_metrics_is_refused(
     server: FaultyServer, tmp_path: Path, metric: str, declared: ServedMetric, message: str
 ) -> None:
+    server.versions["on two\nlines"] = "1"
     for ask in (lambda it: it.check(), lambda it: it.score(REFS, HYPS)):
         with pytest.raises(MetricServerRejected) as caught:
             ask(served(server, tmp_path, metrics={metric: declared}))

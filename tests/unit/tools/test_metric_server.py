@@ -17,7 +17,7 @@ import httpx
 import pytest
 from tests.metric_server import SCRIPT, ServerProcess, running_server
 
-from orapo.measures.served import ServedMetric, ServedMetrics, ServedSettings
+from orapo.measures.served import MetricServerRejected, ServedMetric, ServedMetrics, ServedSettings
 
 RADEVAL = Path(os.environ.get("ORAPO_RADEVAL_PYTHON", SCRIPT.parents[1] / ".venv-radeval" / "bin" / "python"))
 REPORT = "Zzyzx opacity beside the quaint hilum."
@@ -171,6 +171,13 @@ def test_requests_that_wait_are_scored_together_and_apart_where_one_fails(server
     assert len(batches) <= 4  # the first ones go alone; what waits meanwhile goes as one
 
 
+def test_the_client_tells_which_pair_has_no_value(server: ServerProcess) -> None:
+    settings = ServedSettings({"exact": ServedMetric(), "gaps": ServedMetric()}, server.api_base, cache="off")
+    with pytest.raises(MetricServerRejected) as caught:
+        ServedMetrics(settings).score(["Clear.", "Clear."], [REPORT, "Clear."])
+    assert str(caught.value).endswith(": status 422: gaps is no finite number for pair 1")
+
+
 @pytest.mark.slow
 def test_a_full_queue_says_when_to_come_again(tmp_path: Path) -> None:
     full = options(tmp_path, "--queue-size", "2", "--batch-size", "1")
@@ -217,7 +224,17 @@ def test_a_start_that_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None:
     assert "--own is nowhere.py; there is no such file" in started(
         "--metrics", "x", "--own", "nowhere.py", folder=tmp_path
     )
-    assert "empty.py needs METRICS = " in started("--metrics", "x", "--own", "empty.py", folder=tmp_path)
+    (tmp_path / "number.py").write_text("METRICS = {'x': 1}")
+    (tmp_path / "broken.py").write_text("1 / 0")
+    (tmp_path / "needs.py").write_text("import radgraph_of_another_planet")
+    for name in ("empty.py", "number.py"):
+        assert f"{name} needs METRICS = " in started("--metrics", "x", "--own", name, folder=tmp_path)
+    assert "broken.py can't be loaded (ZeroDivisionError: " in started(
+        "--metrics", "x", "--own", "broken.py", folder=tmp_path
+    )
+    assert "needs.py can't be loaded (ModuleNotFoundError: " in started(
+        "--metrics", "x", "--own", "needs.py", folder=tmp_path
+    )
     assert "radgraph is not built in (exact, token_f1) and radeval is missing" in started(
         "--metrics", "radgraph", folder=tmp_path
     )
