@@ -2,21 +2,21 @@
 
 import asyncio
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import count
+from collections.abc import Mapping, Sequence
 
-from orapo.errors import OrapoError, RunPaused
 from orapo.measures.served_batches import Batches, Pair
-from orapo.measures.served_server import MetricServer
+from orapo.measures.served_calls import (
+    MetricCalls,
+    MetricServerRejected,
+    MetricServerRevoked,
+    MetricServerUnavailable,
+    ServedUsage,
+)
 from orapo.measures.served_settings import ServedMetric, ServedSettings
 from orapo.remote.background import Pending
 from orapo.remote.cache import Answer, AnswerCache, cache_key
-from orapo.remote.call_errors import CallError, CallErrorKind
 from orapo.remote.pause import Pause
-from orapo.remote.retry import GaveUp, RetryPolicy, WorkingClock
-from orapo.remote.slots import Slots
+from orapo.remote.retry import GaveUp, RetryPolicy
 
 __all__ = [
     "MetricServerRejected",
@@ -30,28 +30,6 @@ __all__ = [
 
 Question = tuple[Pair, str]
 """A pair and a metric."""
-
-
-class MetricServerUnavailable(RunPaused):
-    """Pairs stayed without a value for longer than the run may pause."""
-
-
-class MetricServerRejected(OrapoError):
-    """The server lacks a metric, refuses what it is sent, or answers something that is no value."""
-
-
-class MetricServerRevoked(MetricServerRejected, RunPaused):
-    """It does so after it has answered in this run: what is trained so far is worth keeping."""
-
-
-@dataclass(slots=True)
-class _Usage:
-    calls: int = 0
-    values: int = 0
-    cache_hits: int = 0
-    duplicates: int = 0
-    retries: Counter[str] = field(default_factory=Counter)
-    seconds_waited: float = 0.0
 
 
 class ServedMetrics:
@@ -69,12 +47,10 @@ class ServedMetrics:
 
     def __init__(self, settings: ServedSettings, *, retry: RetryPolicy | None = None) -> None:
         self.settings = settings
-        self._retry = retry or RetryPolicy(settings.max_tries, deadline_seconds=settings.deadline_seconds)
-        self._server = MetricServer(settings.api_base, settings.timeout_seconds)
+        self._usage = ServedUsage()
+        retry = retry or RetryPolicy(settings.max_tries, deadline_seconds=settings.deadline_seconds)
+        self._calls = MetricCalls(settings, retry, self._usage)
         self._cache = AnswerCache(settings.cache_path, settings.cache)
-        self._slots = Slots(settings.max_concurrent)
-        self._versions: dict[str, str] = {}
-        self._usage = _Usage()
 
     def check(self) -> dict[str, str]:
         """The version of each metric; asks once, so that a run learns at its start that no server is there.
@@ -83,7 +59,7 @@ class ServedMetrics:
             MetricServerUnavailable: nobody answers.
             MetricServerRejected: it lacks a metric or has another version of it.
         """
-        return Pending(self._checked(), self._add_wait).result()
+        return Pending(self._calls.check(), self._add_wait).result()
 
     def start(self, refs: Sequence[str], hyps: Sequence[str]) -> "PendingMetrics":
         """Begins to score ``hyps``, each beside the reference at its place; equal pairs are scored once.
@@ -101,16 +77,8 @@ class ServedMetrics:
         return self.start(refs, hyps).result()
 
     def totals(self) -> Mapping[str, float]:
-        """So far: calls, values they gave, cache_hits, duplicates in a batch, retries, seconds_waited for results."""
-        usage = self._usage
-        return {
-            "calls": float(usage.calls),
-            "values": float(usage.values),
-            "cache_hits": float(usage.cache_hits),
-            "duplicates": float(usage.duplicates),
-            "retries": float(usage.retries.total()),
-            "seconds_waited": usage.seconds_waited,
-        }
+        """The totals so far as numbers, by name: those of ``ServedUsage``."""
+        return self._usage.numbers()
 
     def _add_wait(self, seconds: float) -> None:
         self._usage.seconds_waited += seconds
@@ -137,10 +105,10 @@ class ServedMetrics:
     async def _ask(self, questions: Sequence[Question], found: dict[Question, float]) -> str | None:
         """Adds the values that can be had now; why others can't, None where none is missing."""
         try:
-            versions = await self._known_versions()
+            versions = await self._calls.versions()
         except GaveUp as error:
             return error.reason
-        async with Batches(self._send, self.settings.batch_size, len(questions)) as batches:
+        async with Batches(self._calls.score, self.settings.batch_size, len(questions)) as batches:
             tasks = [asyncio.create_task(self._answer(each, versions[each[1]], batches)) for each in questions]
             try:
                 await asyncio.gather(*tasks)
@@ -173,76 +141,11 @@ class ServedMetrics:
             batches.one_less()
         value, declared = float(answer.text), self.settings.metrics[metric]
         if not declared.holds(value):
-            raise self._rejected(
+            raise self._calls.rejected(
                 f"{metric} is {value:g}, outside of the declared {declared.low:g} to {declared.high:g}; correct "
                 f"low and high of served.metrics.{metric}, or set its clip"
             )
         return value
-
-    async def _send(self, pairs: Sequence[Pair], metrics: tuple[str, ...]) -> dict[str, list[float]]:
-        """One call with its further tries."""
-        clock, tries = WorkingClock(), count()
-        refs, hyps = [ref for ref, _ in pairs], [hyp for _, hyp in pairs]
-        versions = {metric: self._versions[metric] for metric in metrics}
-
-        async def attempt(_: str | None) -> dict[str, list[float]]:
-            with clock.stopped():
-                await self._slots.acquire(next(tries))
-            try:
-                self._usage.calls += 1
-                return await self._server.score(refs, hyps, versions)
-            finally:
-                self._slots.release()
-
-        try:
-            values = await self._retry.run(attempt, self._count_retry, clock)
-        except CallError as error:
-            raise self._rejected(error.reason) from None
-        self._usage.values += len(pairs) * len(metrics)
-        return values
-
-    async def _known_versions(self) -> dict[str, str]:
-        """The version of each metric: the cache's values are one version's, so the server is asked first."""
-        if self.settings.cache == "read_only":
-            return {name: metric.version for name, metric in self.settings.metrics.items()}
-        if not self._versions:
-            self._versions = await self._retry.run(lambda _: self._asked_versions(), self._count_retry)
-        return self._versions
-
-    async def _asked_versions(self) -> dict[str, str]:
-        try:
-            served = await self._server.versions()
-        except CallError as error:
-            if error.kind is CallErrorKind.REJECTED:
-                raise self._rejected(error.reason) from None
-            raise
-        for name, metric in self.settings.metrics.items():
-            if name not in served:
-                raise self._rejected(f"it has no metric {name!r}; it has {_listed(served) or 'none'}")
-            if metric.version not in ("", served[name]):
-                raise self._rejected(f"{name} is {served[name]!r}; served.metrics.{name}.version is {metric.version!r}")
-        return {name: served[name] for name in self.settings.metrics}
-
-    async def _checked(self) -> dict[str, str]:
-        try:
-            return await self._asked_versions()
-        except CallError as error:
-            raise MetricServerUnavailable(
-                f"no metric server answers at {self.settings.api_base} ({error.reason}); start it as "
-                "docs/metric_server.md says"
-            ) from None
-
-    def _count_retry(self, kind: str) -> None:
-        self._usage.retries.update([kind])
-
-    def _rejected(self, reason: str) -> MetricServerRejected:
-        kind = MetricServerRevoked if self._usage.values else MetricServerRejected
-        return kind(f"metric server {self.settings.api_base}: {reason}")
-
-
-def _listed(names: Iterable[str]) -> str:
-    """Names that a server gave, on one line."""
-    return " ".join(", ".join(names).split())[:300]
 
 
 class PendingMetrics:

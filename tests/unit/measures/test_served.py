@@ -114,6 +114,7 @@ def test_a_cache_that_is_only_read_asks_nobody(server: FaultyServer, tmp_path: P
     pinned = {"share": ServedMetric(version="1")}
     reading = served(server, tmp_path, metrics=pinned, cache="read_only")
     server.health_faults = ["500"] * 9
+    assert reading.check() == {"share": "1"}
     assert reading.score(REFS[:3], HYPS[:3])["share"] == SHARES[:3]
     with pytest.raises(CacheMiss, match="run again with cache=read_write"):
         reading.score(REFS, HYPS)
