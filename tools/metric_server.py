@@ -183,6 +183,16 @@ class Job:
     failure: Refused | None = None
     done: threading.Event = field(default_factory=threading.Event)
 
+    def add(self, found: Values) -> None:
+        """Takes the values that are asked for; a failure where one is no finite number."""
+        for metric, column in found.items():
+            if metric in self.metrics:
+                self.values[metric] = column
+                wrong = [place for place, value in enumerate(column) if not math.isfinite(value)]
+                if wrong:  # it will be no number the next time either
+                    reason = f"{metric} is no finite number for pair {wrong[0]}"
+                    self.failure = Refused(HTTPStatus.UNPROCESSABLE_ENTITY, reason)
+
 
 class Batches:
     """One thread that scores what waits, several requests at once.
@@ -259,40 +269,31 @@ class Batches:
     def _run(self, jobs: list[Job]) -> None:
         for loaded in self._loaded:
             asking = [job for job in jobs if not set(loaded.names).isdisjoint(job.metrics) and job.failure is None]
-            try:
-                self._add(loaded, asking)
-            except Refused:  # one request's texts must not fail those that happen to stand beside it
-                for job in asking:
-                    try:
-                        self._add(loaded, [job])
-                    except Refused as refused:
-                        job.failure = refused
+            failure = self._add(loaded, asking) if asking else None
+            for job in asking if failure else ():
+                # One request's texts must not fail those that happen to stand beside it.
+                job.failure = self._add(loaded, [job]) if len(asking) > 1 else failure
         for job in jobs:
             job.done.set()
 
     @staticmethod
-    def _add(loaded: Loaded, jobs: list[Job]) -> None:
-        """Scores all pairs of these requests in one call."""
-        if not jobs:
-            return
+    def _add(loaded: Loaded, jobs: list[Job]) -> Refused | None:
+        """Scores all pairs of these requests in one call; why that failed as a whole, or None."""
         refs, hyps = [ref for job in jobs for ref in job.refs], [hyp for job in jobs for hyp in job.hyps]
-        name = "/".join(loaded.names)
         try:
             values = loaded.scorer(refs, hyps)
-            found = {name: [_number(value) for value in values[name]] for name in loaded.names}
+            found = {metric: [_number(value) for value in values[metric]] for metric in loaded.names}
         except Exception as error:  # its text may quote a report
-            reason = f"{name} failed ({type(error).__name__})"
-            raise Refused(HTTPStatus.INTERNAL_SERVER_ERROR, reason) from None
+            reason = f"{'/'.join(loaded.names)} failed ({type(error).__name__})"
+            return Refused(HTTPStatus.INTERNAL_SERVER_ERROR, reason)
         for metric, column in found.items():
             if len(column) != len(refs):
                 reason = f"{metric} gave {len(column)} values for {len(refs)} pairs"
-                raise Refused(HTTPStatus.INTERNAL_SERVER_ERROR, reason)
-            for place, value in enumerate(column):
-                if not math.isfinite(value):  # it will be no number the next time either
-                    raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, f"{metric} is no finite number for pair {place}")
+                return Refused(HTTPStatus.INTERNAL_SERVER_ERROR, reason)
         for job in jobs:
-            job.values |= {metric: column[: len(job.refs)] for metric, column in found.items() if metric in job.metrics}
+            job.add({metric: column[: len(job.refs)] for metric, column in found.items()})
             found = {metric: column[len(job.refs) :] for metric, column in found.items()}
+        return None
 
 
 def _number(value: Any) -> float:

@@ -44,12 +44,15 @@ def chatty(refs, hyps):
     warnings.warn(str(hyps))
     return [1.0] * len(hyps)
 
+def gaps(refs, hyps):
+    return [None if "Zzyzx" in hyp else 1.0 for hyp in hyps]
+
 METRICS = {
     "slow": slow,
     "touchy": touchy,
     "chatty": chatty,
     "nan": lambda refs, hyps: [float("nan")] * len(hyps),
-    "gaps": lambda refs, hyps: [1.0, None],
+    "gaps": gaps,
     "few": lambda refs, hyps: [1.0] * (len(hyps) - 1),
     "none": lambda refs, hyps: None,
 }
@@ -110,7 +113,7 @@ BAD: list[tuple[Any, int, str]] = [
     ({"refs": ["a"], "hyps": ["a"], "metrics": [REPORT]}, 404, "metrics: a name is not ready; known: slow, "),
     ({"refs": ["a"], "hyps": [REPORT], "metrics": ["touchy"]}, 500, "touchy failed (ValueError)"),
     ({"refs": ["a"], "hyps": [REPORT], "metrics": ["exact", "nan"]}, 422, "nan is no finite number for pair 0"),
-    ({"refs": ["a"] * 2, "hyps": [REPORT] * 2, "metrics": ["gaps"]}, 422, "gaps is no finite number for pair 1"),
+    ({"refs": ["a"] * 2, "hyps": ["a", REPORT], "metrics": ["gaps"]}, 422, "gaps is no finite number for pair 1"),
     ({"refs": ["a"], "hyps": [REPORT], "metrics": ["few"]}, 500, "few gave 0 values for 1 pairs"),
     ({"refs": ["a"], "hyps": [REPORT], "metrics": ["none"]}, 500, "none failed (TypeError)"),
 ]
@@ -160,21 +163,22 @@ def test_what_a_metric_prints_goes_nowhere(server: ServerProcess) -> None:
 def test_requests_that_wait_are_scored_together_and_apart_where_one_fails(server: ServerProcess) -> None:
     sizes = server.log.parent / "batches.txt"
     sizes.write_text("")
-    texts = [["a" * (place + 1)] * 2 for place in range(8)] + [[REPORT]]
-    with ThreadPoolExecutor(9) as pool:
-        answers = list(pool.map(lambda hyps: score(server, ["slow", "touchy"], hyps), texts))
-    assert [answer.status_code for answer in answers] == [200] * 8 + [500]
+    texts = [["a" * (place + 1)] * 2 for place in range(8)] + [[REPORT], ["Clear.", REPORT]]
+    metrics = [["slow", "touchy"]] * 9 + [["slow", "gaps"]]
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda names, hyps: score(server, names, hyps), metrics, texts))
+    assert [answer.status_code for answer in answers] == [200] * 8 + [500, 422]
     for place, answer in enumerate(answers[:8]):
         assert answer.json() == {"slow": [place + 1.0] * 2, "touchy": [1.0] * 2}
     batches = [int(line) for line in sizes.read_text().split()]
-    assert sum(batches) == 17
+    assert sum(batches) == 19
     assert len(batches) <= 4  # the first ones go alone; what waits meanwhile goes as one
 
 
 def test_the_client_tells_which_pair_has_no_value(server: ServerProcess) -> None:
     settings = ServedSettings({"exact": ServedMetric(), "gaps": ServedMetric()}, server.api_base, cache="off")
     with pytest.raises(MetricServerRejected) as caught:
-        ServedMetrics(settings).score(["Clear.", "Clear."], [REPORT, "Clear."])
+        ServedMetrics(settings).score(["Clear.", "Clear."], ["Clear.", REPORT])
     assert str(caught.value).endswith(": status 422: gaps is no finite number for pair 1")
 
 
