@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# RadEval's requirements are at odds with this project's.
+RADEVAL := .venv-radeval
 
 # A file of tests stays in one process: what its tests share is made once, and those of several processes (ddp, fsdp),
 # which are one file, never run beside each other. Integration tests, the long ones, come first.
@@ -15,7 +17,7 @@ PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-fast check hooks format tiny-base bench constraints clean
+.PHONY: help setup train test test-fast check hooks format radeval tiny-base bench constraints clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +58,10 @@ format: $(STAMP)  ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+radeval: $(STAMP)  ## make .venv-radeval (1.6 GB) for tools/metric_server.py with RadEval, and for its tests
+	$(PYTHON) -m venv --clear $(RADEVAL)
+	$(BIN)/uv pip install --python $(RADEVAL)/bin/python 'radeval>=2.2,<3' $(shell grep '^torch==' constraints.txt)
+
 tiny-base: $(STAMP)  ## rebuild the embedded base policy from nothing
 	$(BIN)/python tiny_base/build.py $(ARGS)
 
@@ -66,5 +72,5 @@ constraints: $(STAMP)  ## resolve the newest versions that pyproject.toml admits
 	@$(BIN)/python -c 'import torch; print("torch==" + torch.__version__.split("+")[0])' >> constraints.new
 	@mv constraints.new constraints.txt
 
-clean:  ## remove .venv and caches, keep logs and sweeps
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+clean:  ## remove environments and caches, keep logs and sweeps
+	rm -rf $(VENV) $(RADEVAL) .mypy_cache .pytest_cache .ruff_cache

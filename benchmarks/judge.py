@@ -21,12 +21,12 @@ from pathlib import Path
 from judge_server import made_up_reports
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates
+from orapo.remote.cache import AnswerCache
+from orapo.remote.retry import RetryPolicy
 from orapo.reward import FactScoreReward
-from orapo.reward.llm.cache import AnswerCache
 from orapo.reward.llm.endpoint import Endpoint
 from orapo.reward.llm.judge import LlmJudge
 from orapo.reward.llm.limits import LimitSettings
-from orapo.reward.llm.retry import RetryPolicy
 from orapo.reward.llm.usage import Usage
 
 SERVER = Path(__file__).with_name("judge_server.py")

@@ -17,14 +17,13 @@ from orapo.errors import OrapoError, RunPaused, SettingError
 from orapo.experiment.api_endpoint import TimedCompletion, VisionRequest, open_endpoint, vision_request
 from orapo.experiment.api_settings import ApiSettings
 from orapo.experiment.written_reports import Written
-from orapo.reward.llm.answers import InvalidAnswer
+from orapo.remote.background import background_loop
+from orapo.remote.cache import Answer, AnswerCache, CacheMiss, cache_key
+from orapo.remote.call_errors import CallError, CallErrorKind, InvalidAnswer
+from orapo.remote.retry import GaveUp, RetryPolicy, WorkingClock
 from orapo.reward.llm.asker import Asker
-from orapo.reward.llm.background import background_loop
 from orapo.reward.llm.budget import Budget, BudgetSpent
-from orapo.reward.llm.cache import Answer, AnswerCache, CacheMiss, cache_key
 from orapo.reward.llm.limits import Limits, LimitSettings
-from orapo.reward.llm.provider_errors import CallError, CallErrorKind
-from orapo.reward.llm.retry import GaveUp, RetryPolicy, WorkingClock
 from orapo.reward.llm.thoughts import without_thoughts
 from orapo.reward.llm.usage import Usage
 

@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from orapo.experiment.targets import plain
-from orapo.reward.llm.cache import CacheMode
+from orapo.remote.cache import CacheMode
 from orapo.reward.llm.limits import RateLimit
 from orapo.reward.llm.prices import PricePair
 from orapo.settings import HttpAddress, Text, VariableName, read, settings

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from orapo.chexpert import OBSERVATIONS, Observation
 from orapo.labeler.sentences import split_sentences
 from orapo.records import Fact, Judgement, LabelVerdict
+from orapo.remote.call_errors import InvalidAnswer
 from orapo.reward.llm.grounding import first_foreign_word, sentences_of
-from orapo.reward.llm.json_text import InvalidAnswer, read_object
+from orapo.reward.llm.json_text import read_object
 from orapo.reward.llm.schemas import (
     CombinedAnswer,
     ExtractedFact,
@@ -28,7 +29,6 @@ from orapo.reward.llm.schemas import (
 __all__ = [
     "CombinedAnswer",
     "ExtractedFacts",
-    "InvalidAnswer",
     "ObservationVerdicts",
     "key_of",
     "nothing_mentioned",

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from orapo.errors import SettingError
-from orapo.reward.llm.answers import InvalidAnswer
+from orapo.remote.cache import Answer
+from orapo.remote.call_errors import CallError, CallErrorKind, InvalidAnswer
+from orapo.remote.retry import GaveUp, RetryPolicy, WorkingClock
 from orapo.reward.llm.budget import Budget
-from orapo.reward.llm.cache import Answer
-from orapo.reward.llm.endpoint import CallError, CallErrorKind, Completion, Endpoint
+from orapo.reward.llm.endpoint import Completion, Endpoint
 from orapo.reward.llm.failures import JudgeRejected, JudgeRevoked
 from orapo.reward.llm.json_text import read_object
 from orapo.reward.llm.limits import Limits
 from orapo.reward.llm.prompts import Request
-from orapo.reward.llm.retry import GaveUp, RetryPolicy, WorkingClock
 from orapo.reward.llm.usage import Usage
 
 Check = Callable[[str], object]

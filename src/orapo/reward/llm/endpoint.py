@@ -1,23 +1,21 @@
 """One model behind one address: a request goes in, what the model wrote comes out, or a ``CallError``."""
 
 import asyncio
-import ipaddress
 import os
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, NonNegativeFloat, PositiveFloat, PositiveInt
 
+from orapo.remote.address import is_external
+from orapo.remote.call_errors import CallError, CallErrorKind
 from orapo.reward.llm.client import first_call, load_litellm
 from orapo.reward.llm.plain_http import text_of, token_count
 from orapo.reward.llm.prices import PricePair, Prices
 from orapo.reward.llm.prompts import Request
-from orapo.reward.llm.provider_errors import CallError, CallErrorKind, call_error
+from orapo.reward.llm.provider_errors import call_error
 from orapo.settings import HttpAddress, Text, VariableName, settings
-
-__all__ = ["CallError", "CallErrorKind", "Completion", "Endpoint"]
 
 StructuredOutput = Literal["json_schema", "json_object", "none"]
 _NO_KEY = "none-needed"
@@ -86,11 +84,7 @@ class Endpoint:
     @property
     def is_external(self) -> bool:
         """True where the text judged may leave this machine: no address is given, or one that isn't loopback."""
-        host = urlsplit(self.api_base).hostname if self.api_base else None
-        try:
-            return host != "localhost" and not ipaddress.ip_address(host or "").is_loopback
-        except ValueError:
-            return True
+        return self.api_base is None or is_external(self.api_base)
 
     @property
     def cache_identity(self) -> str:

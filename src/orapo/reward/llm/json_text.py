@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Collection
 
+from orapo.remote.call_errors import InvalidAnswer
 from orapo.reward.llm.thoughts import MARK, without_thoughts
 
 LONGEST_ANSWER = 60_000
@@ -13,19 +14,6 @@ MOST_STARTS = 200
 
 _STRING_OR_COMMA = re.compile(r'("(?:[^"\\]|\\.)*+"?)|,(?=\s*[}\]])', re.DOTALL)
 _OBJECT_OR_MARK = re.compile(rf"(?P<object>\{{)|{MARK.pattern}", re.IGNORECASE)
-
-
-class InvalidAnswer(Exception):
-    """A language model's answer that isn't what was asked for.
-
-    Attributes:
-        reason: what to correct, short, without a word of the report or of the answer: it may be logged, and shown to
-            the model when asking again.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 def read_object(answer: str | None, keys: Collection[str]) -> dict[str, object]:

@@ -1,10 +1,8 @@
 """The language-model judge: reports in, judgements out, whatever the provider does in between."""
 
 import asyncio
-import concurrent.futures
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any, Literal
 
@@ -12,18 +10,19 @@ from pydantic import PositiveFloat
 
 from orapo.errors import SettingError
 from orapo.records import FailedJudgement
+from orapo.remote.background import Pending
+from orapo.remote.cache import AnswerCache
+from orapo.remote.pause import Pause
+from orapo.remote.retry import GaveUp, RetryPolicy
 from orapo.reward.entailment import OfflineJudge
 from orapo.reward.llm.asker import Asker
-from orapo.reward.llm.background import background_loop
 from orapo.reward.llm.budget import Budget
-from orapo.reward.llm.cache import AnswerCache
 from orapo.reward.llm.client import import_what_draws_random_numbers
 from orapo.reward.llm.endpoint import Endpoint
 from orapo.reward.llm.failures import JudgeRejected, JudgeUnavailable, Outcomes, failures_in, summary
 from orapo.reward.llm.limits import Limits, LimitSettings
 from orapo.reward.llm.prompts import PromptsVersion, load_prompts
 from orapo.reward.llm.reading import ReportReader
-from orapo.reward.llm.retry import GaveUp, RetryPolicy
 from orapo.reward.llm.usage import Usage
 from orapo.reward.protocol import Judged
 from orapo.settings import checked
@@ -33,7 +32,6 @@ __all__ = ["JudgeRejected", "JudgeUnavailable", "LlmJudge", "OnFailure", "Runnin
 log = logging.getLogger(__name__)
 
 OnFailure = Literal["pause", "offline_judge", "drop_study"]
-_CHECK_SECONDS = 0.5
 FIRST_PAUSE_SECONDS = 10.0
 
 
@@ -130,8 +128,7 @@ class LlmJudge:
         import_what_draws_random_numbers()
         distinct = tuple(dict.fromkeys(reports))
         self._usage.duplicates += len(reports) - len(distinct)
-        future = asyncio.run_coroutine_threadsafe(self._judge_distinct(distinct), background_loop())
-        return RunningJudgements(future, tuple(reports), self._add_wait)
+        return RunningJudgements(Pending(self._judge_distinct(distinct), self._add_wait), tuple(reports))
 
     def _add_wait(self, seconds: float) -> None:
         self._usage.seconds_waited += seconds
@@ -153,19 +150,13 @@ class LlmJudge:
 
     async def _pause(self, outcomes: Outcomes) -> None:
         """Asks again about what failed, until nothing is left or the limit is reached."""
-        ends, delay = time.monotonic() + self._pause_limit_seconds, self._pause_seconds
+        pause = Pause("judge", self._pause_seconds, self._pause_limit_seconds)
         while failed := failures_in(outcomes):
-            remaining = ends - time.monotonic()
-            if remaining <= 0:
+            if not await pause.wait(summary(failed, len(outcomes))):
                 raise JudgeUnavailable(
                     f"judge: no judgement after {self._pause_limit_seconds:g} s for {summary(failed, len(outcomes))}; "
                     "resume the run when the provider answers, or set on_failure to offline_judge or drop_study"
                 )
-            delay = min(delay, remaining)
-            what = summary(failed, len(outcomes))
-            log.warning("judge: pausing %.0f s (%.0f s left) for %s", delay, remaining, what)
-            await asyncio.sleep(delay)
-            delay *= 2
             outcomes.update(await self._read_all(list(failed)))
 
     async def _read_all(self, reports: Sequence[str]) -> Outcomes:
@@ -190,20 +181,13 @@ class RunningJudgements:
     """Judgements under way in the background.
 
     Args:
-        future: outcomes by report.
+        pending: outcomes by report.
         reports: as handed over.
-        on_waited: told the seconds that the caller waited.
     """
 
-    def __init__(
-        self,
-        future: concurrent.futures.Future[Outcomes],
-        reports: tuple[str, ...],
-        on_waited: Callable[[float], None],
-    ) -> None:
-        self._future = future
+    def __init__(self, pending: Pending[Outcomes], reports: tuple[str, ...]) -> None:
+        self._pending = pending
         self._reports = reports
-        self._on_waited = on_waited
 
     def result(self) -> list[Judged | FailedJudgement]:
         """Waits for the last one; one entry per report, in order. Ctrl-C ends the wait and the calls.
@@ -214,14 +198,5 @@ class RunningJudgements:
             BudgetSpent: the next call could exceed the budget.
             CacheMiss: the cache may only be read, and lacks an answer.
         """
-        began = time.monotonic()
-        try:
-            while not self._future.done():
-                concurrent.futures.wait([self._future], timeout=_CHECK_SECONDS)
-        except BaseException:
-            self._future.cancel()
-            raise
-        finally:
-            self._on_waited(time.monotonic() - began)
-        outcomes = self._future.result()
+        outcomes = self._pending.result()
         return [outcomes[report] for report in self._reports]

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from orapo.errors import SettingError
-from orapo.reward.llm.slots import Slots
+from orapo.remote.slots import Slots
 from orapo.settings import settings
 
 WINDOW_SECONDS = 60.0

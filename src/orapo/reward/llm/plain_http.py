@@ -5,52 +5,27 @@ with a warning that quotes the content, and spends minutes on the third.
 """
 
 import json
-from typing import Any
 
 import httpx
+
+from orapo.remote.call_errors import without_lone_surrogates
+from orapo.remote.http import BoundedClient
 
 MOST_TOKENS = 10_000_000
 """No call takes more; a count above it is no count."""
 
-_LONGEST_BODY = 4_000_000
-_LONGEST_ERROR = 4000
-_OF_ANOTHER_FORM = ("content-encoding", "content-length", "transfer-encoding")
 _TEXT_PARTS = ("text", "output_text", None)
 
 
-class PlainClient(httpx.AsyncClient):
-    """An HTTP client that reads at most 4 MB of a success and 4 kB of an error, and hands on plain completions."""
+class PlainClient(BoundedClient):
+    """A client that hands on plain completions."""
 
     def __init__(self) -> None:
-        """Keeps no connection open between calls: an event loop may end, and another one go on with this client."""
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        super().__init__(limits=limits, follow_redirects=True)
+        super().__init__(follow_redirects=True)
 
-    async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
-        """The response, read whole; raises httpx.ReadError where a success is longer than 4 MB."""
-        response = await super().send(request, stream=True, **options)
-        try:
-            body = await _body(response)
-        finally:
-            await response.aclose()
-        if response.is_success and request.url.path.endswith("/chat/completions"):
-            body = plain_completion(body)
-        headers = [(name, value) for name, value in response.headers.items() if name not in _OF_ANOTHER_FORM]
-        plain = httpx.Response(response.status_code, headers=headers, content=body, request=request)
-        plain.elapsed = response.elapsed
-        return plain
-
-
-async def _body(response: httpx.Response) -> bytes:
-    longest = _LONGEST_BODY if response.is_success else _LONGEST_ERROR
-    body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) > longest:
-            if response.is_success:
-                raise httpx.ReadError(f"the answer is longer than {longest} bytes")
-            break
-    return bytes(body[:longest])
+    def plain(self, request: httpx.Request, body: bytes) -> bytes:
+        """A chat completion's plain parts; other answers as they are."""
+        return plain_completion(body) if request.url.path.endswith("/chat/completions") else body
 
 
 def plain_completion(body: bytes) -> bytes:
@@ -73,7 +48,7 @@ def text_of(content: object) -> str:
     Half of a surrogate pair, which no file can hold, becomes U+FFFD.
     """
     if isinstance(content, str):
-        return content.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return without_lone_surrogates(content)
     parts = content if isinstance(content, list) else [content]
     return text_of("".join(map(_part, parts)))
 

@@ -1,63 +1,8 @@
-"""What goes wrong in a call, in our own words: no key, header, address or report gets from here into an error."""
+"""Reads what litellm raises."""
 
-import email.utils
-import math
-import re
-import time
-from collections.abc import Mapping
-from enum import Enum
-
-from orapo.reward.llm.plain_http import text_of
+from orapo.remote.call_errors import CallError, CallErrorKind, kind_of, quotable, retry_after
 
 _CONTENT_FILTER = ("content_filter", "content management policy", "content policy", "safety system")
-_TRIED_AGAIN = {408: "UNAVAILABLE", 409: "UNAVAILABLE", 425: "UNAVAILABLE", 429: "RATE_LIMITED"}
-_LONGEST_REASON = 160
-_LONGEST_READ = 2000
-"""Characters of a provider's message that are looked at: it may be a page of megabytes."""
-_KEY_LIKE = re.compile(
-    r"(?i)\bbearer\s+\S+|\b(?:sk|pk|rk|gsk|xai|key|token|api)[-_][\w*.-]{4,}|\bAIza[\w-]{8,}"
-    r"|(?:api[-_ ]?key|authorization|token|secret|password)\"?\s*[=:]\s*(?:bearer\s+)?\S+|\S*\*{3,}\S*|\b[\w-]{24,}\b"
-)
-_ADDRESS = re.compile(r"\bhttps?://\S+")
-_WORD = re.compile(r"\w+")
-
-
-class CallErrorKind(Enum):
-    """What kind of failure a call ended with; it decides what is done about it."""
-
-    RATE_LIMITED = "rate limited"
-    """Asked again after a while, not before the time that the provider named."""
-    UNAVAILABLE = "unavailable"
-    """No answer: a server error, a broken connection, a timeout. Asked again; several in a row open the breaker."""
-    REFUSED = "refused"
-    """A content filter stopped this request."""
-    REJECTED = "rejected"
-    """A setting is wrong (key, model, parameter): no further request can succeed, so that everything stops."""
-
-
-class CallError(Exception):
-    """A call without an answer.
-
-    Attributes:
-        reason: one line for the user.
-        kind: what to do about it.
-        retry_after_seconds: how long the provider asked to wait, None where it didn't.
-        may_be_billed: the provider may have worked for it all the same (a timeout).
-    """
-
-    def __init__(
-        self,
-        reason: str,
-        kind: CallErrorKind,
-        retry_after_seconds: float | None = None,
-        *,
-        may_be_billed: bool = False,
-    ) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.kind = kind
-        self.retry_after_seconds = retry_after_seconds
-        self.may_be_billed = may_be_billed
 
 
 def call_error(error: Exception, private: tuple[str, ...]) -> CallError:
@@ -70,54 +15,24 @@ def call_error(error: Exception, private: tuple[str, ...]) -> CallError:
     status = getattr(error, "status_code", None)
     status = status if isinstance(status, int) else 500
     headers = getattr(error, "litellm_response_headers", None)
-    retry_after = _retry_after(headers) if headers is not None else None
+    named = retry_after(headers) if headers is not None else None
     quoted = provider_reason(str(getattr(error, "message", "")), private)
-    if status < 500 and status not in _TRIED_AGAIN:
+    kind = kind_of(status)
+    if kind is CallErrorKind.REJECTED:
         if any(mark in _all_text(error).lower() for mark in _CONTENT_FILTER) or "ContentPolicy" in type(error).__name__:
             return CallError(f"refused by a content filter (status {status})", CallErrorKind.REFUSED)
         return CallError(f"status {status}{quoted and f': {quoted}'}", CallErrorKind.REJECTED)
-    kind = CallErrorKind[_TRIED_AGAIN.get(status, "UNAVAILABLE")]
     timed_out = status in (408, 504)
     what = "no answer in time" if timed_out else "rate limited" if status == 429 else "not available"
     # A broken connection has no response and comes as 500 as well.
     seen = "no response" if headers is None and status != 429 else f"status {status}"
-    return CallError(f"{what} ({seen})", kind, retry_after, may_be_billed=timed_out)
+    return CallError(f"{what} ({seen})", kind, named, may_be_billed=timed_out)
 
 
 def provider_reason(message: str, private: tuple[str, ...]) -> str:
-    """The provider's own reason cut to a short line, keys and addresses masked; "" where it quotes what's private."""
-    text = " ".join(text_of(message.rpartition("Exception - ")[2][:_LONGEST_READ]).split())
-    for hidden in private:
-        if hidden and (hidden in text or _share_words(hidden, text)):
-            return ""
-    text = _KEY_LIKE.sub("[masked]", _ADDRESS.sub("[address]", text))
-    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
-
-
-def _share_words(hidden: str, text: str, run: int = 3) -> bool:
-    """True where ``run`` words in a row (all of them, where there are fewer) stand in both."""
-    words, found = _WORD.findall(hidden.lower()), f" {' '.join(_WORD.findall(text.lower()))} "
-    starts = range(max(1, len(words) - run + 1)) if words else range(0)
-    return any(f" {' '.join(words[start : start + run])} " in found for start in starts)
+    """What may be quoted of a message of litellm, which stands behind the names of its exceptions."""
+    return quotable(message.rpartition("Exception - ")[2], private)
 
 
 def _all_text(error: Exception) -> str:
     return f"{getattr(error, 'message', '')} {getattr(error, 'body', '')}"
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait: ``retry-after-ms``, or ``retry-after`` in seconds or as a date."""
-    try:
-        if "retry-after-ms" in headers:
-            return _finite(float(headers["retry-after-ms"]) / 1000)
-        return _finite(float(headers["retry-after"])) if "retry-after" in headers else None
-    except ValueError:
-        pass
-    try:
-        return _finite(email.utils.parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time())
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return None
-
-
-def _finite(seconds: float) -> float | None:
-    return max(0.0, seconds) if math.isfinite(seconds) else None

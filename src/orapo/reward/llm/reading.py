@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from orapo.empty_reports import says_nothing
-from orapo.reward.llm.answers import InvalidAnswer, nothing_mentioned, read_combined, read_facts, read_verdicts
+from orapo.remote.cache import Answer, AnswerCache, CacheMiss, cache_key
+from orapo.remote.call_errors import InvalidAnswer
+from orapo.remote.retry import GaveUp
+from orapo.reward.llm.answers import nothing_mentioned, read_combined, read_facts, read_verdicts
 from orapo.reward.llm.asker import Asker
-from orapo.reward.llm.cache import Answer, AnswerCache, CacheMiss, cache_key
 from orapo.reward.llm.grounding import sentences_of
 from orapo.reward.llm.prompts import Prompts, Request
-from orapo.reward.llm.retry import GaveUp
 from orapo.reward.llm.usage import Usage
 from orapo.reward.protocol import Judged
 

@@ -7,15 +7,15 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from orapo.errors import SettingError
+from orapo.remote.cache import AnswerCache, CacheMode
+from orapo.remote.retry import RetryPolicy
 from orapo.reward.fact_score import FactScoreReward
 from orapo.reward.llm.budget import Budget
-from orapo.reward.llm.cache import AnswerCache, CacheMode
 from orapo.reward.llm.endpoint import Endpoint, StructuredOutput
 from orapo.reward.llm.judge import FIRST_PAUSE_SECONDS, LlmJudge, OnFailure
 from orapo.reward.llm.limits import LimitSettings, RateLimit
 from orapo.reward.llm.prices import PricePair
 from orapo.reward.llm.prompts import PromptsVersion
-from orapo.reward.llm.retry import RetryPolicy
 from orapo.settings import HttpAddress, Text, VariableName, checked
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from orapo.chexpert import OBSERVATIONS, Observation
 from orapo.records import Fact, Judgement
-from orapo.reward.llm.answers import InvalidAnswer, nothing_mentioned, read_combined, read_facts, read_verdicts
+from orapo.remote.call_errors import InvalidAnswer
+from orapo.reward.llm.answers import nothing_mentioned, read_combined, read_facts, read_verdicts
 from orapo.reward.llm.json_text import LONGEST_ANSWER
 from orapo.reward.llm.schemas import key_of
 from orapo.reward.llm.thoughts import without_thoughts

@@ -8,7 +8,8 @@ import pytest
 from benchmarks.judge_server import JudgeServer
 
 from orapo.errors import SettingError
-from orapo.reward.llm.endpoint import CallError, CallErrorKind, Completion, Endpoint
+from orapo.remote.call_errors import CallError, CallErrorKind
+from orapo.reward.llm.endpoint import Completion, Endpoint
 from orapo.reward.llm.prompts import Request, load_prompts
 from orapo.reward.llm.provider_errors import provider_reason
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orapo.remote.call_errors import InvalidAnswer
 from orapo.reward.llm import grounding
-from orapo.reward.llm.answers import InvalidAnswer, read_facts
+from orapo.reward.llm.answers import read_facts
 from orapo.reward.llm.grounding import first_foreign_word
 
 LETTERS = st.text("abes", min_size=1, max_size=12)

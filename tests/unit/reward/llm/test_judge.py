@@ -19,14 +19,14 @@ from benchmarks.judge_server import ANSWERED_FAULTS, FAULTS, JudgeServer, made_u
 from orapo.chexpert import OBSERVATIONS
 from orapo.errors import RunPaused, SettingError
 from orapo.records import FailedJudgement, Judgement
+from orapo.remote.cache import AnswerCache, CacheMiss
+from orapo.remote.retry import RetryPolicy
 from orapo.reward import OfflineJudge
 from orapo.reward.llm.budget import Budget, BudgetSpent
-from orapo.reward.llm.cache import AnswerCache, CacheMiss
 from orapo.reward.llm.endpoint import Endpoint
 from orapo.reward.llm.failures import JudgeRevoked
 from orapo.reward.llm.judge import JudgeRejected, JudgeUnavailable, LlmJudge
 from orapo.reward.llm.limits import LimitSettings
-from orapo.reward.llm.retry import RetryPolicy
 from orapo.reward.protocol import Judged
 
 KEY = "sk-made-up-0123456789abcdef"
@@ -180,7 +180,7 @@ def test_global_generators_are_left_alone(server: JudgeServer, tmp_path: Path) -
 
 SCRIPT = """
     import random, sys
-    from orapo.reward.llm.cache import AnswerCache
+    from orapo.remote.cache import AnswerCache
     from orapo.reward.llm.endpoint import Endpoint
     from orapo.reward.llm.judge import LlmJudge
     judge = LlmJudge(Endpoint("openai/judge", sys.argv[1]), AnswerCache(sys.argv[2]))

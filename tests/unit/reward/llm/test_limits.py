@@ -4,8 +4,8 @@ import time
 import pytest
 
 from orapo.errors import SettingError
+from orapo.remote.slots import Slots
 from orapo.reward.llm.limits import CircuitBreaker, LimitSettings, TokenBucket
-from orapo.reward.llm.slots import Slots
 
 
 class Clock:

@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
+from orapo.remote.cache import AnswerCache
+from orapo.remote.call_errors import CallError, CallErrorKind
+from orapo.remote.retry import RetryPolicy
 from orapo.reward.llm.answers import nothing_mentioned
-from orapo.reward.llm.cache import AnswerCache
-from orapo.reward.llm.endpoint import CallError, CallErrorKind, Completion, Endpoint
+from orapo.reward.llm.endpoint import Completion, Endpoint
 from orapo.reward.llm.judge import LlmJudge
 from orapo.reward.llm.plain_http import MOST_TOKENS, plain_completion
 from orapo.reward.llm.prompts import load_prompts
-from orapo.reward.llm.retry import RetryPolicy
 from orapo.reward.protocol import Judged
 
 SECRET = "a swallowed umbrella"

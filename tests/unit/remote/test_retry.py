@@ -5,9 +5,8 @@ import time
 import pytest
 
 from orapo.errors import SettingError
-from orapo.reward.llm.answers import InvalidAnswer
-from orapo.reward.llm.provider_errors import CallError, CallErrorKind
-from orapo.reward.llm.retry import GaveUp, RetryPolicy, WorkingClock
+from orapo.remote.call_errors import CallError, CallErrorKind, InvalidAnswer
+from orapo.remote.retry import GaveUp, RetryPolicy, WorkingClock
 
 QUICK = RetryPolicy(max_tries=5, first_delay_seconds=0.01, max_delay_seconds=0.02, deadline_seconds=10.0)
 DOWN = CallError("not available (status 503)", CallErrorKind.UNAVAILABLE)

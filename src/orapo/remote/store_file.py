@@ -54,7 +54,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         sqlite3.Error: the file can't be opened or is damaged.
     """
     if not path.is_file():
-        raise DataError(f"judge cache {path} doesn't exist; read_only needs the file of an earlier run")
+        raise DataError(f"answer cache {path} doesn't exist; read_only needs the file of an earlier run")
     uri = f"{path.resolve().as_uri()}?mode=ro"
     try:
         return _connect_for_reading(uri, path)
@@ -77,9 +77,9 @@ def explained(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         damaged = getattr(error, "sqlite_errorname", "").startswith(_DAMAGED)
         remedy = "move it away or choose another path" if damaged else "check the folder, its rights and free space"
-        raise DataError(f"judge cache {path} can't be used: {error}; {remedy}") from None
+        raise DataError(f"answer cache {path} can't be used: {error}; {remedy}") from None
     except OSError as error:
-        raise DataError(f"judge cache {path} can't be used: {error.strerror}; choose another path") from None
+        raise DataError(f"answer cache {path} can't be used: {error.strerror}; choose another path") from None
 
 
 def _connect_for_reading(uri: str, path: Path) -> sqlite3.Connection:
@@ -98,7 +98,7 @@ def _require_own(connection: sqlite3.Connection, path: Path, *, may_be_new: bool
         return
     if (application, version) != (APPLICATION_ID, SCHEMA_VERSION):
         connection.close()
-        raise DataError(f"judge cache {path} is a database of another program or version; choose another path")
+        raise DataError(f"answer cache {path} is a database of another program or version; choose another path")
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass
 from enum import Enum
 from pathlib import Path
 
-from orapo.reward.llm.store_file import explained, open_for_reading, open_for_writing
+from orapo.remote.store_file import explained, open_for_reading, open_for_writing
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,7 @@ from typing import TypeVar
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from orapo.errors import SettingError
-from orapo.reward.llm.answers import InvalidAnswer
-from orapo.reward.llm.provider_errors import CallError, CallErrorKind
+from orapo.remote.call_errors import CallError, CallErrorKind, InvalidAnswer
 from orapo.settings import settings
 
 T = TypeVar("T")

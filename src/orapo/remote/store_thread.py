@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from orapo.reward.llm.answer_store import Answer, AnswerStore, Claim
+from orapo.remote.answer_store import Answer, AnswerStore, Claim
 
 _T = TypeVar("_T")
 
@@ -77,7 +77,7 @@ class StoreThread:
             raise RuntimeError("an AnswerCache doesn't survive a fork; make one in each process")
         with self._lock:
             if self._thread is None:
-                self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="judge-cache")
+                self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="answer-cache")
             return self._thread
 
     def _opened(self) -> AnswerStore:

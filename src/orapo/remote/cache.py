@@ -1,4 +1,4 @@
-"""Answers of language models, asked for once and kept: shared by threads, processes and runs."""
+"""Answers of services, asked for once and kept: shared by threads, processes and runs."""
 
 import asyncio
 import contextlib
@@ -13,8 +13,8 @@ from typing import Literal
 from pydantic import PositiveFloat
 
 from orapo.errors import DataError, OrapoError, SettingError
-from orapo.reward.llm.answer_store import Answer, Claim
-from orapo.reward.llm.store_thread import StoreThread
+from orapo.remote.answer_store import Answer, Claim
+from orapo.remote.store_thread import StoreThread
 from orapo.settings import checked
 
 __all__ = ["Answer", "AnswerCache", "CacheMiss", "CacheMode", "cache_key"]
@@ -168,8 +168,5 @@ class AnswerCache:
     async def _find(self, key: str) -> Answer:
         answer = await self._store.find(key)
         if answer is None:
-            raise CacheMiss(
-                f"judge cache {self.path} has no answer to this question; "
-                "run again with a key for the judge and cache=read_write"
-            )
+            raise CacheMiss(f"answer cache {self.path} has no answer to this question; run again with cache=read_write")
         return answer

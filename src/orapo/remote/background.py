@@ -2,12 +2,17 @@
 
 import asyncio
 import atexit
+import concurrent.futures
 import os
 import sys
 import threading
+import time
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any, Generic, TypeVar
 
 _SECONDS_TO_STOP = 2.0
+_CHECK_SECONDS = 0.5
 
 _starting = threading.Lock()
 _running: tuple[int, asyncio.AbstractEventLoop] | None = None
@@ -22,11 +27,40 @@ def background_loop() -> asyncio.AbstractEventLoop:
     with _starting:
         if _running is None or _running[0] != os.getpid():  # a forked child has the loop but not its thread
             loop = asyncio.new_event_loop()
-            thread = threading.Thread(target=loop.run_forever, name="judge", daemon=True)
+            thread = threading.Thread(target=loop.run_forever, name="remote-calls", daemon=True)
             thread.start()
             atexit.register(_stop, loop, thread, os.getpid())
             _running = os.getpid(), loop
         return _running[1]
+
+
+T = TypeVar("T")
+
+
+class Pending(Generic[T]):
+    """Work under way on the background loop, started when this is made.
+
+    Args:
+        work: what is done.
+        on_waited: told the seconds of each wait.
+    """
+
+    def __init__(self, work: Coroutine[Any, Any, T], on_waited: Callable[[float], None]) -> None:
+        self._future = asyncio.run_coroutine_threadsafe(work, background_loop())
+        self._on_waited = on_waited
+
+    def result(self) -> T:
+        """Waits for the end; Ctrl-C ends the wait and the work. Raises what the work raised."""
+        began = time.monotonic()
+        try:
+            while not self._future.done():
+                concurrent.futures.wait([self._future], timeout=_CHECK_SECONDS)
+        except BaseException:
+            self._future.cancel()
+            raise
+        finally:
+            self._on_waited(time.monotonic() - began)
+        return self._future.result()
 
 
 def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, process: int) -> None:

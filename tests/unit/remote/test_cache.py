@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from orapo.errors import DataError, SettingError
-from orapo.reward.llm.answer_store import AnswerStore
-from orapo.reward.llm.cache import Answer, AnswerCache, CacheMiss, cache_key
+from orapo.remote.answer_store import AnswerStore
+from orapo.remote.cache import Answer, AnswerCache, CacheMiss, cache_key
 
 KEY = "k" * 64
 ANSWER = Answer('{"facts": []}', "some-model", 900, 40, 0.0021)
@@ -29,7 +29,7 @@ ANSWER = Answer('{"facts": []}', "some-model", 900, 40, 0.0021)
 WORKER = """
 import asyncio, os, random, sys, time
 from pathlib import Path
-from orapo.reward.llm.cache import Answer, AnswerCache
+from orapo.remote.cache import Answer, AnswerCache
 
 folder, lease, keys = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
 seconds, within = float(sys.argv[4]), float(sys.argv[5])
@@ -60,7 +60,7 @@ asyncio.run(main())
 # Reads argv[2] from the cache argv[1] as somebody who may not write there: root may everywhere, so it stops being root.
 READER = """
 import asyncio, os, sys
-from orapo.reward.llm.cache import AnswerCache
+from orapo.remote.cache import AnswerCache
 
 cache = AnswerCache(sys.argv[1], "read_only")
 if os.geteuid() == 0:
@@ -302,7 +302,7 @@ def test_read_only_answers_what_is_there_and_never_asks_or_writes(path: Path) ->
     before = path.read_bytes()
     cache, asker = AnswerCache(path, "read_only"), Asker()
     assert ask_once(cache, asker) == (ANSWER, True)
-    with pytest.raises(CacheMiss, match="run again with a key for the judge and cache=read_write") as caught:
+    with pytest.raises(CacheMiss, match="run again with cache=read_write") as caught:
         ask_once(cache, asker, "other")
     assert "\n" not in str(caught.value)
     cache.close()
