@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import AutoModelForImageTextToText
 
 from orapo.errors import CheckpointError
 from orapo.policy.families.parts import freeze_others
@@ -114,9 +115,9 @@ def model_size(settings: ModelSettings) -> ModelSize:
     Raises:
         CheckpointError: the folder or hub name has no config that can be read, or no language model inside.
     """
-    config, model_class = read_config(settings.path)
+    config = read_config(settings.path)
     with torch.device("meta"):
-        model = model_class._from_config(config)
+        model = AutoModelForImageTextToText.from_config(config)
     text = config.get_text_config()
     heads = getattr(text, "num_attention_heads", None)
     if heads is None:

@@ -176,7 +176,7 @@ def test_without_the_hub_an_absent_model_is_one_line_soon(monkeypatch: pytest.Mo
 
 
 def test_an_adapter_trains_the_language_model_only() -> None:
-    with pytest.raises(SettingError, match=r"model.trainable is .all.; it must be .language. with model.lora"):
+    with pytest.raises(SettingError, match=r"trainable is .all.; it must be .language. with lora"):
         ModelSettings("m", "i", lora=LoraSettings(2, 4))
     with pytest.raises(SettingError, match="must be one of all, language, projector, projector_and_vision"):
         ModelSettings("m", "i", trainable="vision")
