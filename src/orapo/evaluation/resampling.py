@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from orapo.bounds import require_number, require_whole
 from orapo.errors import DataError
-from orapo.evaluation.clinical import ratio
+from orapo.measures.ratios import ratio
 
 Array = NDArray[np.float64]
 

@@ -1,0 +1,1 @@
+"""How near one report comes to another, for rewards and evaluation alike."""
