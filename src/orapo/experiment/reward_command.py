@@ -18,17 +18,19 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 import orapo
+from orapo.chexpert import LabelStates
 from orapo.errors import OrapoError, RunPaused, SettingError
 from orapo.experiment.command_line import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_PAUSED, one_line
 from orapo.experiment.config import build, read_experiment
 from orapo.experiment.judge_cost import cost_table, estimate_cost
 from orapo.experiment.judge_tables import agreement_tables, breakdown_tables
 from orapo.experiment.judged_reports import read_labels, read_report, read_reports_with_labels
+from orapo.records import Split, Study
 from orapo.reward.agreement import compare_judges
 from orapo.reward.fact_score import FactScoreReward
 from orapo.reward.judging import rewards_only
 from orapo.reward.llm.judge import LlmJudge
-from orapo.reward.protocol import Reward
+from orapo.reward.weighted import WeightedReward
 
 CONF = "ORAPO_CONF"
 PATIENCE = "pause_limit_seconds"
@@ -97,7 +99,7 @@ def _judge(arguments: Namespace, console: Console) -> None:
     reward = _reward(_config(arguments.overrides))
     report = read_report(arguments.report)
     labels = read_labels(arguments.labels) if arguments.labels else None
-    scored = rewards_only(reward.start([report], [labels or {}]).result()) if labels else None
+    scored = rewards_only(reward.start([report], [_study(labels)]).result()) if labels else None
     judged = reward.judge.start([report]).result()[0]
     for table in breakdown_tables(report, judged, labels, scored[0] if scored else None):
         console.print(table)
@@ -106,11 +108,12 @@ def _judge(arguments: Namespace, console: Console) -> None:
 def _compare(arguments: Namespace, console: Console) -> None:
     config = _config(arguments.overrides)
     reward = _reward(config)
-    if not isinstance(reward, FactScoreReward) or not isinstance(reward.judge, LlmJudge):
+    if not isinstance(reward.judge, LlmJudge):
         raise SettingError("the offline judge is compared with a language model: add reward=fact_score_llm")
     reports, labels = read_reports_with_labels(arguments.reports, arguments.num)
-    offline = FactScoreReward(f_beta=reward.f_beta, uncertain_is_positive=reward.uncertain_is_positive)
-    pending = reward.start(reports, labels)
+    facts = reward.facts
+    offline = FactScoreReward(f_beta=facts.f_beta, uncertain_is_positive=facts.uncertain_is_positive)
+    pending = facts.start(reports, labels)
     agreement = compare_judges(offline.score(reports, labels), rewards_only(pending.result()))
     for table in agreement_tables(agreement, "offline", config.reward.model, reward.judge.totals()):
         console.print(table)
@@ -127,9 +130,14 @@ def _estimate(arguments: Namespace, console: Console) -> None:
     console.print(cost_table(estimate_cost(read_experiment(config), reward.judge, str(config.reward.stages))))
 
 
-def _reward(config: DictConfig) -> Reward:
-    reward: Reward = build(config.reward, "reward")
+def _reward(config: DictConfig) -> WeightedReward:
+    reward: WeightedReward = build(config.reward, "reward")
     return reward
+
+
+def _study(labels: LabelStates) -> Study:
+    """Of which nothing is known but its labels: terms that need its report are undefined."""
+    return Study("labels", "labels", Split.TEST, (), (), "", labels)
 
 
 def _config(overrides: Sequence[str]) -> DictConfig:

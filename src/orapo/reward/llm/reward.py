@@ -1,17 +1,19 @@
 """The FactS reward with a language-model judge, from flat settings: what ``reward=fact_score_llm`` builds."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from orapo.bounds import require_boolean
 from orapo.errors import SettingError
-from orapo.reward.fact_score import FactScoreReward
 from orapo.reward.llm.budget import Budget
 from orapo.reward.llm.cache import AnswerCache, CacheMode
 from orapo.reward.llm.endpoint import Endpoint
 from orapo.reward.llm.judge import LlmJudge
 from orapo.reward.llm.limits import LimitSettings
 from orapo.reward.llm.retry import RetryPolicy
+from orapo.reward.protocol import Combine
+from orapo.reward.weighted import WeightedReward
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,13 @@ def fact_score_llm(
     is_private: bool = True,
     f_beta: float = 2.0,
     uncertain_is_positive: bool = False,
-) -> FactScoreReward:
+    terms: Mapping[str, float] | None = None,
+    combine: Combine = "sum",
+    zero_term: str | None = None,
+    zero_at_most: float | None = None,
+    term_settings: Mapping[str, Mapping[str, Any]] | None = None,
+    modules: Sequence[str] = (),
+) -> WeightedReward:
     """Builds the reward; nothing is opened, asked or looked up before the first report.
 
     Args:
@@ -77,6 +85,12 @@ def fact_score_llm(
         is_private: whether the data set holds patients' data.
         f_beta: of equation (15).
         uncertain_is_positive: as for ``FactScoreReward``.
+        terms: this and the rest as for ``WeightedReward``; None pays facts alone.
+        combine: how advantages see the terms.
+        zero_term: says what counts as zero.
+        zero_at_most: up to which value.
+        term_settings: by term.
+        modules: with terms of one's own.
 
     Raises:
         SettingError: a value out of range, or private data would leave this machine unallowed.
@@ -117,7 +131,17 @@ def fact_score_llm(
     )
     if is_private and cache != "read_only":
         _check_privacy([endpoint for endpoint in endpoints if endpoint.is_external], allow_external)
-    return FactScoreReward(judge, f_beta=f_beta, uncertain_is_positive=uncertain_is_positive)
+    return WeightedReward(
+        {"facts": 1.0} if terms is None else terms,
+        judge=judge,
+        f_beta=f_beta,
+        uncertain_is_positive=uncertain_is_positive,
+        combine=combine,
+        zero_term=zero_term,
+        zero_at_most=zero_at_most,
+        term_settings=term_settings,
+        modules=modules,
+    )
 
 
 def _check_privacy(external: Sequence[Endpoint], allow_external: bool) -> None:
