@@ -110,10 +110,11 @@ class WeightedReward:
         self, judged: RewardBreakdown, values: Mapping[str, float | None], study: Study
     ) -> RewardBreakdown | FailedJudgement:
         """One report's reward from its terms' values; no reward where the study leaves every paid term undefined."""
-        paid = {name: (weight, values[name]) for name, weight in self.weights.items()}
-        defined = [(weight, value) for weight, value in paid.values() if value is not None]
+        paid = [(weight, values[name]) for name, weight in self.weights.items()]
+        defined = [(weight, value) for weight, value in paid if value is not None]
         if not defined:
-            return FailedJudgement(f"study {study.study_id} leaves every term undefined: {', '.join(paid)}")
+            reason = f"study {study.study_id} leaves every term undefined: {', '.join(self.weights)}"
+            return FailedJudgement(f"{reason}; pay another one beside")
         shared = math.fsum(weight for weight, _ in defined)
         total = min(1.0, math.fsum(weight / shared * value for weight, value in defined))
         decisive = None if self.zero_term is None else values[self.zero_term]

@@ -79,7 +79,7 @@ def test_an_undefined_term_drops_out_and_the_other_weights_grow(monkeypatch: pyt
     (found,) = WeightedReward({"one": 1, "two": 8, "three": 1}).score(["x"], [STUDY])
     assert (found.total, found.terms["two"]) == (0.75, None)
     (nothing,) = WeightedReward({"two": 1}).start(["x"], [STUDY]).result()
-    assert nothing == FailedJudgement("study a leaves every term undefined: two")
+    assert nothing == FailedJudgement("study a leaves every term undefined: two; pay another one beside")
 
 
 def test_an_all_zero_report_is_one_whose_zero_term_is_low(monkeypatch: pytest.MonkeyPatch) -> None:
