@@ -44,6 +44,7 @@ def test_nothing_stated_is_undefined_whatever_was_written(oracle: str) -> None:
         ("Effusions on the left and on the right.", "Bilateral pleural effusions.", 1.0),
         ("Left effusion.", "Bilateral effusions.", 2 / 3),
         ("An 11 mm nodule.", "A 10 mm nodule.", 1.0),
+        ("A 9 mm nodule. An 11 mm nodule.", "A 10 mm nodule.", 1.0),
         ("A 14 mm nodule.", "A 10 mm nodule.", 0.0),
         ("Large effusion.", "Small effusion.", 0.0),
         ("The effusion has resolved.", "The effusion has resolved.", 1.0),
