@@ -65,7 +65,7 @@ def judge_share(config: DictConfig, num_ranks: int) -> DictConfig:
     shares: dict[str, Any] = {key: config[key] / num_ranks for key in PER_RUN if config.get(key) is not None}
     if "max_concurrent" in config:
         shares["max_concurrent"] = max(1, config.max_concurrent // num_ranks)
-    shares |= {key: judge_share(part, num_ranks) for key, part in config.items() if isinstance(part, DictConfig)}
+    shares |= {str(key): judge_share(part, num_ranks) for key, part in config.items() if isinstance(part, DictConfig)}
     if num_ranks == 1 or not shares:
         return config
     shared = OmegaConf.merge(config, shares)
