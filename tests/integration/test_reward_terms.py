@@ -78,5 +78,5 @@ def test_normalised_terms_change_the_advantages_and_nothing_that_is_told_of_rewa
     first, other = metrics(summed)[0], metrics(run(tmp_path / "normalised", *TERMS, "reward.combine=normalised"))[0]
     for name in ("reward", "zero_reward_rate", "mixing_weight", "term_facts", "term_rouge_l", "reward_precision"):
         assert other[name] == first[name]
-    assert not math.isclose(float(other["policy_loss"]), float(first["policy_loss"]), abs_tol=1e-12)
-    assert float(other["grad_norm"]) > 1.5 * float(first["grad_norm"])
+    for name in ("policy_loss", "grad_norm"):
+        assert not math.isclose(float(other[name]), float(first[name]), rel_tol=1e-3)
