@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -17,7 +17,7 @@ from step_pace import PHASES, Pace
 from step_work import INSTRUCTION, KL_COEF, LEARNING_RATE, LORA_ALPHA, LORA_RANK, Done, Work, reward_of
 
 from orapo.batches import StudyBatch
-from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates
+from orapo.chexpert import OBSERVATIONS, LabelState
 from orapo.data.source import LeftOut
 from orapo.experiment.config_tree import trust
 from orapo.experiment.run import train
@@ -115,11 +115,15 @@ class TextReward:
         """Nobody reads the reports."""
         return self
 
+    weights: ClassVar = {"text": 1.0}
+    combine = "sum"
+    zero_term = "text"
+
     def totals(self) -> Mapping[str, float]:
         """Costs nothing."""
         return {}
 
-    def start(self, reports: Sequence[str], labels: Sequence[LabelStates]) -> "TextReward":
+    def start(self, reports: Sequence[str], studies: Sequence[Study]) -> "TextReward":
         """One number per report."""
         no: frozenset[Any] = frozenset()
         self._rewards = [RewardBreakdown(reward_of(text), 0.0, 0.0, no, no, no, (), (), {}) for text in reports]

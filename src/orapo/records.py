@@ -1,7 +1,7 @@
 """Frozen text-level records that travel between the stages; no tensors, standard library only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any, NamedTuple
 
@@ -127,7 +127,7 @@ class RewardBreakdown:
     """Why one generated report earned its reward.
 
     Attributes:
-        total: the reward, in [0, 1].
+        total: the reward, in [0, 1]; of a judge's own reading, FactS.
         precision: of this one report over the 14 observations, in [0, 1].
         recall: of this one report over the 14 observations, in [0, 1].
         true_positives: present and entailed.
@@ -137,6 +137,8 @@ class RewardBreakdown:
         verdicts: one per observation, in the order of ``OBSERVATIONS``.
         rejected: statements that were not read as facts, each with the reason; empty for judges that reject nothing.
         judge: who read the report: "offline", or the model that answered; empty where a judge has no name.
+        terms: each term's value by name, in [0, 1]; None where the study leaves it undefined.
+        zero: whether it counts as a reward of zero, equation (8); None: where ``total`` is 0.
     """
 
     total: float
@@ -149,3 +151,10 @@ class RewardBreakdown:
     verdicts: tuple[LabelVerdict, ...]
     rejected: Mapping[str, str]
     judge: str = ""
+    terms: Mapping[str, float | None] = field(default_factory=dict)
+    zero: bool | None = None
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether it counts as a reward of zero."""
+        return self.total == 0 if self.zero is None else self.zero

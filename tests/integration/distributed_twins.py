@@ -8,11 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from orapo.chexpert import LabelStates
 from orapo.errors import RunPaused
 from orapo.objective.zero_reward import PerStudyAverage
-from orapo.records import FailedJudgement, RewardBreakdown
-from orapo.reward.fact_score import FactScoreReward
+from orapo.records import FailedJudgement, RewardBreakdown, Study
+from orapo.reward.weighted import WeightedReward
 from orapo.training.strategies import DataParallel
 
 
@@ -33,16 +32,16 @@ class LocalAverage(PerStudyAverage):
         return [self._smoothed.get(study_id, 0.0) for study_id in study_ids]
 
 
-class FailingReward(FactScoreReward):
+class FailingReward(WeightedReward):
     """Reads like the offline judge, until process 1 is asked for the ``fails_on``-th time."""
 
-    def __init__(self, f_beta: float, uncertain_is_positive: bool, fails_on: int, how: str) -> None:
-        super().__init__(f_beta=f_beta, uncertain_is_positive=uncertain_is_positive)
+    def __init__(self, fails_on: int, how: str, **settings: Any) -> None:
+        super().__init__(**settings)
         self._fails_on = fails_on
         self._how = how
         self._num_calls = 0
 
-    def start(self, reports: Sequence[str], labels: Sequence[LabelStates]) -> Any:
+    def start(self, reports: Sequence[str], studies: Sequence[Study]) -> Any:
         self._num_calls += 1
         if os.environ["RANK"] == "1" and self._num_calls == self._fails_on:
             if self._how == "pauses":
@@ -52,14 +51,14 @@ class FailingReward(FactScoreReward):
             if self._how == "dies":
                 os.kill(os.getpid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGTERM)
-        return super().start(reports, labels)
+        return super().start(reports, studies)
 
 
-class DroppingReward(FactScoreReward):
+class DroppingReward(WeightedReward):
     """Can't read some reports, whichever process asks."""
 
-    def start(self, reports: Sequence[str], labels: Sequence[LabelStates]) -> Any:
-        pending = super().start(reports, labels)
+    def start(self, reports: Sequence[str], studies: Sequence[Study]) -> Any:
+        pending = super().start(reports, studies)
 
         class Pending:
             def result(self) -> list[RewardBreakdown | FailedJudgement]:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from orapo.errors import DataError, SettingError
 from orapo.experiment.command_line import run_folder
 from orapo.experiment.config import OptimizedMetric, read_experiment
-from orapo.experiment.parts import build_objective
+from orapo.experiment.parts import build_objective, check_zero_term
 from orapo.experiment.targets import build, check
 from orapo.policy.sighted import base_folder as sighted_folder
 from orapo.search.results import override as as_override
@@ -127,24 +127,24 @@ def test_the_papers_settings_are_the_defaults_of_the_full_model() -> None:
 
 
 ROWS = {
-    "orapo": ("DrGrpo", "Dpo", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
-    "orapo_400": ("DrGrpo", "Dpo", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 400),
-    "grpo_accuracy": ("DrGrpo", "Dpo", "PerStudyAverage", 0.0, 0.0, "AccuracyReward", 1000),
-    "grpo": ("DrGrpo", "Dpo", "PerStudyAverage", 0.0, 0.0, "FactScoreReward", 1000),
-    "grpo_sft": ("DrGrpo", "Sft", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
-    "dpo": ("DrGrpo", "Dpo", "PerStudyAverage", 1.0, 1.0, "FactScoreReward", 1000),
-    "sft": ("DrGrpo", "Sft", "PerStudyAverage", 1.0, 1.0, "FactScoreReward", 1000),
-    "constant_weight": ("DrGrpo", "Dpo", "PerStudyAverage", 0.1, 0.1, "FactScoreReward", 1000),
-    "batch_average": ("DrGrpo", "Dpo", "BatchAverage", 0.05, 0.15, "FactScoreReward", 1000),
-    "zero_reward_negatives": ("DrGrpo", "Dpo", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
-    "policy_grpo": ("Grpo", "Dpo", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
-    "dapo": ("Dapo", "Dpo", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
-    "gspo": ("Gspo", "Dpo", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
-    "cispo": ("Cispo", "Dpo", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
-    "simpo": ("DrGrpo", "SimPo", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
-    "orpo": ("DrGrpo", "Orpo", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
-    "cal_dpo": ("DrGrpo", "CalDpo", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
-    "kto": ("DrGrpo", "Kto", "PerStudyAverage", 0.05, 0.15, "FactScoreReward", 1000),
+    "orapo": ("DrGrpo", "Dpo", "PerStudyAverage", 0.05, 0.15, ["facts"], 1000),
+    "orapo_400": ("DrGrpo", "Dpo", "PerStudyAverage", 0.05, 0.15, ["facts"], 400),
+    "grpo_accuracy": ("DrGrpo", "Dpo", "PerStudyAverage", 0.0, 0.0, ["accuracy"], 1000),
+    "grpo": ("DrGrpo", "Dpo", "PerStudyAverage", 0.0, 0.0, ["facts"], 1000),
+    "grpo_sft": ("DrGrpo", "Sft", "PerStudyAverage", 0.05, 0.15, ["facts"], 1000),
+    "dpo": ("DrGrpo", "Dpo", "PerStudyAverage", 1.0, 1.0, ["facts"], 1000),
+    "sft": ("DrGrpo", "Sft", "PerStudyAverage", 1.0, 1.0, ["facts"], 1000),
+    "constant_weight": ("DrGrpo", "Dpo", "PerStudyAverage", 0.1, 0.1, ["facts"], 1000),
+    "batch_average": ("DrGrpo", "Dpo", "BatchAverage", 0.05, 0.15, ["facts"], 1000),
+    "zero_reward_negatives": ("DrGrpo", "Dpo", "PerStudyAverage", 0.05, 0.15, ["facts"], 1000),
+    "policy_grpo": ("Grpo", "Dpo", "PerStudyAverage", 0.05, 0.15, ["facts"], 1000),
+    "dapo": ("Dapo", "Dpo", "PerStudyAverage", 0.05, 0.15, ["facts"], 1000),
+    "gspo": ("Gspo", "Dpo", "PerStudyAverage", 0.05, 0.15, ["facts"], 1000),
+    "cispo": ("Cispo", "Dpo", "PerStudyAverage", 0.05, 0.15, ["facts"], 1000),
+    "simpo": ("DrGrpo", "SimPo", "PerStudyAverage", 0.05, 0.15, ["facts"], 1000),
+    "orpo": ("DrGrpo", "Orpo", "PerStudyAverage", 0.05, 0.15, ["facts"], 1000),
+    "cal_dpo": ("DrGrpo", "CalDpo", "PerStudyAverage", 0.05, 0.15, ["facts"], 1000),
+    "kto": ("DrGrpo", "Kto", "PerStudyAverage", 0.05, 0.15, ["facts"], 1000),
 }
 
 
@@ -181,7 +181,7 @@ def test_sweeps(sweep: str, job: tuple[str, ...]) -> None:
             *(type(part).__name__ for part in parts),
             built.w_min,
             built.w_max,
-            type(reward).__name__,
+            list(reward.weights),
             experiment.data.subset["num_studies"],
         )
         negatives = getattr(built.oracle_loss, "negatives", None)
@@ -280,3 +280,42 @@ def test_the_command_line_wins_over_a_row() -> None:
     config = composed("+row=orapo_400", "+sweep=ablation", "data.subset.num_studies=200", "objective.w_max=0.4")
     assert config.data.subset.num_studies == 200
     assert config.objective.w_max == 0.4
+
+
+@pytest.mark.parametrize(
+    ("overrides", "weights", "zero_term"),
+    [
+        ([], {"facts": 1.0}, "facts"),
+        (["reward=accuracy"], {"accuracy": 1.0}, "accuracy"),
+        (["reward=fact_score_llm"], {"facts": 1.0}, "facts"),
+        (["+reward.terms.rouge_l=1"], {"facts": 0.5, "rouge_l": 0.5}, "facts"),
+        (["reward=fact_score_llm", "+reward.terms.length=3"], {"facts": 0.25, "length": 0.75}, "facts"),
+        (["reward.terms.facts=0", "+reward.terms.attributes=0.3"], {"attributes": 1.0}, "attributes"),
+        (["reward=accuracy", "reward.terms.facts=1"], {"facts": 0.5, "accuracy": 0.5}, "facts"),
+        (["+reward.terms.chrf=1", "reward.zero_term=chrf", "reward.zero_at_most=0.2"], None, "chrf"),
+    ],
+)
+def test_terms_of_the_reward(overrides: list[str], weights: dict[str, float] | None, zero_term: str) -> None:
+    experiment = read_experiment(composed(*overrides))
+    reward = build(experiment.config.reward, "reward")
+    assert weights in (None, reward.weights)
+    assert reward.zero_term == zero_term
+    check_zero_term(build_objective(experiment), reward)
+
+
+def test_a_mixture_needs_a_term_that_says_what_is_zero() -> None:
+    terms = ["reward.terms.facts=0", "+reward.terms.rouge_l=1", "+reward.terms.length=1"]
+    experiment = read_experiment(composed(*terms))
+    reward = build(experiment.config.reward, "reward")
+    with pytest.raises(SettingError, match=r"^reward.terms pays rouge_l, length, none of which says what .*") as raised:
+        check_zero_term(build_objective(experiment), reward)
+    assert "\n" not in str(raised.value)
+    check_zero_term(build_objective(read_experiment(composed(*terms, "objective=grpo"))), reward)
+    for way_out in (["reward.zero_term=facts"], ["reward.zero_term=length", "reward.zero_at_most=0.3"]):
+        check_zero_term(build_objective(experiment), build(composed(*terms, *way_out).reward, "reward"))
+
+
+def test_a_model_that_nobody_needs_is_not_asked() -> None:
+    paid = composed("reward=fact_score_llm", "reward.terms.facts=0", "+reward.terms.chrf=1").reward
+    with pytest.raises(SettingError, match="reward.terms pays chrf, which need no language model; take reward=fact_sc"):
+        build(paid, "reward")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from orapo.comparison.compare import Comparison
 from orapo.comparison.groups import Group
-from orapo.comparison.run_folder import Run
+from orapo.comparison.run_folder import BESIDE_REWARD, Run
 from orapo.comparison.run_state import RunState
 from orapo.comparison.statistics import Spread
 from orapo.evaluation.resampling import Difference
@@ -36,13 +36,16 @@ HEADINGS: Mapping[str, str] = {
     "validation_macro_f1": "last validation, macro F1",
     "reward": "reward, last tenth",
     "zero_reward_rate": "zero-reward rate, last tenth",
+    "reward_precision": "precision of rollouts, last tenth",
+    "completion_tokens": "tokens per rollout, last tenth",
+    "repetition": "repeated 4-grams, last tenth",
 }
 
 
 def score_columns(comparison: Comparison) -> tuple[str, ...]:
-    """The keys to show: the usual ones, and the one sorted by."""
-    extra = comparison.sort if comparison.sort in HEADINGS and comparison.sort not in SHOWN else None
-    return (*SHOWN, *([extra] if extra else []))
+    """The keys to show: the usual ones, and the one sorted by; beside the reward what it was earned with."""
+    extra = [comparison.sort] if comparison.sort in HEADINGS and comparison.sort not in SHOWN else []
+    return (*SHOWN, *extra, *(BESIDE_REWARD if extra == ["reward"] else ()))
 
 
 def counted(number: int, noun: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from orapo.comparison.effects import SettingEffect, setting_effects
 from orapo.comparison.evaluation_folder import Evaluation, is_evaluation, read_evaluation
 from orapo.comparison.find_runs import find_runs
-from orapo.comparison.groups import Group, choose_baseline, group_runs, sorted_groups, with_evaluations
+from orapo.comparison.groups import OF_CURVES, Group, choose_baseline, group_runs, sorted_groups, with_evaluations
 from orapo.comparison.published import PublishedTable, published_tables
 from orapo.comparison.run_folder import SUMMARY_SCORES, Run, read_run
 from orapo.comparison.run_state import RunState
@@ -15,7 +15,7 @@ from orapo.comparison.significance import Significance, against_baseline
 from orapo.comparison.swept import Swept
 
 DEFAULT_SORT = "macro_f1"
-EFFECT_SCORES = (*SUMMARY_SCORES, "validation_macro_f1", "reward", "zero_reward_rate")
+EFFECT_SCORES = (*SUMMARY_SCORES, *OF_CURVES)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from orapo.comparison.evaluation_folder import CONTROLS, OWN_SCORES, Evaluation
-from orapo.comparison.run_folder import SUMMARY_SCORES, Run
+from orapo.comparison.run_folder import BESIDE_REWARD, SUMMARY_SCORES, Run
 from orapo.comparison.run_state import RunState
 from orapo.comparison.statistics import Spread
 from orapo.comparison.swept import Swept, swept_settings
@@ -22,14 +22,18 @@ FOLLOWS_SEED = "the run's seed"
 """Value of a setting that the config ties to the run's seed, such as the draw of the training studies."""
 
 END_FRACTION = 10
-"""``reward`` and ``zero_reward_rate`` of a run are means over its last tenth of steps."""
 
 EVALUATION_SCORES = tuple(key for key in (*CONTROLS, *OWN_SCORES) if key not in SUMMARY_SCORES)
 """Scores that only evaluations have."""
 
-OF_CURVES = ("validation_macro_f1", "reward", "zero_reward_rate")
+OF_TRAINING = ("reward", "zero_reward_rate", *BESIDE_REWARD)
+"""Of a run, each is a mean over its last tenth of steps."""
+
+OF_CURVES = ("validation_macro_f1", *OF_TRAINING)
 SORT_KEYS = (*SUMMARY_SCORES, *EVALUATION_SCORES, *OF_CURVES, "last_step", "name")
-ASCENDING = frozenset({"seconds_per_study", "seconds_per_image", "cost_usd_per_image", "zero_reward_rate", "name"})
+ASCENDING = frozenset(
+    {"seconds_per_study", "seconds_per_image", "cost_usd_per_image", "zero_reward_rate", "repetition", "name"}
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def score(run: Run, key: str) -> float:
     if key == "validation_macro_f1":
         _, values = run.validation.get("macro_f1", (None, np.empty(0)))
         return float(values[-1]) if len(values) else np.nan
-    if key in ("reward", "zero_reward_rate"):
+    if key in OF_TRAINING:
         _, values = run.training.get(key, (None, np.empty(0)))
         return float(values[-max(1, len(values) // END_FRACTION) :].mean()) if len(values) else np.nan
     return run.scores.get(key, np.nan)

@@ -18,6 +18,9 @@ from orapo.comparison.run_state import RunState, StateRecord, read_state
 from orapo.errors import DataError
 
 TRAINING_KEYS = ("reward", "zero_reward_rate", "mixing_weight")
+BESIDE_REWARD = ("reward_precision", "completion_tokens", "repetition")
+"""Columns of metrics.csv that show what a reward was earned with; older runs lack the last."""
+
 VALIDATION_KEYS = ("macro_f1", "shuffled_macro_f1")
 OBSERVATION_KEYS = tuple(f"{observation.value}/f1" for observation in OBSERVATIONS)
 """Columns of validation.csv that older runs don't have."""
@@ -53,7 +56,7 @@ class Run:
         last_step: training steps done.
         num_steps: training steps planned; None where the config says passes instead.
         scores: keys of ``SUMMARY_SCORES`` to the trained policy's scores; empty without a summary.
-        training: key of ``TRAINING_KEYS`` to its curve.
+        training: key of ``TRAINING_KEYS`` to its curve, and those of ``BESIDE_REWARD`` that the run wrote.
         validation: key of ``VALIDATION_KEYS`` to its curve, and those of ``OBSERVATION_KEYS`` that the run wrote.
     """
 
@@ -97,7 +100,7 @@ def _read_run(folder: Path) -> Run:
     record = read_state(folder)
     summary = read_summary(folder / "summary.json")
     state, reason = _state(folder, None if record is None else record.seen_from_here(), summary is not None)
-    steps, training = read_columns(folder / "metrics.csv", TRAINING_KEYS)
+    steps, training = read_columns(folder / "metrics.csv", TRAINING_KEYS, BESIDE_REWARD)
     _, validation = read_columns(folder / "validation.csv", VALIDATION_KEYS, OBSERVATION_KEYS)
     return Run(
         folder=folder,

@@ -13,13 +13,7 @@ from numpy.typing import NDArray
 
 from orapo.chexpert import OBSERVATIONS, LabelStates, Observation, positive_observations
 from orapo.errors import DataError
-
-UNDEFINED_RATIO = 0.0
-"""What precision, recall and F1 are when their denominator is zero (``zero_division=0`` in scikit-learn's words).
-
-An observation that no report calls present and no study has therefore scores 0 and pulls the macro average down. The
-other convention, 1, rewards silence about rare findings.
-"""
+from orapo.measures.ratios import UNDEFINED_RATIO, ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +79,6 @@ class ClinicalScores:
                 observation.value: asdict(scores) for observation, scores in self.per_observation.items()
             },
         }
-
-
-def ratio(
-    numerator: NDArray[np.int64] | NDArray[np.float64], denominator: NDArray[np.int64] | NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Elementwise quotient of counts; ``UNDEFINED_RATIO`` where the denominator is 0. The only home of that rule."""
-    safe = np.where(denominator == 0, 1, denominator)
-    return np.asarray(np.where(denominator == 0, UNDEFINED_RATIO, numerator / safe), dtype=np.float64)
 
 
 def positive_matrix(states: Sequence[LabelStates], *, uncertain_is_positive: bool) -> NDArray[np.bool_]:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from orapo.chexpert import COMPETITION_OBSERVATIONS, OBSERVATIONS, LabelStates, Observation
 from orapo.errors import DataError
-from orapo.evaluation.clinical import positive_matrix, ratio
+from orapo.evaluation.clinical import positive_matrix
 from orapo.evaluation.resampling import Array, Measures, joined, mean_of_defined, ratio_of_sums
+from orapo.measures.ratios import ratio
 
 READINGS: Mapping[str, bool] = {"uncertain_not_positive": False, "uncertain_positive": True}
 """Name of a reading to ``uncertain_is_positive``."""

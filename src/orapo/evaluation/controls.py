@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates
 from orapo.errors import DataError
-from orapo.evaluation.clinical import positive_matrix, ratio
+from orapo.evaluation.clinical import positive_matrix
 from orapo.evaluation.clinical_measures import OBSERVATION_SETS, READINGS, from_expected
 from orapo.evaluation.resampling import Array, Measures, joined
+from orapo.measures.ratios import ratio
 
 NUM_DRAWS = 1000
 """Label sets drawn for the example averages of ``label_frequency_measures``."""

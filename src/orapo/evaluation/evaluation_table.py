@@ -33,7 +33,9 @@ TEXT_TITLES = {
     "bleu_4": "BLEU-4",
     "chrf": "chrF",
     "cider_d": "CIDEr-D (0 to 10)",
+    "attribute_f1": "attribute F1",
     "mean_words": "words per report",
+    "repetition": "repeated 4-grams",
     "empty_report_fraction": "empty report share",
     "seconds_per_image": "seconds per image",
     "cost_usd_per_image": "US dollars per image",
@@ -153,7 +155,7 @@ def _difference_table(tables: EvaluationTables, readings: Sequence[str]) -> Tabl
         for observations in OBSERVATION_SETS
         for average in AVERAGES
     ]
-    for name in (*names, *OVERLAP, "mean_words"):
+    for name in (*names, *OVERLAP, "attribute_f1", "mean_words", "repetition"):
         if name in tables.differences:
             found = tables.differences[name]
             cell = f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt
 
 from orapo.errors import DataError
-from orapo.evaluation.clinical import ratio
+from orapo.measures.ratios import ratio
 from orapo.settings import settings
 
 Array = NDArray[np.float64]

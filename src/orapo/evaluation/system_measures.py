@@ -11,7 +11,8 @@ from orapo.evaluation.clinical_measures import READINGS, clinical_measures
 from orapo.evaluation.costs import cost_measures
 from orapo.evaluation.report_pairs import ReportPair
 from orapo.evaluation.resampling import Estimate, Measures, joined
-from orapo.evaluation.text_measures import length_measures, overlap_measures
+from orapo.evaluation.text_measures import attribute_measures, length_measures, overlap_measures
+from orapo.measures.attributes import attribute_pairs
 
 COUNTED = ("support", "true_positives", "false_positives", "false_negatives")
 
@@ -48,12 +49,16 @@ def system_measures(
     seconds: Sequence[float] | None,
     cost_usd: Sequence[float] | None,
 ) -> Measures:
-    """Clinical, text and cost measures of a system's reports; overlap only where some study has an oracle report."""
+    """Clinical, text and cost measures of a system's reports; overlap only where some study has an oracle report.
+
+    Attributes only where some oracle report states one.
+    """
     generated = [pair.generated_report for pair in pairs]
     oracle = [pair.oracle_report for pair in pairs]
     parts = [
         clinical_measures([pair.generated_states for pair in pairs], [pair.oracle_states for pair in pairs]),
         *([overlap_measures(generated, oracle)] if not all(map(says_nothing, oracle)) else []),
+        *([attribute_measures(generated, oracle)] if any(map(attribute_pairs, oracle)) else []),
         length_measures(generated),
         cost_measures(images_per_study, seconds, cost_usd),
     ]

@@ -1,12 +1,11 @@
 """Measures of the text alone: overlap with the oracle report, and signs of a policy that always says the same."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from orapo.empty_reports import says_nothing
 from orapo.errors import DataError
-from orapo.evaluation.rouge import ROUGE, rouge_scores
+from orapo.measures.rouge import ROUGE, rouge_scores
+from orapo.measures.words import normalised
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +59,3 @@ def text_scores(generated_reports: Sequence[str], oracle_reports: Sequence[str])
         rouge_l=float(torch.tensor([row[ROUGE.index("rouge_l")] for row in rouge]).mean()),
         bleu_4=float(bleu_score(generated, [[report] for report in oracle])),
     )
-
-
-def normalised(report: str) -> str:
-    """Words of letters and digits, lower-cased, one space apart; "" for a report that ``says_nothing``."""
-    return "" if says_nothing(report) else " ".join(re.findall(r"[^\W_]+", report.lower()))

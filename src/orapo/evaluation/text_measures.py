@@ -4,32 +4,46 @@ Overlap is computed on lower-cased letters and digits, over the studies whose or
 chrF are ratios of added counts, so that their counts are kept per study to resample them.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
 from orapo.errors import DataError
-from orapo.evaluation.cider import cider_d, ngram_counts
-from orapo.evaluation.clinical import ratio
 from orapo.evaluation.resampling import Array, Measures, mean_of_defined, ratio_of_sums
-from orapo.evaluation.rouge import ROUGE, rouge_scores
-from orapo.evaluation.text import normalised
+from orapo.measures.attributes import attribute_agreement
+from orapo.measures.cider import cider_d
+from orapo.measures.overlap import BLEU_COUNTS, bleu, bleu_counts, chrf_counts, chrf_orders
+from orapo.measures.rouge import ROUGE, rouge_scores
+from orapo.measures.words import normalised, repetition
 
 OVERLAP = (*ROUGE, "bleu_4", "chrf", "cider_d")
 """Measures that need an oracle report."""
 
-BLEU_ORDERS = 4
-CHRF_ORDERS = 6
-CHRF_BETA = 2.0
-
 
 def length_measures(generated_reports: Sequence[str]) -> Measures:
-    """``mean_words``, split at white space, and ``empty_report_fraction``, of N generated reports."""
-    rows = [[len(report.split()), normalised(report) == "", 1] for report in generated_reports]
+    """``mean_words``, split at white space, ``repetition`` and ``empty_report_fraction``, of N generated reports."""
+    rows = [[len(report.split()), repetition(report), normalised(report) == "", 1] for report in generated_reports]
+    names = ("mean_words", "repetition", "empty_report_fraction")
 
     def from_sums(sums: Array) -> dict[str, Array]:
-        return {"mean_words": sums[:, 0] / sums[:, 2], "empty_report_fraction": sums[:, 1] / sums[:, 2]}
+        return {name: sums[:, place] / sums[:, -1] for place, name in enumerate(names)}
+
+    return Measures(np.array(rows, dtype=np.float64), from_sums, {})
+
+
+def attribute_measures(generated_reports: Sequence[str], oracle_reports: Sequence[str]) -> Measures:
+    """``attribute_f1``: the mean over the studies whose oracle report states an attribute, of N generated reports.
+
+    Raises:
+        DataError: different lengths, or no oracle report states one.
+    """
+    scores = [attribute_agreement(*pair).f1 for pair in zip(generated_reports, oracle_reports, strict=True)]
+    if all(score is None for score in scores):
+        raise DataError(f"none of the {len(oracle_reports)} oracle reports states an attribute of a finding")
+    rows = [[score or 0.0, score is not None] for score in scores]
+
+    def from_sums(sums: Array) -> dict[str, Array]:
+        return {"attribute_f1": ratio_of_sums(sums[:, 0], sums[:, 1])}
 
     return Measures(np.array(rows, dtype=np.float64), from_sums, {})
 
@@ -53,7 +67,7 @@ def overlap_measures(generated_reports: Sequence[str], oracle_reports: Sequence[
     words = [text.split() for text in generated], [text.split() for text in oracle]
     rouge = rouge_scores(*words)
     rows = [
-        [*own, score, 1, *_bleu_counts(*pair), *_chrf_counts(ours, theirs)]
+        [*own, score, 1, *bleu_counts(*pair), *chrf_counts(ours, theirs)]
         for own, score, pair, ours, theirs in zip(
             rouge, cider_d(*words), zip(*words, strict=True), generated, oracle, strict=True
         )
@@ -66,10 +80,10 @@ def overlap_measures(generated_reports: Sequence[str], oracle_reports: Sequence[
 def _from_sums(sums: Array) -> dict[str, Array]:
     num_means = len(ROUGE) + 1
     means = ratio_of_sums(sums[:, :num_means], sums[:, num_means : num_means + 1])
-    first_chrf = num_means + 1 + 2 * BLEU_ORDERS + 2
-    bleu, chrf = _bleu(sums[:, num_means + 1 : first_chrf]), _chrf(sums[:, first_chrf:])
+    first_chrf = num_means + 1 + BLEU_COUNTS
     names = (*ROUGE, "cider_d")
-    found = {name: means[:, place] for place, name in enumerate(names)} | {"bleu_4": bleu, "chrf": chrf}
+    found = {name: means[:, place] for place, name in enumerate(names)}
+    found |= {"bleu_4": bleu(sums[:, num_means + 1 : first_chrf]), "chrf": _chrf(sums[:, first_chrf:])}
     return {name: found[name] for name in OVERLAP}
 
 
@@ -83,39 +97,7 @@ def _stated(rouge: list[list[float]], generated: Sequence[str], oracle: Sequence
     return stated | {"bleu_4": float(bleu_score(generated, [[report] for report in oracle]))}
 
 
-def _bleu_counts(generated: list[str], oracle: list[str]) -> list[int]:
-    """Matches of one to four words, n-grams written, words written, words of the oracle."""
-    matches, written = [], []
-    for length in range(1, BLEU_ORDERS + 1):
-        ours = ngram_counts(generated, length)
-        matches.append((ours & ngram_counts(oracle, length)).total())
-        written.append(ours.total())
-    return [*matches, *written, len(generated), len(oracle)]
-
-
-def _bleu(sums: Array) -> Array:
-    matches, written = sums[:, :BLEU_ORDERS], sums[:, BLEU_ORDERS : 2 * BLEU_ORDERS]
-    precision = ratio(matches, written)
-    # Without smoothing one order without a match makes the whole 0.
-    mean = np.exp(np.log(np.where(precision > 0, precision, 1.0)).mean(axis=1)) * (precision > 0).all(axis=1)
-    length_ratio = ratio(sums[:, -1], sums[:, -2])
-    return np.asarray(mean * np.exp(np.minimum(0.0, 1.0 - length_ratio)))
-
-
-def _chrf_counts(generated: str, oracle: str) -> list[int]:
-    """Matches, n-grams written and n-grams of the oracle, of one to six letters, spaces left out."""
-    ours, theirs = generated.replace(" ", ""), oracle.replace(" ", "")
-    counts = [(_letters(ours, length), _letters(theirs, length)) for length in range(1, CHRF_ORDERS + 1)]
-    matches = [(written & wanted).total() for written, wanted in counts]
-    return [*matches, *(written.total() for written, _ in counts), *(wanted.total() for _, wanted in counts)]
-
-
-def _letters(text: str, length: int) -> Counter[str]:
-    return Counter(text[first : first + length] for first in range(len(text) - length + 1))
-
-
 def _chrf(sums: Array) -> Array:
-    matches, written, wanted = np.split(sums, 3, axis=1)
-    precision, recall = ratio(matches, written), ratio(matches, wanted)
-    scores = ratio((1 + CHRF_BETA**2) * precision * recall, CHRF_BETA**2 * precision + recall)
-    return mean_of_defined(scores + ratio_of_sums(np.zeros_like(written), written + wanted))
+    """The mean over the orders that a resample defines."""
+    _, written, wanted = np.split(sums, 3, axis=1)
+    return mean_of_defined(chrf_orders(sums) + ratio_of_sums(np.zeros_like(written), written + wanted))

@@ -58,10 +58,14 @@ def own_device(accelerator: str, devices: Any) -> torch.device:
 
 
 def judge_share(config: DictConfig, num_ranks: int) -> DictConfig:
-    """The reward's config for one of several processes, each of which has a judge of its own: limits are divided."""
-    shares = {key: config[key] / num_ranks for key in PER_RUN if config.get(key) is not None}
+    """The reward's config for one of several processes, each of which has a judge of its own: limits are divided.
+
+    So are those of terms with limits of their own (``term_settings``).
+    """
+    shares: dict[str, Any] = {key: config[key] / num_ranks for key in PER_RUN if config.get(key) is not None}
     if "max_concurrent" in config:
         shares["max_concurrent"] = max(1, config.max_concurrent // num_ranks)
+    shares |= {str(key): judge_share(part, num_ranks) for key, part in config.items() if isinstance(part, DictConfig)}
     if num_ranks == 1 or not shares:
         return config
     shared = OmegaConf.merge(config, shares)

@@ -44,6 +44,8 @@ def breakdown_tables(
         yield (
             f"reward [bold]{scored.total:.4f}[/bold]   precision {scored.precision:.4f}   recall {scored.recall:.4f}"
         )
+        terms = ((name, "undefined" if value is None else f"{value:.4f}") for name, value in scored.terms.items())
+        yield "terms: " + "   ".join(f"{name} {value}" for name, value in terms)
 
 
 def agreement_tables(

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from orapo.chexpert import LabelStates
 from orapo.errors import OrapoError, RunPaused, SettingError
 from orapo.experiment.command_line import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_PAUSED, compose_config, one_line
 from orapo.experiment.config import read_experiment
@@ -17,11 +18,12 @@ from orapo.experiment.judge_tables import agreement_tables, breakdown_tables
 from orapo.experiment.judged_reports import read_labels, read_report, read_reports_with_labels
 from orapo.experiment.parts import build_data
 from orapo.experiment.targets import build
+from orapo.records import Split, Study
 from orapo.reward.agreement import compare_judges
 from orapo.reward.fact_score import FactScoreReward
 from orapo.reward.judging import rewards_only
 from orapo.reward.llm.judge import LlmJudge
-from orapo.reward.protocol import Reward
+from orapo.reward.weighted import WeightedReward
 
 PATIENCE = "pause_limit_seconds"
 AT_A_TERMINAL_SECONDS = 60.0
@@ -47,7 +49,7 @@ def _report(arguments: Namespace, console: Console) -> None:
     reward = _reward(_config(arguments.overrides))
     report = read_report(arguments.report)
     labels = read_labels(arguments.labels) if arguments.labels else None
-    scored = rewards_only(reward.start([report], [labels or {}]).result()) if labels else None
+    scored = rewards_only(reward.start([report], [_study(labels)]).result()) if labels else None
     judged = reward.judge.start([report]).result()[0]
     for table in breakdown_tables(report, judged, labels, scored[0] if scored else None):
         console.print(table)
@@ -56,11 +58,12 @@ def _report(arguments: Namespace, console: Console) -> None:
 def _compare(arguments: Namespace, console: Console) -> None:
     config = _config(arguments.overrides)
     reward = _reward(config)
-    if not isinstance(reward, FactScoreReward) or not isinstance(reward.judge, LlmJudge):
+    if not isinstance(reward.judge, LlmJudge):
         raise SettingError("the offline judge is compared with a language model: add reward=fact_score_llm")
     reports, labels = read_reports_with_labels(arguments.reports, arguments.num)
-    offline = FactScoreReward(f_beta=reward.f_beta, uncertain_is_positive=reward.uncertain_is_positive)
-    pending = reward.start(reports, labels)
+    facts = reward.facts
+    offline = FactScoreReward(f_beta=facts.f_beta, uncertain_is_positive=facts.uncertain_is_positive)
+    pending = facts.start(reports, labels)
     agreement = compare_judges(offline.score(reports, labels), rewards_only(pending.result()))
     for table in agreement_tables(agreement, "offline", config.reward.model, reward.judge.totals()):
         console.print(table)
@@ -79,9 +82,14 @@ def _estimate(arguments: Namespace, console: Console) -> None:
     console.print(cost_table(estimate))
 
 
-def _reward(config: DictConfig) -> Reward:
-    reward: Reward = build(config.reward, "reward")
+def _reward(config: DictConfig) -> WeightedReward:
+    reward: WeightedReward = build(config.reward, "reward")
     return reward
+
+
+def _study(labels: LabelStates) -> Study:
+    """Of which nothing is known but its labels: terms that need its report are undefined."""
+    return Study("labels", "labels", Split.TEST, (), (), "", labels)
 
 
 def _config(overrides: Sequence[str]) -> DictConfig:

@@ -27,7 +27,9 @@ from orapo.policy.loading import load_policy, load_processor
 from orapo.policy.model import Policy
 from orapo.policy.reference import make_reference
 from orapo.policy.rollout_source import RolloutSource
+from orapo.reward.fact_score import FactScoreReward
 from orapo.reward.protocol import Reward
+from orapo.reward.weighted import DEFAULT_ZERO_TERM, WeightedReward
 from orapo.training.checkpoints import LastCheckpoint, RandomStates
 from orapo.training.distributed import Ranks
 from orapo.training.module import OrapoModule
@@ -84,7 +86,8 @@ def build_parts(experiment: Experiment, folder: Path, loggers: list[Logger], ran
         ranks: the processes that train together.
     """
     objective = build_objective(experiment)
-    reward: Reward = build(judge_share(experiment.config.reward, ranks.shard.size), "reward")
+    reward = build_reward(experiment, ranks)
+    check_zero_term(objective, reward)
     labeler: Labeler = build(experiment.config.labeler, "labeler")
     server = reach_server(experiment)
     data = build_data(experiment)
@@ -119,6 +122,30 @@ def build_objective(experiment: Experiment) -> OrapoObjective:
     """The objective, with a moving average of its own."""
     objective: OrapoObjective = build(experiment.config.objective, "objective")
     return objective
+
+
+def build_reward(experiment: Experiment, ranks: Ranks) -> Reward:
+    """The reward, with this process's share of its limits."""
+    built: Reward | FactScoreReward = build(judge_share(experiment.config.reward, ranks.shard.size), "reward")
+    if isinstance(built, FactScoreReward):  # the saved config of a run from before rewards had terms
+        return WeightedReward(
+            {DEFAULT_ZERO_TERM: 1.0}, f_beta=built.f_beta, uncertain_is_positive=built.uncertain_is_positive
+        )
+    return built
+
+
+def check_zero_term(objective: OrapoObjective, reward: Reward) -> None:
+    """Refuses a mixture by the zero-reward rate where no term of the reward says what a reward of zero is.
+
+    Raises:
+        SettingError: names the terms and the way out.
+    """
+    if objective.needs_zero_reward and reward.zero_term is None:
+        raise SettingError(
+            f"reward.terms pays {', '.join(reward.weights)}, none of which says what a reward of zero is, and the "
+            f"objective (w_min {objective.w_min}, w_max {objective.w_max}) needs it: "
+            "set reward.zero_term and reward.zero_at_most"
+        )
 
 
 def validation_interval(training: TrainingSettings, num_steps: int) -> int | None:
@@ -190,7 +217,7 @@ def build_trainer(
 
 
 class StepProgress(TQDMProgressBar):
-    """One bar over all training steps, with reward, zero-reward rate and mixing weight."""
+    """One bar over all training steps, with what the module shows of each: ``SHOWN`` of ``training.metrics``."""
 
     def __init__(self) -> None:
         # A log file keeps every state of the bar: there, it moves less often.

@@ -114,7 +114,7 @@ def _run(
     with watch.phase("final_test"):
         own, shuffled = _test(parts)
     parts.rollouts.close()
-    judge_totals = summed(ranks.all_gather(lambda: dict(parts.reward.judge.totals())))
+    judge_totals = summed(ranks.all_gather(lambda: dict(parts.reward.totals())))
     weights = full_state_dict(parts.policy)
     if not ranks.is_first:
         return {}
@@ -232,7 +232,7 @@ def _table_rows(parts: Parts, own: Generated, experiment: Experiment) -> list[di
     rows = []
     studies = parts.data.test_studies[: experiment.wandb.num_table_studies]
     for study, pair in zip(studies, own.pairs, strict=False):
-        judged = parts.reward.start([pair.generated_report], [study.labels]).result()[0]
+        judged = parts.reward.start([pair.generated_report], [study]).result()[0]
         rows.append(
             {
                 "study_id": study.study_id,

@@ -1,1 +1,1 @@
-"""Measures of a generated report beside the oracle report, which rewards and evaluation share."""
+"""How near one report comes to another, for rewards and evaluation alike."""

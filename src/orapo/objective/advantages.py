@@ -1,5 +1,6 @@
 """Advantages of a study's rollouts over their own group, equations (1) and (2)."""
 
+import torch
 from torch import Tensor
 
 from orapo.errors import SettingError
@@ -44,6 +45,28 @@ def standardised_advantages(rewards: Tensor, std_eps: float) -> Tensor:
     deviations = centred_advantages(rewards)
     sigma = deviations.square().mean(dim=1, keepdim=True).sqrt()
     return deviations / (sigma + std_eps)
+
+
+def normalised_sum(terms: Tensor, weights: Tensor, std_eps: float = 1e-4) -> Tensor:
+    """Sum_t w_t (v_t - mu_t) / (sigma_t + eps): each term normalised within its group before the sum, as GDPO has it.
+
+    A term that a study leaves undefined drops out there, and the other weights are scaled to sum to 1.
+
+    Args:
+        terms: [M, B, K], values of M terms in [0, 1], NaN for all K where undefined; at least one per study is not.
+        weights: [M], above 0.
+        std_eps: added to the standard deviation of a term in a group, above 0.
+
+    Returns:
+        [B, K], zero mean in every group; exactly 0 where no term varies.
+
+    Raises:
+        SettingError: K is below 2, where a group has nothing to compare.
+    """
+    undefined = terms.isnan()
+    normalised = [standardised_advantages(values, std_eps) for values in terms.nan_to_num(0.0)]
+    shares = weights[:, None, None] * ~undefined
+    return (shares / shares.sum(dim=0) * torch.stack(normalised)).sum(dim=0)
 
 
 def check_group_size(rollouts_per_study: int) -> None:

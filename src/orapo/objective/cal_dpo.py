@@ -50,7 +50,7 @@ class CalDpo:
         target = 1.0 / (2.0 * self.cal_beta)
         margin = oracle - rollouts
         calibration = (oracle - target).square() + (rollouts + target).square()
-        is_pair = self.negatives(scored.rewards)
+        is_pair = self.negatives(scored.earned)
         return StudyLoss(
             mean_over_pairs(preference_loss(margin) + calibration, is_pair), pair_diagnostics(margin, is_pair)
         )

@@ -49,7 +49,7 @@ class Cispo:
             SettingError: K is below 2.
         """
         mask = scored.completion_mask
-        advantages = standardised_advantages(scored.rewards.detach(), self.std_eps).to(scored.policy_logps.dtype)
+        advantages = standardised_advantages(scored.advantage_rewards, self.std_eps).to(scored.policy_logps.dtype)
         ratio = log_ratio(scored)
         weight = clipped_weight(ratio, self.clip_low, self.clip_high)
         gain = weight * advantages.unsqueeze(-1) * counted(scored.policy_logps, mask)

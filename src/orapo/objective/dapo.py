@@ -79,7 +79,7 @@ class Dapo:
         finished = self._finished(scored)
         ratio = log_ratio(scored)
         gain = clipped_surrogate(ratio, advantages, self.clip_low, self.clip_high)
-        taken = scored.completion_mask & self._is_taken(scored.rewards, finished).unsqueeze(-1)
+        taken = scored.completion_mask & self._is_taken(scored.advantage_rewards, finished).unsqueeze(-1)
         tokens = scored.tokens_per_study
         if tokens is None:
             tokens = taken.sum().item() / scored.num_studies
@@ -109,6 +109,6 @@ class Dapo:
         if num_tokens.max() > self.max_new_tokens:
             longest = int(num_tokens.max())
             raise DataError(f"a rollout has {longest} tokens; the objective's max_new_tokens is {self.max_new_tokens}")
-        rewards = scored.rewards.detach().to(scored.policy_logps.dtype)
+        rewards = scored.advantage_rewards.to(scored.policy_logps.dtype)
         shaped = rewards + overlong_punishment(num_tokens, self.max_new_tokens, self.overlong_fraction)
         return standardised_advantages(shaped, self.std_eps)

@@ -51,5 +51,5 @@ class Dpo:
         """
         oracle, rollouts = implicit_rewards(scored, "Dpo", length_normalised=self.length_normalised)
         margin = self.dpo_beta * (oracle - rollouts)
-        is_pair = self.negatives(scored.rewards)
+        is_pair = self.negatives(scored.earned)
         return StudyLoss(mean_over_pairs(preference_loss(margin), is_pair), pair_diagnostics(margin, is_pair))

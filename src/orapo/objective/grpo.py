@@ -68,7 +68,7 @@ class Grpo:
             DataError: ``ref_logps`` is None although ``kl_coef`` is above 0.
             SettingError: K is below 2.
         """
-        advantages = standardised_advantages(scored.rewards.detach(), self.std_eps).to(scored.policy_logps.dtype)
+        advantages = standardised_advantages(scored.advantage_rewards, self.std_eps).to(scored.policy_logps.dtype)
         gain = _token_gain(scored, advantages, self.clip_low, self.clip_high, self.kl_coef)
         per_rollout = gain.sum(dim=-1) / scored.completion_mask.sum(dim=-1)
         return StudyLoss(
@@ -108,7 +108,7 @@ class DrGrpo:
                 ``max_new_tokens``.
             SettingError: K is below 2.
         """
-        advantages = centred_advantages(scored.rewards.detach()).to(scored.policy_logps.dtype)
+        advantages = centred_advantages(scored.advantage_rewards).to(scored.policy_logps.dtype)
         longest = int(scored.completion_mask.sum(dim=-1).max())
         if longest > self.max_new_tokens:
             raise DataError(f"a rollout has {longest} tokens; the objective's max_new_tokens is {self.max_new_tokens}")

@@ -45,7 +45,7 @@ class Gspo:
         Raises:
             SettingError: K is below 2.
         """
-        advantages = standardised_advantages(scored.rewards.detach(), self.std_eps).to(scored.policy_logps.dtype)
+        advantages = standardised_advantages(scored.advantage_rewards, self.std_eps).to(scored.policy_logps.dtype)
         ratio = sequence_log_ratio(scored).unsqueeze(-1)
         gain = clipped_surrogate(ratio, advantages, self.clip_low, self.clip_high)
         clipped = is_clipped(ratio, advantages, self.clip_low, self.clip_high)

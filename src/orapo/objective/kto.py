@@ -71,7 +71,7 @@ class Kto:
         # lambda - lambda sigmoid(x) = lambda sigmoid(-x)
         wanted = self.desirable_weight * torch.sigmoid(self.kto_beta * (point - oracle)).squeeze(-1)
         unwanted = self.undesirable_weight * torch.sigmoid(self.kto_beta * (rollouts - point))
-        is_pair = self.negatives(scored.rewards)
+        is_pair = self.negatives(scored.earned)
         return StudyLoss(
             loss=(wanted + mean_over_pairs(unwanted, is_pair)) / 2,
             diagnostics=pair_diagnostics(self.kto_beta * (oracle - rollouts), is_pair),

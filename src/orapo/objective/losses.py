@@ -43,7 +43,7 @@ class BatchTokenMean(Protocol):
     """
 
     def loss_tokens(self, num_tokens: Tensor, rewards: Tensor, finished: Tensor) -> Tensor:
-        """The tokens of each study that the mean is over, [B]; each argument is [B, K]."""
+        """The tokens of each study that the mean is over, [B]; arguments [B, K], rewards as advantages see them."""
 
 
 @runtime_checkable

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from orapo.errors import CheckpointError, DataError, SettingError
 from orapo.objective.losses import BatchTokenMean, DynamicSampling, OracleLoss, PolicyLoss, part
-from orapo.objective.tensors import ObjectiveOutput, ScoredGroups, check_rewards
+from orapo.objective.preference import ZeroRewardRollouts
+from orapo.objective.tensors import ObjectiveOutput, ScoredGroups, check_rewards, earned_rewards
 from orapo.objective.zero_reward import MovingAverage, ZeroReward, mixing_weight
 from orapo.settings import Fraction, settings
 
@@ -85,6 +86,12 @@ class OrapoObjective:
         return self.uses_policy_loss or self.oracle_loss.needs_rollouts
 
     @property
+    def needs_zero_reward(self) -> bool:
+        """True when it matters which rollouts count as a reward of zero: by the weight, or by the pairs."""
+        by_pairs = isinstance(getattr(self.oracle_loss, "negatives", None), ZeroRewardRollouts)
+        return self.needs_rollouts and (self.w_min < self.w_max or (self.needs_oracle and by_pairs))
+
+    @property
     def needs_reference(self) -> bool:
         """True when the frozen reference's log-probabilities are read."""
         by_policy = self.uses_policy_loss and self.policy_loss.needs_reference
@@ -106,7 +113,7 @@ class OrapoObjective:
 
         Args:
             num_tokens: [B, K], of each rollout.
-            rewards: [B, K].
+            rewards: [B, K], as advantages see them.
             finished: [B, K] bool, False where a rollout was cut at the token limit.
         """
         if not (self.uses_policy_loss and isinstance(self.policy_loss, BatchTokenMean)):
@@ -123,8 +130,10 @@ class OrapoObjective:
             raise SettingError(f"w_min is {self.w_min!r}; without rollouts it must equal w_max, {self.w_max!r}")
         return torch.full((num_studies,), float(self.w_min))
 
-    def observe(self, study_ids: Sequence[str], rewards: Tensor) -> Mixing:
+    def observe(self, study_ids: Sequence[str], rewards: Tensor, is_zero: Tensor | None = None) -> Mixing:
         """Equations (8)-(10): takes in a batch's rewards [B, K] and gives each study's weight.
+
+        ``is_zero``, bool [B, K], says which rollouts count as a reward of zero; None: those whose reward is 0.
 
         Call it once per batch, not per inner step, and under data parallelism with the gathered batch of all ranks.
 
@@ -141,13 +150,14 @@ class OrapoObjective:
         for study_id in study_ids:
             if not isinstance(study_id, str):
                 raise DataError(f"study id {study_id!r} is {type(study_id).__name__}; a string is needed")
-        rates = self.zero_reward(rewards.detach())
+        earned = earned_rewards(rewards.detach(), is_zero)
+        rates = self.zero_reward(earned)
         smoothed = rates.new_tensor(self.average.update(study_ids, rates.tolist(), self.alpha))
         return Mixing(
             zero_reward_rate=rates,
             smoothed=smoothed,
             weight=mixing_weight(smoothed, self.w_min, self.w_max, self.gamma),
-            all_zero_group=(rewards == 0).all(dim=1),
+            all_zero_group=(earned == 0).all(dim=1),
         )
 
     def loss(self, scored: ScoredGroups, weight: Tensor) -> ObjectiveOutput:

@@ -58,6 +58,6 @@ class Orpo:
         """
         oracle, rollouts = mean_logps(scored, "Orpo")
         margin = log_odds(oracle) - log_odds(rollouts)
-        is_pair = self.negatives(scored.rewards)
+        is_pair = self.negatives(scored.earned)
         preferred = mean_over_pairs(preference_loss(margin), is_pair)
         return StudyLoss(-oracle.squeeze(-1) + self.odds_coef * preferred, pair_diagnostics(margin, is_pair))

@@ -14,7 +14,7 @@ class Negatives(Protocol):
     """Which rollouts of a study lose against its oracle report, equation (12)."""
 
     def __call__(self, rewards: Tensor) -> Tensor:
-        """Bool [B, K] from rewards [B, K]."""
+        """Bool [B, K] from rewards [B, K], 0 where a rollout counts as a reward of zero."""
 
 
 LosingRollouts = Annotated[Negatives, part("AllRollouts()")]

@@ -48,5 +48,5 @@ class SimPo:
         """
         oracle, rollouts = mean_logps(scored, "SimPo")
         margin = self.simpo_beta * (oracle - rollouts - self.margin_ratio)
-        is_pair = self.negatives(scored.rewards)
+        is_pair = self.negatives(scored.earned)
         return StudyLoss(mean_over_pairs(preference_loss(margin), is_pair), pair_diagnostics(margin, is_pair))

@@ -31,6 +31,8 @@ class ScoredGroups:
         finished: [B, K] bool, False where a rollout was cut at the token limit; None where no loss needs it.
         tokens_per_study: what ``OrapoObjective.loss_tokens`` gives for the whole batch, averaged over its studies,
             at least 0; None when these B studies are the whole batch.
+        compared: [B, K], finite: what advantages compare within a group; None: the rewards.
+        is_zero: [B, K] bool, True where a rollout counts as a reward of zero; None: where its reward is 0.
 
     Raises:
         DataError: a shape, dtype or range is wrong; the message names the field.
@@ -47,6 +49,8 @@ class ScoredGroups:
     oracle_mask: Tensor | None = None
     finished: Tensor | None = None
     tokens_per_study: float | None = None
+    compared: Tensor | None = None
+    is_zero: Tensor | None = None
 
     def __post_init__(self) -> None:
         _check_mask("completion_mask", self.completion_mask, num_dims=3)
@@ -93,6 +97,16 @@ class ScoredGroups:
         """K; 0 when there are only oracle reports."""
         return self.completion_mask.shape[1]
 
+    @property
+    def advantage_rewards(self) -> Tensor:
+        """What advantages compare within a group, [B, K], without gradient."""
+        return (self.rewards if self.compared is None else self.compared).detach()
+
+    @property
+    def earned(self) -> Tensor:
+        """Rewards that are 0 exactly where a rollout counts as a reward of zero, [B, K]."""
+        return earned_rewards(self.rewards, self.is_zero)
+
     def _check_logps(self, tensors: Mapping[str, Tensor | None], mask: Tensor) -> None:
         for name, logps in tensors.items():
             if logps is None:
@@ -108,6 +122,12 @@ class ScoredGroups:
     def _check_rewards(self) -> None:
         _check_shape("rewards", self.rewards, self.completion_mask.shape[:2])
         check_rewards(self.rewards)
+        if self.is_zero is not None:
+            _check_shape("is_zero", self.is_zero, self.rewards.shape)
+        if self.compared is not None:
+            _check_shape("compared", self.compared, self.rewards.shape)
+            if not bool(self.compared.isfinite().all()):
+                raise NonFiniteError("compared holds a value that is NaN or infinite")
 
     def _check_batch_facts(self) -> None:
         if self.finished is not None:
@@ -171,6 +191,13 @@ def check_rewards(rewards: Tensor) -> None:
         value = rewards[study, rollout].item()
         message = f"rewards[{study}, {rollout}] is {value}; allowed is [0, 1]"
         raise DataError(message) if abs(value) < float("inf") else NonFiniteError(message)
+
+
+def earned_rewards(rewards: Tensor, is_zero: Tensor | None) -> Tensor:
+    """Rewards [B, K] that are 0 exactly where ``is_zero`` [B, K] says so; as they are where it is None."""
+    if is_zero is None:
+        return rewards
+    return rewards.clamp(min=torch.finfo(rewards.dtype).tiny).masked_fill(is_zero, 0.0)
 
 
 def require(name: str, tensor: Tensor | None, user: str) -> Tensor:

@@ -1,8 +1,8 @@
 """What a generated report is worth, and why."""
 
-from orapo.reward.accuracy import AccuracyReward
 from orapo.reward.entailment import OfflineJudge
 from orapo.reward.fact_score import FactScoreReward
 from orapo.reward.protocol import Judge, Judged, Reward
+from orapo.reward.weighted import WeightedReward
 
-__all__ = ["AccuracyReward", "FactScoreReward", "Judge", "Judged", "OfflineJudge", "Reward"]
+__all__ = ["FactScoreReward", "Judge", "Judged", "OfflineJudge", "Reward", "WeightedReward"]

@@ -58,7 +58,7 @@ def fact_score(
 
 
 class FactScoreReward:
-    """The FactS reward with any judge.
+    """FactS with any judge: what the term ``facts`` pays, and what every reward tells of a report.
 
     A study without a positive label pays nothing to any report, its own included: all its groups are all-zero.
 

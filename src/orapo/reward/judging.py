@@ -1,11 +1,11 @@
-"""From judgements under way to rewards: what FactS and the accuracy reward share."""
+"""From judgements under way to rewards."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from orapo.chexpert import LabelStates
 from orapo.errors import DataError
-from orapo.records import FailedJudgement, RewardBreakdown
+from orapo.records import FailedJudgement, RewardBreakdown, Study
 from orapo.reward.protocol import Judged, PendingJudgements
 
 RewardOf = Callable[[Judged, LabelStates], RewardBreakdown]
@@ -51,11 +51,11 @@ def rewards_only(results: Sequence[RewardBreakdown | FailedJudgement]) -> list[R
     return [result for result in results if isinstance(result, RewardBreakdown)]
 
 
-def check_lengths(reports: Sequence[str], labels: Sequence[LabelStates]) -> None:
-    """Refuses label states that don't belong to the reports one to one.
+def check_lengths(reports: Sequence[str], truths: Sequence[LabelStates | Study]) -> None:
+    """Refuses label states or studies that don't belong to the reports one to one.
 
     Raises:
         DataError: the lengths differ.
     """
-    if len(reports) != len(labels):
-        raise DataError(f"reward: {len(reports)} reports and {len(labels)} sets of label states; one set per report")
+    if len(reports) != len(truths):
+        raise DataError(f"reward: {len(reports)} reports and {len(truths)} sets of label states; one set per report")

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from orapo.chexpert import LabelStates
-from orapo.records import Fact, FailedJudgement, LabelVerdict, RewardBreakdown
+from orapo.records import Fact, FailedJudgement, LabelVerdict, RewardBreakdown, Study
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +68,45 @@ class PendingRewards(Protocol):
         ...
 
 
+Combine = Literal["sum", "normalised"]
+"""How advantages see the terms: their weighted sum, or each normalised within its group and then summed."""
+
+
 class Reward(Protocol):
-    """Says what generated reports are worth against the label states of their studies."""
+    """Says what generated reports are worth beside their studies."""
 
     @property
     def judge(self) -> Judge:
-        """Who reads the reports."""
+        """Who reads the reports' facts."""
         ...
 
-    def start(self, reports: Sequence[str], labels: Sequence[LabelStates]) -> PendingRewards:
-        """Begins to judge; ``labels`` has one entry per report (repeat it per rollout)."""
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Of the terms that are paid, above 0, by name; they sum to 1."""
+        ...
+
+    @property
+    def combine(self) -> Combine:
+        """How advantages see the terms; rewards are the weighted sum either way."""
+        ...
+
+    @property
+    def zero_term(self) -> str | None:
+        """The term that says what counts as a reward of zero, equation (8); None where no term says so."""
+        ...
+
+    def start(self, reports: Sequence[str], studies: Sequence[Study]) -> PendingRewards:
+        """Begins to judge; ``studies`` has one entry per report (repeat it per rollout)."""
+        ...
+
+    def totals(self) -> Mapping[str, float]:
+        """What judge and terms have taken so far, added up by name."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know of judge and terms, numbers by name."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from ``state_dict``."""
         ...

@@ -8,16 +8,15 @@ import torch
 from torch import Tensor
 
 from orapo.batches import RolloutGroup, StudyBatch
-from orapo.chexpert import LabelStates
 from orapo.errors import RunPaused
 from orapo.objective.orapo import OrapoObjective
 from orapo.policy.model import Policy
 from orapo.policy.rollout_source import RolloutSource
 from orapo.policy.settings import SamplingSettings
-from orapo.records import FailedJudgement
+from orapo.records import FailedJudgement, RewardBreakdown
 from orapo.reward.protocol import PendingRewards, Reward
 from orapo.training.distributed import Ranks, sampling_seed
-from orapo.training.experience import Experience, JudgedGroup, naming_studies
+from orapo.training.experience import Experience, JudgedGroup, compared_rewards, naming_studies, term_values
 from orapo.training.metrics import Stopwatch, judge_metrics
 from orapo.training.micro_batches import ByPlace, ReferenceScorer, study_completions
 from orapo.training.sharding import unsharded
@@ -76,7 +75,7 @@ class Collector:
             NonFiniteError: a reward or log-probability is NaN or infinite.
             RunPaused: no judge answers for any study, or no server samples; nothing has changed.
         """
-        totals = dict(self._reward.judge.totals())
+        totals = dict(self._reward.totals())
         rollouts, pending = self._start(batch, step, watch)
         # The reference scores while a judge elsewhere reads: neither needs the other.
         shares = self._ranks.shard.sizes(self._batch_size)
@@ -110,9 +109,9 @@ class Collector:
             with watch.phase("rollout"):
                 groups = self._source.roll_out(batch, self._sampling, seeds)
             reports = [text for group in groups for text in group.texts]
-            labels: list[LabelStates] = [s.labels for s in batch.studies for _ in range(self._sampling.per_study)]
+            studies = [study for study in batch.studies for _ in range(self._sampling.per_study)]
             with watch.phase("reward"):
-                return groups, self._reward.start(reports, labels)
+                return groups, self._reward.start(reports, studies)
 
     def _judged(
         self,
@@ -138,9 +137,9 @@ class Collector:
 
         A new group that could not be judged whole is dropped: the one before it stays, whose rewards are known.
         """
-        groups, num_resampled = [list(own) for own in first], 0
+        groups, num_resampled, weights = [list(own) for own in first], 0, self._normalised_weights
         for attempt in range(1, (self._objective.max_redraws or 0) + 1):
-            places = [[i for i, group in enumerate(own) if group.has_zero_variance] for own in groups]
+            places = [[i for i, group in enumerate(own) if group.has_zero_variance(weights)] for own in groups]
             if not any(places):
                 break
             num_resampled += sum(map(len, places))
@@ -205,40 +204,56 @@ class Collector:
         device, mixing = batch.device, None
         if self._objective.needs_rollouts:
             with naming_studies(studies):
-                earned = _rewards([first[rank][i] for rank, i in kept], device)
-                mixing = self._objective.observe([study.study_id for study in studies], earned)
+                sampled_first = [first[rank][i].breakdowns for rank, i in kept]
+                earned, is_zero = _rewards(sampled_first, device), _is_zero(sampled_first, device)
+                mixing = self._objective.observe([study.study_id for study in studies], earned, is_zero)
+        breakdowns = [group.breakdowns for group in rows]
+        told = breakdowns[0][0].terms if mixing else {}
         counts = [sum(1 for owner, _ in kept if owner == rank) for rank in range(len(groups))]
         return Experience(
             studies=studies,
             rollouts=tuple(group.rollouts for group in rows if group.rollouts is not None),
-            rewards=_rewards(rows, device),
-            breakdowns=tuple(group.breakdowns for group in rows if group.rollouts is not None),
+            rewards=_rewards(breakdowns, device),
+            breakdowns=tuple(breakdowns) if mixing else (),
             mixing=mixing,
             own_rows={i: row for row, (rank, i) in enumerate(kept) if rank == self._ranks.shard.rank},
             batch=batch,
             ref_logps=ref_logps,
             most_own_rows=max(counts),
             metrics={**metrics, "dropped_studies": float(sum(map(len, groups)) - len(kept))} if mixing else metrics,
+            terms={name: values.to(device) for name, values in term_values(breakdowns, list(told)).items()},
+            compared=compared_rewards(breakdowns, self._normalised_weights).to(device) if mixing else None,
+            is_zero=_is_zero(breakdowns, device) if mixing else None,
         )
+
+    @property
+    def _normalised_weights(self) -> Mapping[str, float] | None:
+        """Of the terms that advantages see normalised; None where they see the reward."""
+        return self._reward.weights if self._reward.combine == "normalised" else None
 
     def _metrics(self, totals: Mapping[str, float], groups: Groups, num_resampled: int) -> dict[str, float]:
         """What judges and sources tell of this step: judges as a sum over the processes, sources as a mean."""
         everyone = self._ranks.all_gather(
-            lambda: (judge_metrics(totals, self._reward.judge.totals()), dict(self._source.metrics()))
+            lambda: (judge_metrics(totals, self._reward.totals()), dict(self._source.metrics()))
         )
         metrics = {name: sum(judge[name] for judge, _ in everyone) for name in everyone[0][0]}
         if self._objective.needs_rollouts:
             metrics |= {n: sum(source[n] for _, source in everyone) / len(everyone) for n in everyone[0][1]}
         if self._objective.max_redraws is not None:
             metrics["redrawn_groups"] = float(num_resampled)
-            metrics["left_out_groups"] = float(sum(group.has_zero_variance for own in groups for group in own))
+            weights = self._normalised_weights
+            metrics["left_out_groups"] = float(sum(one.has_zero_variance(weights) for own in groups for one in own))
         return metrics
 
 
-def _rewards(groups: Sequence[JudgedGroup], device: torch.device) -> Tensor:
+def _rewards(groups: Sequence[Sequence[RewardBreakdown]], device: torch.device) -> Tensor:
     """[B, K], float32."""
-    totals = [[one.total for one in group.breakdowns] for group in groups]
-    return torch.tensor(totals, dtype=torch.float32, device=device)
+    return compared_rewards(groups, None).to(device)
+
+
+def _is_zero(groups: Sequence[Sequence[RewardBreakdown]], device: torch.device) -> Tensor:
+    """[B, K], bool."""
+    return torch.tensor([[one.is_zero for one in group] for group in groups], device=device)
 
 
 def _on_cpu(group: RolloutGroup) -> RolloutGroup:

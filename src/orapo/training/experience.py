@@ -1,8 +1,9 @@
 """What a training step learns from: one record, gathered once from all processes."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from orapo.batches import RolloutGroup, StudyBatch
 from orapo.errors import NonFiniteError
-from orapo.objective.advantages import is_flat
+from orapo.objective.advantages import is_flat, normalised_sum
 from orapo.objective.orapo import Mixing
 from orapo.records import FailedJudgement, RewardBreakdown, Study
 
@@ -20,8 +21,8 @@ class Experience:
     """B studies with K rollouts each, those of all processes, and what they earned.
 
     A study one of whose rollouts could not be judged is not among them: the rest of its group would be compared with
-    an invented reward. What further terms of a reward give belongs to ``breakdowns``; what a sampler's own
-    log-probabilities or the version of its weights tell, to ``rollouts``.
+    an invented reward. What a sampler's own log-probabilities or the version of its weights tell belongs to
+    ``rollouts``.
 
     Attributes:
         studies: length B.
@@ -34,6 +35,9 @@ class Experience:
         ref_logps: by place, per completion [T], under the reference; empty where no loss needs it.
         most_own_rows: of the process that has most.
         metrics: what collecting adds to the row of metrics.csv, over all processes.
+        terms: values [B, K] of each term of the reward by name, float32, NaN where the study leaves it undefined.
+        compared: [B, K], what advantages compare within a group; None: the rewards.
+        is_zero: [B, K] bool, True where a rollout counts as a reward of zero; None without rollouts.
     """
 
     studies: tuple[Study, ...]
@@ -46,6 +50,9 @@ class Experience:
     ref_logps: Mapping[int, tuple[Tensor, ...]]
     most_own_rows: int
     metrics: Mapping[str, float]
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+    compared: Tensor | None = None
+    is_zero: Tensor | None = None
 
     def after_update(self) -> "Experience":
         """Without image features whose graph an update has used up: the weights that made them have moved."""
@@ -78,11 +85,40 @@ class JudgedGroup(NamedTuple):
         """Whether every rollout was."""
         return len(self.breakdowns) == len(self.judged)
 
-    @property
-    def has_zero_variance(self) -> bool:
-        """Whether every rollout was judged and all earned the same, in the precision that the objective sees."""
-        totals = torch.tensor([[one.total for one in self.breakdowns]], dtype=torch.float32)
-        return self.is_judged and bool(is_flat(totals).item())
+    def has_zero_variance(self, normalised_weights: Mapping[str, float] | None = None) -> bool:
+        """Whether every rollout was judged and advantages see no difference, in the precision of the objective.
+
+        Args:
+            normalised_weights: as for ``compared_rewards``.
+        """
+        compared = compared_rewards([self.breakdowns], normalised_weights) if self.is_judged else None
+        return compared is not None and bool(is_flat(compared).item())
+
+
+def compared_rewards(
+    groups: Sequence[Sequence[RewardBreakdown]], normalised_weights: Mapping[str, float] | None
+) -> Tensor:
+    """What advantages compare within each group of K: [B, K], float32.
+
+    Args:
+        groups: B studies' breakdowns.
+        normalised_weights: of the terms, by name, where each is normalised within its group; None: the rewards.
+    """
+    if normalised_weights is None:
+        return torch.tensor([[one.total for one in group] for group in groups], dtype=torch.float32)
+    terms = term_values(groups, list(normalised_weights))
+    return normalised_sum(torch.stack([*terms.values()]), torch.tensor([*normalised_weights.values()]))
+
+
+def term_values(groups: Sequence[Sequence[RewardBreakdown]], names: Sequence[str]) -> dict[str, Tensor]:
+    """Values [B, K] of each term, float32, NaN where undefined."""
+    return {
+        name: torch.tensor(
+            [[math.nan if (value := one.terms[name]) is None else value for one in group] for group in groups],
+            dtype=torch.float32,
+        )
+        for name in names
+    }
 
 
 @contextmanager

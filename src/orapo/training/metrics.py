@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from orapo.measures.words import repetition
 from orapo.objective.orapo import Mixing
 from orapo.training.experience import Experience
 from orapo.training.update import Losses
@@ -56,6 +57,7 @@ METRIC_NAMES = (
     "dpo_accuracy",
     "completion_tokens",
     "finished_fraction",
+    "repetition",
     "grad_norm",
     "learning_rate",
     "seconds_rollout",
@@ -69,6 +71,19 @@ METRIC_NAMES = (
     *JUDGE_METRICS.values(),
 )
 """The columns of metrics.csv after the step; docs/metrics.md says what each means."""
+
+TERM_PREFIX = "term_"
+"""Before the name of a term of the reward: the columns after those above."""
+
+SHOWN = {
+    "reward": "reward",
+    "reward_precision": "precision",
+    "zero_reward_rate": "zero_reward_rate",
+    "mixing_weight": "mixing_weight",
+    "completion_tokens": "tokens",
+    "repetition": "repetition",
+}
+"""What the progress line shows, and by which name: a policy that is paid for more words is seen."""
 
 
 def step_metrics(
@@ -108,6 +123,8 @@ def _rollout_metrics(experience: Experience, mixing: Mixing) -> dict[str, float]
         "all_zero_group_fraction": mixing.all_zero_group.float().mean().item(),
         "completion_tokens": lengths.mean().item(),
         "finished_fraction": sum(sum(group.finished) for group in experience.rollouts) / len(flat),
+        "repetition": sum(repetition(text) for group in experience.rollouts for text in group.texts) / len(flat),
+        **{f"{TERM_PREFIX}{name}": values.nanmean().item() for name, values in experience.terms.items()},
     }
 
 

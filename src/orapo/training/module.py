@@ -27,7 +27,7 @@ from orapo.training.collect import Collector
 from orapo.training.distributed import Ranks, share_of, summed
 from orapo.training.experience import Experience, naming_studies
 from orapo.training.held_out_reports import Generated, HeldOutReports
-from orapo.training.metrics import Stopwatch, step_metrics
+from orapo.training.metrics import SHOWN, Stopwatch, step_metrics
 from orapo.training.micro_batches import ReferenceScorer
 from orapo.training.optimiser import make_optimiser, optimiser_step
 from orapo.training.settings import TrainingSettings
@@ -145,8 +145,7 @@ class OrapoModule(LightningModule):
         """Hands the step to the callbacks and its metrics to the loggers; steps count from 1."""
         seconds = self._ranks.all_gather(lambda: self._watch.seconds)
         self.last_experience, self.last_metrics = experience, step_metrics(experience, losses, seconds)
-        shown = ("reward", "zero_reward_rate", "mixing_weight")
-        self.log_dict({name: self.last_metrics[name] for name in shown}, prog_bar=True, logger=False)
+        self.log_dict({shown: self.last_metrics[name] for name, shown in SHOWN.items()}, prog_bar=True, logger=False)
         for logger in self.loggers:
             logger.log_metrics({f"train/{name}": value for name, value in self.last_metrics.items()}, step=step)
 
@@ -205,9 +204,9 @@ class OrapoModule(LightningModule):
         weights = checkpoint["state_dict"]
         checkpoint["state_dict"] = {n: w for n, w in weights.items() if n.removeprefix("policy.") in trained}
         checkpoint["objective"] = self._objective.state_dict()
-        checkpoint["judge"] = summed(self._ranks.all_gather(self._reward.judge.state_dict))
+        checkpoint["judge"] = summed(self._ranks.all_gather(self._reward.state_dict))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restores the moving average of the zero-reward rate, and what the judge spent."""
         self._objective.load_state_dict(checkpoint["objective"])
-        self._reward.judge.load_state_dict(share_of(checkpoint["judge"], self._ranks.shard.size))
+        self._reward.load_state_dict(share_of(checkpoint["judge"], self._ranks.shard.size))

@@ -19,7 +19,7 @@ from orapo.chexpert import OBSERVATIONS
 from orapo.evaluation.report_pairs import ReportPair, score_reports
 from orapo.records import Fact, RewardBreakdown, Study
 from orapo.training.experience import Experience
-from orapo.training.metrics import METRIC_NAMES
+from orapo.training.metrics import METRIC_NAMES, TERM_PREFIX
 from orapo.training.module import OrapoModule
 
 
@@ -33,6 +33,12 @@ class AppendedFile:
     def num_bytes(self) -> int:
         """Its size; 0 while it does not exist."""
         return self._path.stat().st_size if self._path.exists() else 0
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The first line's cells."""
+        with self._path.open(encoding="utf-8", newline="") as file:
+            return tuple(next(csv.reader(file)))
 
     def append(self, text: str) -> None:
         """Writes text at the end, at once."""
@@ -75,16 +81,20 @@ class MetricsFile(RunFile):
         """Writes the row of the step that just ended."""
         assert isinstance(pl_module, OrapoModule)
         row = {"step": batch_idx + 1, **pl_module.last_metrics}
-        self.file.append(csv_row(row, ("step", *METRIC_NAMES), self.file))
+        terms = [name for name in row if name.startswith(TERM_PREFIX)]
+        self.file.append(csv_row(row, ("step", *METRIC_NAMES, *terms), self.file))
 
 
 def csv_row(row: Mapping[str, float], columns: tuple[str, ...], file: AppendedFile) -> str:
-    """One line of CSV, preceded by the header when the file is empty."""
+    """One line of CSV, preceded by the header when the file is empty; else of the columns that its header names."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if file.num_bytes == 0:
         writer.writerow(columns)
-    writer.writerow("" if math.isnan(row[name]) else f"{row[name]:.8g}" for name in columns)
+    else:
+        columns = file.columns  # those of the version that began the run
+    cells = [row.get(name, math.nan) for name in columns]
+    writer.writerow("" if math.isnan(cell) else f"{cell:.8g}" for cell in cells)
     return text.getvalue()
 
 
@@ -148,6 +158,8 @@ def breakdown_row(breakdown: RewardBreakdown) -> dict[str, Any]:
     """Why a rollout earned its reward."""
     return {
         "reward": breakdown.total,
+        "terms": dict(breakdown.terms),
+        "is_zero": breakdown.is_zero,
         "judge": breakdown.judge,
         "precision": breakdown.precision,
         "recall": breakdown.recall,

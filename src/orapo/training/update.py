@@ -148,6 +148,8 @@ def scored_groups(
         oracle_mask=oracle_mask,
         finished=torch.tensor([group.finished for group in groups], device=device),
         tokens_per_study=_tokens_per_study(experience, objective),
+        compared=None if experience.compared is None else experience.compared[rows],
+        is_zero=None if experience.is_zero is None else experience.is_zero[rows],
     )
 
 
@@ -173,7 +175,8 @@ def _tokens_per_study(experience: Experience, objective: OrapoObjective) -> floa
     """For a loss that averages over the tokens of all studies, whichever micro-batch or process holds them."""
     num_tokens = torch.tensor([[len(ids) for ids in group.token_ids] for group in experience.rollouts])
     finished = torch.tensor([group.finished for group in experience.rollouts])
-    counted = objective.loss_tokens(num_tokens, experience.rewards.cpu(), finished)
+    compared = experience.rewards if experience.compared is None else experience.compared
+    counted = objective.loss_tokens(num_tokens, compared.cpu(), finished)
     return None if counted is None else counted.sum().item() / len(experience.rollouts)
 
 

@@ -232,3 +232,23 @@ def test_nothing_heavy_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert "heavy []" in done.stdout, done.stderr
+
+
+def test_beside_the_reward_stands_what_it_was_earned_with_and_older_runs_have_gaps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    called, true = marks(0, 20, 0.5)
+    for name in ("new", "old"):
+        write_run(tmp_path / name, FakeRun({"objective__alpha": 0.3 if name == "new" else 0.7}, called, true, 20))
+    path = tmp_path / "new" / "metrics.csv"
+    header, *rows = path.read_text().splitlines()
+    columns = "reward_precision,completion_tokens,repetition,term_facts"
+    path.write_text("\n".join([f"{header},{columns}", *(f"{row},0.25,33,0.125,0.5" for row in rows)]) + "\n")
+    assert main([str(tmp_path), "--sort", "reward", "--csv", str(tmp_path / "table.csv")]) == 0
+    told = capsys.readouterr().out
+    for words in ("precision of rollouts", "tokens per rollout", "repeated 4-grams"):
+        assert words.split()[0] in told
+    with (tmp_path / "table.csv").open() as file:
+        cells = {row["setting:alpha"]: row for row in csv.DictReader(file) if row["kind"] == "group"}
+    assert float(cells["0.3"]["repetition"]) == 0.125
+    assert not cells["0.7"]["repetition"]

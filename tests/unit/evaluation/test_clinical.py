@@ -13,9 +13,9 @@ from torchmetrics.functional.classification import (
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation
 from orapo.errors import DataError
-from orapo.evaluation import clinical
 from orapo.evaluation.clinical import clinical_scores, positive_matrix, precision_recall_f1
 from orapo.evaluation.controls import always_positive_states
+from orapo.measures import ratios
 
 
 def states(*present: Observation, uncertain: tuple[Observation, ...] = ()) -> LabelStates:
@@ -100,7 +100,7 @@ def test_undefined_ratios_are_zero_and_not_one() -> None:
 
 def test_the_other_convention_would_reward_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     # The twin: with 1 in place of 0 a silent report on a silent split is perfect. Not what this project reports.
-    monkeypatch.setattr(clinical, "UNDEFINED_RATIO", 1.0)
+    monkeypatch.setattr(ratios, "UNDEFINED_RATIO", 1.0)
     assert clinical_scores([states()] * 3, [states()] * 3).macro.f1 == 1.0
     assert clinical_scores([states(EDEMA)], [states(EDEMA)]).macro.f1 == 1.0
     preds = torch.zeros(3, 14, dtype=torch.int)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from orapo.errors import DataError
-from orapo.evaluation.cider import cider_d
 from orapo.evaluation.costs import cost_measures
 from orapo.evaluation.resampling import Bootstrap
 from orapo.evaluation.text import text_scores
 from orapo.evaluation.text_measures import OVERLAP, length_measures, overlap_measures
+from orapo.measures.cider import cider_d
 
 
 @pytest.fixture(autouse=True)

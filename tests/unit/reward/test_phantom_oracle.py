@@ -7,7 +7,7 @@ import pytest
 from orapo.chexpert import positive_observations
 from orapo.data.phantoms import PhantomSource
 from orapo.records import Split, Study
-from orapo.reward import AccuracyReward, FactScoreReward
+from orapo.reward import FactScoreReward, WeightedReward
 from orapo.reward.facts import extract_facts
 
 
@@ -36,7 +36,7 @@ def test_oracle_earns_all_that_its_labels_can_pay(studies: list[Study], uncertai
 
 @pytest.mark.slow
 def test_oracle_is_exactly_right(studies: list[Study]) -> None:
-    breakdowns = AccuracyReward().score([study.oracle_report for study in studies], [study.labels for study in studies])
+    breakdowns = WeightedReward({"accuracy": 1}).score([study.oracle_report for study in studies], studies)
     assert all(breakdown.total == 1.0 for breakdown in breakdowns)
 
 

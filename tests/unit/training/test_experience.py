@@ -19,14 +19,14 @@ def judged(*totals: float) -> tuple[RewardBreakdown, ...]:
 
 def test_groups_with_zero_variance():
     groups = [judged(0.0, 0.0), judged(0.0, 0.5), judged(0.3, 0.3), (*judged(0.0), FAILED), (FAILED, FAILED)]
-    assert [JudgedGroup(STUDY, None, one).has_zero_variance for one in groups] == [True, False, True, False, False]
+    assert [JudgedGroup(STUDY, None, one).has_zero_variance() for one in groups] == [True, False, True, False, False]
     assert [JudgedGroup(STUDY, None, one).is_judged for one in groups] == [True, True, True, False, False]
 
 
 def test_variance_is_that_of_the_float32_rewards_that_the_loss_sees():
     # 0.1 + 0.2 is not 0.3, but the nearest float32 is the same
-    assert JudgedGroup(STUDY, None, judged(0.1 + 0.2, 0.3)).has_zero_variance
-    assert not JudgedGroup(STUDY, None, judged(0.3, 0.3001)).has_zero_variance
+    assert JudgedGroup(STUDY, None, judged(0.1 + 0.2, 0.3)).has_zero_variance()
+    assert not JudgedGroup(STUDY, None, judged(0.3, 0.3001)).has_zero_variance()
 
 
 def test_an_update_uses_up_features_with_a_graph_and_no_others():

@@ -1,10 +1,14 @@
 """What rollouts.jsonl tells of a fact leads back to the words of the report."""
 
 import json
+from pathlib import Path
+
+import pytest
+from tests.conftest import make_study
 
 from orapo.records import MentionSpan
-from orapo.reward import OfflineJudge
-from orapo.training.run_files import fact_row
+from orapo.reward import OfflineJudge, WeightedReward
+from orapo.training.run_files import AppendedFile, breakdown_row, csv_row, fact_row
 
 REPORT = (
     "IMPRESSION:\n1. NO  Pneumothorax,\nor Left   EFFUSION.\n2) **Moderate** cardiomegaly; possible edema.\n\n"
@@ -40,3 +44,18 @@ def test_places_in_a_row_are_those_of_the_report() -> None:
     assert [MentionSpan.from_row(m) for row in rows for m in row["mentions"]] == [
         mention for fact in judged.facts for mention in fact.mentions
     ]
+
+
+def test_a_resumed_file_keeps_the_columns_it_began_with(tmp_path: Path) -> None:
+    file = AppendedFile(tmp_path / "metrics.csv")
+    file.append(csv_row({"step": 1, "reward": 0.5, "gone": 2.0}, ("step", "reward", "gone"), file))
+    file.append(csv_row({"step": 2, "reward": 0.25, "term_facts": 0.25}, ("step", "reward", "term_facts"), file))
+    assert (tmp_path / "metrics.csv").read_text() == "step,reward,gone\n1,0.5,2\n2,0.25,\n"
+
+
+def test_a_row_tells_the_terms_and_whether_the_reward_counts_as_zero() -> None:
+    study = make_study("a", "Small left effusion.")
+    (found,) = WeightedReward({"rouge_l": 1, "attributes": 1, "facts": 1}).score(["Effusion."], [study])
+    row = json.loads(json.dumps(breakdown_row(found)))
+    assert row["terms"] == {"rouge_l": 0.5, "attributes": 0.0, "facts": 0.0}
+    assert (row["reward"], row["is_zero"]) == (pytest.approx(1 / 6), True)

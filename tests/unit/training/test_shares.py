@@ -53,8 +53,11 @@ def test_the_judges_limits_are_divided() -> None:
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     limits = ["reward.max_cost=10", "reward.requests_per_minute=100", "reward.max_concurrent=16"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", ["reward=fact_score_llm", *limits]).reward
+        config = compose(
+            "config", ["reward=fact_score_llm", *limits, "+reward.term_settings.asked.max_concurrent=8"]
+        ).reward
     shared = judge_share(config, 4)
+    assert shared.term_settings.asked.max_concurrent == 2, "of a term with limits of its own"
     assert (shared.max_cost, shared.requests_per_minute, shared.max_concurrent) == (2.5, 25, 4)
     assert shared.tokens_per_minute is None
     assert judge_share(config, 1) == config

@@ -1,21 +1,22 @@
 """The FactS reward with a language-model judge, from flat settings: what ``reward=fact_score_llm`` builds."""
 
 import logging
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from orapo.errors import SettingError
 from orapo.remote.cache import AnswerCache, CacheMode
 from orapo.remote.retry import RetryPolicy
-from orapo.reward.fact_score import FactScoreReward
 from orapo.reward.llm.budget import Budget
 from orapo.reward.llm.endpoint import Endpoint, StructuredOutput
 from orapo.reward.llm.judge import FIRST_PAUSE_SECONDS, LlmJudge, OnFailure
 from orapo.reward.llm.limits import LimitSettings, RateLimit
 from orapo.reward.llm.prices import PricePair
 from orapo.reward.llm.prompts import PromptsVersion
+from orapo.reward.protocol import Combine
+from orapo.reward.weighted import Weight, WeightedReward, ZeroAtMost
 from orapo.settings import HttpAddress, Text, VariableName, checked
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,13 @@ def fact_score_llm(
     is_private: bool = True,
     f_beta: PositiveFloat = 2.0,
     uncertain_is_positive: bool = False,
-) -> FactScoreReward:
+    terms: Mapping[str, Weight] | None = None,
+    combine: Combine = "sum",
+    zero_term: str | None = None,
+    zero_at_most: ZeroAtMost | None = None,
+    term_settings: Mapping[str, Mapping[str, Any]] | None = None,
+    modules: Sequence[str] = (),
+) -> WeightedReward:
     """Builds the reward; nothing is opened, asked or looked up before the first report.
 
     Args:
@@ -81,6 +88,12 @@ def fact_score_llm(
         is_private: whether the data set holds patients' data.
         f_beta: of equation (15).
         uncertain_is_positive: as for ``FactScoreReward``.
+        terms: this and the rest as for ``WeightedReward``; None pays facts alone.
+        combine: how advantages see the terms.
+        zero_term: says what counts as zero.
+        zero_at_most: up to which value.
+        term_settings: by term.
+        modules: with terms of one's own.
 
     Raises:
         SettingError: a value out of range, or private data would leave this machine unallowed.
@@ -115,7 +128,17 @@ def fact_score_llm(
     )
     if is_private and cache != "read_only":
         _check_privacy([endpoint for endpoint in endpoints if endpoint.is_external], allow_external)
-    return FactScoreReward(judge, f_beta=f_beta, uncertain_is_positive=uncertain_is_positive)
+    return WeightedReward(
+        {"facts": 1.0} if terms is None else terms,
+        judge=judge,
+        f_beta=f_beta,
+        uncertain_is_positive=uncertain_is_positive,
+        combine=combine,
+        zero_term=zero_term,
+        zero_at_most=zero_at_most,
+        term_settings=term_settings,
+        modules=modules,
+    )
 
 
 def _check_privacy(external: Sequence[Endpoint], allow_external: bool) -> None:

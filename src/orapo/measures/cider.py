@@ -8,17 +8,11 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from orapo.measures.words import Ngram, Words, ngram_counts
+
 LONGEST_NGRAM = 4
 SIGMA = 6.0
 SCALE = 10.0
-
-Ngram = tuple[str, ...]
-Words = Sequence[str]
-
-
-def ngram_counts(words: Words, length: int) -> Counter[Ngram]:
-    """How often each run of ``length`` words occurs."""
-    return Counter(tuple(words[first : first + length]) for first in range(len(words) - length + 1))
 
 
 def cider_d(generated: Sequence[Words], oracle: Sequence[Words]) -> list[float]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orapo.evaluation.cider import Words, ngram_counts
+from orapo.measures.words import Words, ngram_counts
 
 ROUGE = ("rouge_1", "rouge_2", "rouge_l")
 

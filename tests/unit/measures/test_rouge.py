@@ -5,9 +5,9 @@ import time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orapo.evaluation.rouge import longest_common_subsequence, rouge_scores
 from orapo.evaluation.text import text_scores
 from orapo.evaluation.text_measures import overlap_measures
+from orapo.measures.rouge import longest_common_subsequence, rouge_scores
 
 WORDS = st.lists(st.sampled_from(["no", "edema", "left", "clear", "ödem"]), max_size=40)
 
