@@ -67,9 +67,18 @@ def _place(kind: type[Any], location: tuple[int | str, ...]) -> tuple[list[str],
             keys.append(name)
             described = known.get(name, Any)
             is_choice = len([one for one in _tried(described) if one is not type(None)]) > 1
+        elif (value := _value_of_mapping(described)) is not None and part != "[key]":
+            keys.append(str(part))
+            described = value
         elif isinstance(part, int):
             keys[-1] += f"[{part}]"
     return keys, owner, described
+
+
+def _value_of_mapping(annotation: Any) -> Any:
+    """The annotation of a mapping's values; None where it is none."""
+    mappings = [get_args(one) for one in _tried(annotation) if isinstance(get_origin(one), type)]
+    return next((parts[1] for parts in mappings if len(parts) == 2 and ... not in parts and parts[0] is str), None)
 
 
 def _section(annotation: Any) -> type[Any] | None:

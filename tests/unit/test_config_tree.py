@@ -317,5 +317,5 @@ def test_a_mixture_needs_a_term_that_says_what_is_zero() -> None:
 
 def test_a_model_that_nobody_needs_is_not_asked() -> None:
     paid = composed("reward=fact_score_llm", "reward.terms.facts=0", "+reward.terms.chrf=1").reward
-    with pytest.raises(SettingError, match="reward.terms pays chrf, which need no language model; take reward=fact_sc"):
+    with pytest.raises(SettingError, match=r"reward\.terms pays chrf, which need no language model; take"):
         build(paid, "reward")

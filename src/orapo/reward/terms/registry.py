@@ -13,6 +13,7 @@ import orapo.reward.terms
 from orapo.errors import SettingError
 from orapo.records import FailedJudgement, Study
 from orapo.reward.protocol import PendingRewards
+from orapo.settings import is_settings, read
 
 Value = float | None | FailedJudgement
 """In [0, 1]; None where the study leaves the term undefined; or why the report could not be read."""
@@ -154,6 +155,9 @@ def make_term(name: str, settings: Mapping[str, Any]) -> Term:
     """
     require_term("reward.zero_term", name)
     factory, prefix = _FACTORIES[name], f"reward.term_settings.{name}"
+    if is_settings(factory):
+        made: Term = read(factory, settings, prefix)  # type: ignore[arg-type]
+        return made
     parameters = inspect.signature(factory).parameters
     for key in settings:
         _require_known(prefix, str(key), parameters)
