@@ -51,7 +51,7 @@ class StudyProcessor:
         """
         stock = _without_video(_stock_class(path, model_type))
         image_processor = AutoImageProcessor.from_pretrained(path, backend="pil", **image_settings)
-        unknown = [name for name in image_settings if not hasattr(image_processor, name)]
+        unknown = [name for name in image_settings if name not in image_processor.valid_kwargs.__annotations__]
         if unknown:
             raise CheckpointError(
                 f"model.{unknown[0]} is set, but the images of {path!r} have a fixed size; leave it null"

@@ -156,6 +156,17 @@ def test_reports_end_where_the_tokenizer_and_the_generation_config_say(folder: P
     assert policy.tokenizer.eos_token_id in load(folder).stop_rules.stop_ids.tolist()
 
 
+def test_pixel_limits_are_followed_and_saved(random_model_folder: Path, tmp_path: Path) -> None:
+    image = noise_image(0, (224, 224))
+    policy = load(random_model_folder, min_pixels=56 * 56, max_pixels=84 * 84)
+    _, small = policy.processor([image], "Write.")
+    assert small["image_grid_thw"].tolist() == [[1, 6, 6]]
+    policy.save(str(tmp_path))
+    assert load(tmp_path).processor([image], "Write.")[1]["image_grid_thw"].tolist() == [[1, 6, 6]]
+    _, large = load(random_model_folder).processor([image], "Write.")
+    assert large["image_grid_thw"].tolist() == [[1, 16, 16]]
+
+
 def test_settings_that_a_model_can_not_follow_are_refused(tmp_path: Path) -> None:
     folder = write("gemma3", tmp_path / "gemma3")
     assert "model.max_pixels is set, but the images of" in refusal(folder, max_pixels=10_000)

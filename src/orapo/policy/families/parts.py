@@ -20,10 +20,9 @@ def layers(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def image_modules(model: Any) -> Iterator[nn.Module]:
-    """Every module that is neither the language model's nor holds it."""
-    writes = set(model.get_decoder().modules()) | {model.get_output_embeddings()}
-    holds = {module for module in model.modules() if not writes.isdisjoint(module.modules())}
-    return (module for module in model.modules() if module not in holds)
+    """Every module outside the language model."""
+    writes = set(model.get_decoder().modules())
+    return (module for module in model.modules() if module not in writes)
 
 
 def image_weights(model: Any) -> dict[str, nn.Parameter]:
