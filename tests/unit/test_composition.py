@@ -13,10 +13,13 @@ from orapo.experiment.command_line import run_folder
 from orapo.experiment.config import Experiment, read_experiment
 from orapo.experiment.config_keys import WORDS, check_words, in_order
 from orapo.experiment.config_tree import check_targets
+from orapo.experiment.parts import build_reward
 from orapo.experiment.precision import check_precision
 from orapo.experiment.targets import build
 from orapo.policy.sighted import base_folder as sighted_folder
 from orapo.policy.tiny import base_folder as tiny_folder
+from orapo.reward.weighted import WeightedReward
+from orapo.training.distributed import Ranks
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
@@ -286,3 +289,17 @@ def test_the_golden_config_of_a_finished_run_loads() -> None:
     config = OmegaConf.load(GOLDEN)
     assert isinstance(config, DictConfig)
     assert Expected.of(read_experiment(config)) == MODELS["tiny"]
+
+
+def test_the_config_of_a_run_before_there_were_terms_loads() -> None:
+    config = OmegaConf.load(GOLDEN)
+    assert isinstance(config, DictConfig)
+    config.reward = {
+        "_target_": "orapo.reward.fact_score.FactScoreReward",
+        "f_beta": 0.5,
+        "uncertain_is_positive": False,
+    }
+    reward = build_reward(read_experiment(config), Ranks())
+    assert isinstance(reward, WeightedReward)
+    assert reward.weights == {"facts": 1.0}
+    assert reward.facts.f_beta == 0.5
