@@ -133,6 +133,7 @@ def test_little_memory_is_warned_of_with_what_lowers_it(tmp_path: Path, monkeypa
 
 def test_why_no_gpu_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(torch.version, "hip", None)
     assert "is built without CUDA" in str(devices.cuda_fault())
     monkeypatch.setattr(devices, "_NVIDIA", Path(os.devnull))
     assert "install torch built for CUDA" in str(devices.cuda_fault())

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import torch
 from lightning.pytorch.accelerators.cuda import CUDAAccelerator
 
 from orapo.errors import SettingError
+from orapo.experiment.host_memory import free_memory_bytes, memory_bytes
 
 _NVIDIA = Path("/proc/driver/nvidia/version")
 
@@ -41,20 +41,20 @@ def chosen_device(accelerator: str, index: int = 0) -> Device:
     """
     fault = cuda_fault()
     if accelerator in ("gpu", "cuda", "auto") and fault is None:
-        free, total = torch.cuda.mem_get_info(index)
-        return Device("cuda", torch.cuda.get_device_name(index), free, total)
-    memory = psutil.virtual_memory()
+        return Device("cuda", torch.cuda.get_device_name(index), *torch.cuda.mem_get_info(index))
+    total = memory_bytes()
+    free = free_memory_bytes() or total
     if accelerator in ("gpu", "auto", "mps") and torch.backends.mps.is_available():
-        return Device("mps", "Apple GPU", memory.available, memory.total)
+        return Device("mps", "Apple GPU", free, total)
     if accelerator in ("gpu", "cuda"):
         raise SettingError(f"trainer.accelerator is {accelerator!r}, and no GPU can be used: {fault}")
     threads = torch.get_num_threads()
-    return Device("cpu", f"CPU with {threads} thread{'s' if threads > 1 else ''}", memory.available, memory.total)
+    return Device("cpu", f"CPU with {threads} thread{'s' if threads > 1 else ''}", free, total)
 
 
 def cuda_fault() -> str | None:
-    """Why no NVIDIA GPU can be used; None where one can."""
-    if torch.version.cuda is None:
+    """Why no GPU can be used through CUDA or ROCm; None where one can."""
+    if torch.version.cuda is None and torch.version.hip is None:
         driver = "; this machine has an NVIDIA driver: install torch built for CUDA" if _NVIDIA.exists() else ""
         return f"torch {torch.__version__} is built without CUDA{driver}"
     try:

@@ -10,14 +10,13 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
+from orapo.experiment.host_memory import free_memory_bytes, memory_bytes
 from orapo.labeler.arguments import num_cores
 
 OK, NOTE, PROBLEM = "ok", "note", "PROBLEM"
 GIB = 2**30
 LEAST_FREE_GIB = 1.0
 """What even a run of the embedded policy should find."""
-
-MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,23 +129,10 @@ def _gpu(torch: Any, index: int, built_for: str) -> Finding:
 
 def check_cpu() -> Iterator[Finding]:
     """Cores that this process may use, and memory within its container's limit."""
-    told = f"{num_cores()} cores, {_memory_bytes() / GIB:.1f} GiB of memory"
-    if (free := _free_memory_bytes()) is not None:
+    told = f"{num_cores()} cores, {memory_bytes() / GIB:.1f} GiB of memory"
+    if (free := free_memory_bytes()) is not None:
         told += f", {free / GIB:.1f} of it free"
     yield Finding(OK, "CPU", told)
-
-
-def _memory_bytes() -> int:
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = MEMORY_LIMIT.read_text().strip() if MEMORY_LIMIT.is_file() else "max"
-    return min(total, int(limit)) if limit.isdigit() else total
-
-
-def _free_memory_bytes() -> int | None:
-    """What programs may still take; None where the system does not say."""
-    table = Path("/proc/meminfo")
-    found = re.search(r"MemAvailable:\s+(\d+) kB", table.read_text()) if table.is_file() else None
-    return None if found is None else min(int(found[1]) * 1024, _memory_bytes())
 
 
 def check_disk(logs: Path) -> Iterator[Finding]:
