@@ -62,7 +62,8 @@ class StudyProcessor:
         """
         stock = _without_video(_stock_class(path, model_type))
         image_processor = AutoImageProcessor.from_pretrained(path, backend="pil", **image_settings)
-        unknown = [name for name in image_settings if not hasattr(image_processor, name)]
+        known = image_processor.valid_kwargs.__annotations__
+        unknown = [name for name in image_settings if name not in known]
         if unknown:
             raise CheckpointError(
                 f"model.{unknown[0]} is set, but the images of {path!r} have a fixed size; leave it null"

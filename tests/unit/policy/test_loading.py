@@ -163,6 +163,19 @@ def test_settings_that_a_model_can_not_follow_are_refused(tmp_path: Path) -> Non
     assert "model.lora.target_modules 'nothing': " in refusal(folder, lora=lora, trainable="language")
 
 
+@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5"])
+def test_limits_of_pixels_are_followed(name: str, tmp_path: Path) -> None:
+    folder = write(name, tmp_path / name)
+    images = [noise_image(0, (112, 112))]
+    tokens = []
+    for limits in ({}, {"min_pixels": 56 * 56, "max_pixels": 56 * 56}, {"min_pixels": 224 * 224, "max_pixels": 10**6}):
+        ids, _ = load(folder, **limits).processor(images, "Write.")
+        tokens.append(len(ids))
+    middle, few, many = tokens
+    assert middle - few == 16 - 4
+    assert many - middle == 64 - 16
+
+
 def test_tiles_of_an_architecture_without_any_are_refused(folder: Path) -> None:
     assert "model.image_tiles is False, but" in refusal(folder, image_tiles=False)
 
