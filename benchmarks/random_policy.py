@@ -1,4 +1,4 @@
-"""Random policies of two sizes for measuring time and memory: Qwen2.5-VL folders in the hub's layout.
+"""Random policies of three sizes for measuring time and memory: Qwen2.5-VL folders in the hub's layout.
 
 What a step costs depends on the sizes of the weights, not on their values, so that nothing has to be downloaded.
 
@@ -52,11 +52,13 @@ class PolicySize:
         vocabulary: tokens.
         text: of the language model.
         vision: of the vision tower.
+        rows: of the embedding table, at least the vocabulary; None: equally many.
     """
 
     vocabulary: int
-    text: Mapping[str, object]
+    text: Mapping[str, int]
     vision: Mapping[str, object]
+    rows: int | None = None
 
 
 SIZES: Mapping[str, PolicySize] = {
@@ -94,6 +96,25 @@ SIZES: Mapping[str, PolicySize] = {
             "fullatt_block_indexes": [3, 7],
         },
     ),
+    # Qwen2.5-VL-3B's: 3,754,622,976 weights.
+    "3b": PolicySize(
+        vocabulary=2048,
+        rows=151936,
+        text={
+            "hidden_size": 2048,
+            "intermediate_size": 11008,
+            "num_hidden_layers": 36,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 2,
+        },
+        vision={
+            "hidden_size": 1280,
+            "intermediate_size": 3420,
+            "depth": 32,
+            "num_heads": 16,
+            "fullatt_block_indexes": [7, 15, 23, 31],
+        },
+    ),
 }
 
 
@@ -109,15 +130,25 @@ def random_words(count: int, seed: int) -> str:
     return " ".join("".join(draw.choices(syllables, k=draw.randint(2, 4))) for _ in range(count))
 
 
-def write_policy(size: str, folder: Path, seed: int = 0) -> int:
+def write_policy(
+    size: str, folder: Path, seed: int = 0, dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> int:
     """Writes weights, tokenizer and image processor.
+
+    Args:
+        size: of ``SIZES``.
+        folder: where to.
+        seed: of the weights and of the words that the tokenizer knows.
+        dtype: of the weights.
+        device: that draws them.
 
     Returns:
         The number of parameters.
     """
     tokenizer = _tokenizer(SIZES[size].vocabulary, seed)
     torch.manual_seed(seed)
-    model = Qwen2_5_VLForConditionalGeneration(_config(SIZES[size], tokenizer))
+    with torch.device(device):
+        model = Qwen2_5_VLForConditionalGeneration._from_config(policy_config(SIZES[size], tokenizer), dtype=dtype)
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in (PAD, END)}
     model.generation_config = GenerationConfig(eos_token_id=ids[END], pad_token_id=ids[PAD], bos_token_id=ids[PAD])
     model.save_pretrained(folder)
@@ -149,16 +180,19 @@ def _tokenizer(vocabulary: int, seed: int) -> PreTrainedTokenizerFast:
     )
 
 
-def _config(size: PolicySize, tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
+def policy_config(size: PolicySize, tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
+    """The config of a size, with the ids of its tokenizer."""
+    width = size.text["hidden_size"] // size.text["num_attention_heads"]
+    sections = [width // 8, 3 * width // 16, 3 * width // 16]
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in CONTROL_TOKENS}
     special = {"pad_token_id": ids[PAD], "bos_token_id": ids[PAD], "eos_token_id": ids[END]}
     return Qwen2_5_VLConfig(
         text_config={
             **size.text,
             **special,
-            "vocab_size": size.vocabulary,
+            "vocab_size": size.rows or size.vocabulary,
             "max_position_embeddings": 32768,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0, "mrope_section": [8, 12, 12]},
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0, "mrope_section": sections},
             "tie_word_embeddings": True,
         },
         vision_config={

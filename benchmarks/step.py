@@ -136,7 +136,7 @@ def parse_arguments() -> argparse.Namespace:
     """The command line, checked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--size", choices=SIZES, default="tiny", help="of the random policy: 6 or 76 million parameters"
+        "--size", choices=DEFAULT_PROMPTS, default="tiny", help="of the random policy: 6 or 76 million parameters"
     )
     parser.add_argument("--image", type=int, default=224, help="pixels per side; 224 is 64 image tokens, 448 is 256")
     parser.add_argument("--k", type=int, default=8, help="rollouts per study, at least 2")

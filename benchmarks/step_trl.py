@@ -1,8 +1,7 @@
 """TRL's side of benchmarks/step.py: ``GRPOTrainer`` at its fastest settings that leave the work as it is.
 
-All rollouts of a step are generated at once with a key-value cache; no gradient checkpointing, no mixed precision, no
-logs, no checkpoints, no second scoring by the old policy (the step is on-policy), the reference scored as with any KL
-coefficient above 0.
+All rollouts of a step are generated at once with a key-value cache; no mixed precision, no logs, no checkpoints, no
+second scoring by the old policy (the step is on-policy), the reference scored as with any KL coefficient above 0.
 """
 
 import sys
@@ -102,6 +101,8 @@ class PaceCallback(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: TrainerControl, **kwargs: Any) -> None:
         """The optimiser has stepped."""
         assert self.trainer is not None
+        if self._work.device == "cuda":
+            torch.cuda.synchronize()
         whole = time.perf_counter() - self._start
         spent, completions = self.trainer.spent, self.trainer.completion_ids
         phases = {
@@ -127,10 +128,10 @@ def read_config(work: Work, folder: str, banned: Sequence[int]) -> GRPOConfig:
     accumulation = work.prompts // work.micro
     return GRPOConfig(
         output_dir=folder,
-        model_init_kwargs={"dtype": "float32", "attn_implementation": "sdpa"},
-        use_cpu=True,
+        model_init_kwargs={"dtype": work.dtype, "attn_implementation": "sdpa"},
+        use_cpu=work.device == "cpu",
         bf16=False,
-        gradient_checkpointing=False,
+        gradient_checkpointing=work.checkpointing,
         per_device_train_batch_size=work.micro * work.k,
         gradient_accumulation_steps=accumulation,
         steps_per_generation=accumulation,

@@ -31,6 +31,9 @@ class Work:
         lora: whether an adapter on the language model trains instead of all weights.
         micro: studies scored at a time.
         seed: of the images and of sampling.
+        device: "cpu" or "cuda".
+        dtype: of the weights, float32 or bfloat16.
+        checkpointing: whether activations are recomputed in the backward pass.
     """
 
     folder: str
@@ -42,6 +45,9 @@ class Work:
     lora: bool
     micro: int
     seed: int = 0
+    device: str = "cpu"
+    dtype: str = "float32"
+    checkpointing: bool = False
 
     def to_json(self) -> str:
         """One line for ``from_json`` in another process."""

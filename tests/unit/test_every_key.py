@@ -56,6 +56,9 @@ ANY_TEXT = {key for keys in FREE_TEXT.values() for key in keys}
 WRITTEN_WHOLE = {"alpha", "num_passes", "timeout_seconds", "pause_limit_seconds"}
 """Numbers that may have a fraction, although a config here writes them without one."""
 
+OPTIONAL_SWITCHES = {"image_tiles"}
+"""Of true, false and null."""
+
 
 def options(group: str, *needed: str) -> list[list[str]]:
     return [[f"{group}={file.stem}", *needed] for file in sorted((CONF / group).glob("*.yaml"))]
@@ -106,6 +109,8 @@ def sections(content: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tu
 
 def wrong(key: str, value: Any) -> list[Any]:
     """What the key can't be, by what it is."""
+    if key in OPTIONAL_SWITCHES:
+        return [1, "true", math.nan]
     if isinstance(value, bool):
         return [1, "true", math.nan, None]
     if isinstance(value, int):

@@ -35,7 +35,9 @@ def load_processor(settings: ModelSettings) -> StudyProcessor:
     """
     model_type = read_config(settings.path).model_type
     with _told_as_checkpoint_error(settings.path):
-        return StudyProcessor.from_pretrained(settings.path, model_type, **_pixel_limits(settings))
+        return StudyProcessor.from_pretrained(
+            settings.path, model_type, settings.image_tiles, **_pixel_limits(settings)
+        )
 
 
 def load_policy(settings: ModelSettings, processor: StudyProcessor | None = None) -> Policy:
@@ -109,6 +111,10 @@ def _model(settings: ModelSettings, config: PretrainedConfig) -> Any:
                 f"model.path {settings.path!r}: {len(names)} {kind} weights, such as {names[0]}; every weight of "
                 f"{type(model).__name__} must be there, and no other"
             )
+    if model.get_output_embeddings().weight is not model.get_input_embeddings().weight:
+        # A folder may store a head of its own beside a config that ties it (InternVL3.5). transformers keeps the head,
+        # but with the config's word it would be tied at the next chance, and lost to whoever loads what is saved.
+        model.config.tie_word_embeddings = False
     return model
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from transformers import AutoModelForImageTextToText
 
 from orapo.errors import CheckpointError
+from orapo.policy.families import shared_prefix
 from orapo.policy.families.parts import freeze_others
 from orapo.policy.loading import read_config
 from orapo.policy.settings import LoraSettings, ModelSettings
@@ -36,6 +37,7 @@ class ModelSize:
         intermediate: width inside its feed-forward part.
         key_width: keys and values of one token and layer, 2 * key heads * d.
         vocabulary: V.
+        shares_prefix: whether a prompt is computed once for all its completions, or once for each.
     """
 
     num_weights: int
@@ -47,6 +49,7 @@ class ModelSize:
     intermediate: int
     key_width: int
     vocabulary: int
+    shares_prefix: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,7 @@ def model_size(settings: ModelSettings) -> ModelSize:
         intermediate=text.intermediate_size,
         key_width=2 * width * (getattr(text, "num_key_value_heads", None) or heads),
         vocabulary=text.vocab_size,
+        shares_prefix=settings.scoring == "shared" and shared_prefix(config) is not None,
     )
 
 
@@ -140,37 +144,54 @@ def count_memory(size: ModelSize, load: Load) -> MemoryCount:
     """The bytes that one process needs at ``load``."""
     trained_bytes = 4 if size.has_adapter else size.bytes_each
     own = size.num_weights * size.bytes_each
-    kept_tokens = load.studies * load.prompt_tokens + load.rows * load.new_tokens
     return MemoryCount(
         weights=own // load.shards + (size.num_trained * trained_bytes if size.has_adapter else 0),
         reference=own // load.shards if load.has_reference and not size.has_adapter else 0,
         optimiser=_ADAM_STATES * size.num_trained * trained_bytes // load.shards,
         copies=(2 * size.num_weights if load.autocast else 0) + (own if load.shards > 1 else 0),
         update=size.num_trained * trained_bytes // load.shards + _activations(size, load),
-        sampling=4 * size.num_layers * size.key_width * kept_tokens,
+        sampling=size.num_layers * size.key_width * _cached_bytes(size, load),
     )
 
 
+def _cached_bytes(size: ModelSize, load: Load) -> int:
+    """Of one number per token, over all tokens whose keys are kept: in float32 where prompts are shared."""
+    if size.shares_prefix:
+        return 4 * (load.studies * load.prompt_tokens + load.rows * load.new_tokens)
+    return _width(size, load) * load.rows * (load.prompt_tokens + load.new_tokens)
+
+
 def _activations(size: ModelSize, load: Load) -> int:
-    """Of one packed row: what a layer keeps for its gradients, for all layers or for one with its states between."""
-    tokens = load.update_studies * (load.prompt_tokens + load.completions * load.new_tokens)
-    width = 2 if load.autocast or size.bytes_each == 2 else 4
+    """Of one backward pass: what a layer keeps for its gradients, for all layers or for one with its states between."""
+    completion_tokens = load.update_studies * load.completions * load.new_tokens
+    prompts = 1 if size.shares_prefix else load.completions
+    tokens = load.update_studies * prompts * load.prompt_tokens + completion_tokens
+    width = _width(size, load)
     # Of each token: eight tensors of the feed-forward part's width, with its adapters, and ten of the states' width.
     layer = tokens * width * (8 * size.intermediate + 10 * size.hidden)
     states = size.num_layers * tokens * width * size.hidden
     kept = layer + states if load.checkpointing else size.num_layers * layer
-    logits = 3 * 4 * min(MAX_LOGITS_AT_ONCE, tokens * size.vocabulary)
-    return kept + logits
+    logits = completion_tokens * size.vocabulary
+    if size.shares_prefix:
+        logits = min(MAX_LOGITS_AT_ONCE, logits)
+    # Their log softmax and its gradient in float32, and what comes of the model in less.
+    return kept + logits * (8 + (width if width < 4 else 0))
+
+
+def _width(size: ModelSize, load: Load) -> int:
+    """Bytes of a number inside the model."""
+    return 2 if load.autocast or size.bytes_each == 2 else 4
 
 
 def _num_trained(model: Any, settings: ModelSettings) -> int:
     if settings.lora is not None:
-        return sum(_adapter_weights(module, settings.lora) for module in _adapted(model, settings.lora))
+        return sum(_adapter_weights(module, settings.lora) for module in adapted_modules(model, settings.lora))
     freeze_others(model, settings.trainable)
     return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
 
 
-def _adapted(model: nn.Module, lora: LoraSettings) -> list[nn.Linear]:
+def adapted_modules(model: nn.Module, lora: LoraSettings) -> list[nn.Linear]:
+    """The layers that get an adapter."""
     pattern = re.compile(lora.target_modules)
     return [m for name, m in model.named_modules() if isinstance(m, nn.Linear) and pattern.fullmatch(name)]
 

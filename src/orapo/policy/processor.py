@@ -19,6 +19,8 @@ from orapo.policy.pixtral import PixtralProcessor
 from orapo.prompt import chat_messages
 
 _PARTS = ("image_processor", "tokenizer")
+_TILES = ("crop_to_patches", "do_image_splitting", "do_pan_and_scan")
+"""What image processors call it that they cut an image into tiles."""
 
 
 class StudyProcessor:
@@ -29,20 +31,29 @@ class StudyProcessor:
         image_processor: the variant that needs no torchvision, where there is one.
     """
 
-    def __init__(self, stock: Any) -> None:
-        """Takes a processor of transformers, complete or without its part for videos."""
+    def __init__(self, stock: Any, **told: bool) -> None:
+        """Takes a processor of transformers, complete or without its part for videos.
+
+        Args:
+            stock: makes the ids and pixels.
+            told: to the image processor in each call.
+        """
         self._stock = stock
+        self._told = told
         self.tokenizer: PreTrainedTokenizerBase = stock.tokenizer
         self.image_processor = stock.image_processor
         self.tokenizer.chat_template = stock.chat_template or self.tokenizer.chat_template
 
     @classmethod
-    def from_pretrained(cls, path: str, model_type: str, **image_settings: int) -> "StudyProcessor":
+    def from_pretrained(
+        cls, path: str, model_type: str, tiles: bool | None = None, **image_settings: int
+    ) -> "StudyProcessor":
         """Reads a folder or hub repository.
 
         Args:
             path: of the folder, or a hub name.
             model_type: of the model's config.
+            tiles: whether images are cut into tiles; None: as the processor does.
             image_settings: go to the image processor.
 
         Raises:
@@ -51,14 +62,18 @@ class StudyProcessor:
         """
         stock = _without_video(_stock_class(path, model_type))
         image_processor = AutoImageProcessor.from_pretrained(path, backend="pil", **image_settings)
-        unknown = [name for name in image_settings if name not in image_processor.valid_kwargs.__annotations__]
+        known = image_processor.valid_kwargs.__annotations__
+        unknown = [name for name in image_settings if name not in known]
         if unknown:
             raise CheckpointError(
                 f"model.{unknown[0]} is set, but the images of {path!r} have a fixed size; leave it null"
             )
+        told = {name: tiles for name in _TILES if tiles is not None and hasattr(image_processor, name)}
+        if tiles is not None and not told:
+            raise CheckpointError(f"model.image_tiles is {tiles}, but {path!r} knows no tiles; leave it null")
         settings, _ = stock.get_processor_dict(path)
         parts = [image_processor, AutoTokenizer.from_pretrained(path)]
-        processor = cls(stock.from_args_and_dict(parts, settings, **_absent_parts(stock)))
+        processor = cls(stock.from_args_and_dict(parts, settings, **_absent_parts(stock)), **told)
         if processor.tokenizer.chat_template is None:
             raise CheckpointError(
                 f"model.path {path!r} has no chat template; it must stand in chat_template.jinja, chat_template.json "
@@ -92,7 +107,7 @@ class StudyProcessor:
                 "the instruction must not contain that token and the template must write one per image"
             )
         bos = self.tokenizer.bos_token
-        told = {"add_special_tokens": False} if bos is not None and text.startswith(bos) else {}
+        told = self._told | ({"add_special_tokens": False} if bos is not None and text.startswith(bos) else {})
         made = self._stock(images=[list(images)], text=text, return_tensors="pt", **told)
         inputs = {name: value for name, value in made.items() if isinstance(value, Tensor)}
         inputs.pop("attention_mask")

@@ -13,7 +13,7 @@ Trainable = Literal["all", "language", "projector", "projector_and_vision"]
 SAVED_SETTINGS = "orapo_model.json"
 """Stands in a model's or adapter's folder with the settings below, which its files do not say."""
 
-SAVED_KEYS = ("instruction", "dtype", "min_pixels", "max_pixels")
+SAVED_KEYS = ("instruction", "dtype", "min_pixels", "max_pixels", "image_tiles")
 
 
 @settings
@@ -76,6 +76,8 @@ class ModelSettings:
         scoring: "shared" (where the architecture has that path) or "repeated" (for checking).
         min_pixels: images are enlarged to at least this many pixels; None takes the folder's own setting.
         max_pixels: images are shrunk to at most this many pixels; None takes the folder's own setting.
+        image_tiles: whether an image is cut into tiles that have tokens of their own, in architectures that can; None
+            leaves it to the processor.
     """
 
     path: Text
@@ -87,6 +89,7 @@ class ModelSettings:
     scoring: Literal["shared", "repeated"] = "shared"
     min_pixels: PositiveInt | None = None
     max_pixels: PositiveInt | None = None
+    image_tiles: bool | None = None
 
     def __post_init__(self) -> None:
         if self.lora is not None and self.trainable != "language":

@@ -95,7 +95,13 @@ def test_a_saved_model_says_what_it_was_trained_with(image: str, tmp_path: Path)
     folder.mkdir()
     (folder / "adapter_config.json").write_text("{}")
     file = folder / "orapo_model.json"
-    saved = {"instruction": "Report.", "dtype": "bfloat16", "min_pixels": None, "max_pixels": 9000}
+    saved = {
+        "instruction": "Report.",
+        "dtype": "bfloat16",
+        "min_pixels": None,
+        "max_pixels": 9000,
+        "image_tiles": False,
+    }
     file.write_text(json.dumps(saved))
     model = read(image, f"model={folder}").model
     assert {key: getattr(model, key) for key in saved} == saved
@@ -106,7 +112,9 @@ def test_a_saved_model_says_what_it_was_trained_with(image: str, tmp_path: Path)
     named = read(image, "model=qwen2_5_vl_3b", f"checkpoint={folder}").model
     assert named.max_pixels != 9000, "a model that is named brings its own"
     file.write_text('{"instruction": "Report."}')
-    with pytest.raises(CheckpointError, match=r"orapo_model.json must hold instruction, dtype, min_pixels, max_pixels"):
+    with pytest.raises(
+        CheckpointError, match=r"orapo_model.json must hold instruction, dtype, min_pixels, max_pixels, image_t"
+    ):
         read(image, f"model={folder}")
 
 

@@ -1,5 +1,6 @@
 """Every architecture samples, scores, trains, is saved and loaded; what it computes is what its own class computes."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from orapo.policy.checkpoints import load_checkpoint
 from orapo.policy.loading import load_policy
 from orapo.policy.model import Policy
 from orapo.policy.reference import make_reference
-from orapo.policy.settings import LoraSettings, ModelSettings, SamplingSettings
+from orapo.policy.settings import SAVED_SETTINGS, LoraSettings, ModelSettings, SamplingSettings
 from orapo.prompt import chat_messages
 
 INSTRUCTION = "Write the report."
@@ -225,6 +226,26 @@ def test_ids_and_pixels_are_those_of_the_stock_processor(folder: Path) -> None:
         assert inputs.keys() == wanted.keys() - {"input_ids", "attention_mask"}
         for name, value in inputs.items():
             assert torch.equal(value, wanted[name]), name
+
+
+@pytest.mark.parametrize("name", ["internvl", "smolvlm", "idefics3"])
+def test_without_tiles_an_image_takes_fewer_tokens(name: str, tmp_path: Path) -> None:
+    folder = write(name, tmp_path / name)
+    lengths = []
+    for tiles in (True, False):
+        policy = load(folder, image_tiles=tiles)
+        batch = make_batch(policy)
+        lengths.append([len(ids) for ids in batch.prompt_ids])
+        completions = make_completions(batch)
+        model = AutoModelForImageTextToText.from_pretrained(folder)
+        torch.testing.assert_close(
+            flat(policy(batch, completions)), plain_logps(model, policy, batch, completions), atol=1e-4, rtol=0
+        )
+    assert all(few < many for many, few in zip(*lengths, strict=True) if many != few)
+    assert lengths[0] != lengths[1]
+    policy.save(str(tmp_path / "saved"))
+    saved = json.loads((tmp_path / "saved" / SAVED_SETTINGS).read_text())
+    assert saved["image_tiles"] is False
 
 
 def test_what_is_chosen_trains_and_nothing_else(folder: Path) -> None:

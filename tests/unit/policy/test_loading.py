@@ -174,6 +174,45 @@ def test_settings_that_a_model_can_not_follow_are_refused(tmp_path: Path) -> Non
     assert "model.lora.target_modules 'nothing': " in refusal(folder, lora=lora, trainable="language")
 
 
+@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5"])
+def test_limits_of_pixels_are_followed(name: str, tmp_path: Path) -> None:
+    folder = write(name, tmp_path / name)
+    images = [noise_image(0, (112, 112))]
+    tokens = []
+    for limits in ({}, {"min_pixels": 56 * 56, "max_pixels": 56 * 56}, {"min_pixels": 224 * 224, "max_pixels": 10**6}):
+        ids, _ = load(folder, **limits).processor(images, "Write.")
+        tokens.append(len(ids))
+    middle, few, many = tokens
+    assert middle - few == 16 - 4
+    assert many - middle == 64 - 16
+
+
+def test_tiles_of_an_architecture_without_any_are_refused(folder: Path) -> None:
+    assert "model.image_tiles is False, but" in refusal(folder, image_tiles=False)
+
+
+@pytest.mark.parametrize("name", ["internvl", "qwen2_5_vl"])
+def test_a_head_of_its_own_is_kept_although_the_config_ties_it(name: str, tmp_path: Path) -> None:
+    folder = write(name, tmp_path / name)
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    (embeddings,) = (weight for key, weight in weights.items() if "embed_tokens" in key)
+    head = torch.randn(embeddings.shape)
+    save_file(weights | {"lm_head.weight": head}, file, metadata={"format": "pt"})
+    policy = load(folder)
+    policy.model.resize_token_embeddings(len(head) + 1)
+    torch.testing.assert_close(policy.model.get_output_embeddings().weight[: len(head)], head)
+    policy.save(str(tmp_path / "saved"))
+    assert not json.loads((tmp_path / "saved" / "config.json").read_text())["tie_word_embeddings"]
+    torch.testing.assert_close(load(tmp_path / "saved").model.get_output_embeddings().weight[: len(head)], head)
+
+
+def test_a_tied_head_stays_tied(folder: Path) -> None:
+    model = load(folder).model
+    assert model.config.tie_word_embeddings
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
 def test_without_the_hub_an_absent_model_is_one_line_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")

@@ -1,15 +1,14 @@
 """Counted memory: exact where weights are counted, near what a pass really holds where it is estimated."""
 
-import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import pytest
 import torch
+from benchmarks.live_bytes import LiveBytes
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from orapo.batches import StudyBatch
 from orapo.policy.loading import load_policy
@@ -81,49 +80,28 @@ def test_an_adapter_needs_no_reference_and_trains_in_float32() -> None:
     assert (memory.weights, memory.reference, memory.optimiser) == (2_000 + 40, 0, 80)
 
 
-class _Peak(TorchDispatchMode):
-    """The most bytes that were alive at once, of tensors made since it began."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.most = 0
-        self._known: set[int] = set()
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = function(*args, **(kwargs or {}))
-        for tensor in torch.utils._pytree.tree_leaves(result):
-            if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in self._known:
-                self._count(tensor.untyped_storage())
-        return result
-
-    def _count(self, storage: Any) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        self._known.add(key)
-        self.now += size
-        self.most = max(self.most, self.now)
-        weakref.finalize(storage, self._forget, key, size)
-
-    def _forget(self, key: int, size: int) -> None:
-        self._known.discard(key)
-        self.now -= size
-
-
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("lora", [None, ADAPTER])
+@pytest.mark.parametrize("scoring", ["shared", "repeated"])
 def test_an_update_holds_about_what_is_counted(
-    tmp_path: Path, batch: StudyBatch, checkpointing: bool, lora: LoraSettings | None
+    random_model_folder: Path,
+    batch: StudyBatch,
+    scoring: Literal["shared", "repeated"],
+    checkpointing: bool,
+    lora: LoraSettings | None,
 ) -> None:
     settings = ModelSettings(
-        base_folder(),
+        str(random_model_folder),
         "Write.",
         lora=lora,
         trainable="all" if lora is None else "language",
         gradient_checkpointing=checkpointing,
+        scoring=scoring,
     )
     policy = load_policy(settings)
     one = policy.with_images_encoded(batch.select([0]))
     completions: Sequence[Tensor] = [torch.randint(8, 300, (96,)) for _ in range(9)]
-    with _Peak() as peak:
+    with LiveBytes() as live:
         sum(logps.sum() for logps in policy(one, [completions])[0]).backward()  # type: ignore[union-attr]
     load = replace(
         LOAD,
@@ -133,4 +111,25 @@ def test_an_update_holds_about_what_is_counted(
         checkpointing=checkpointing,
     )
     counted = count_memory(model_size(settings), load).update
-    assert 0.8 < counted / peak.most < 1.8, (counted, peak.most)
+    assert 0.8 < counted / live.most < 1.8, (counted, live.most)
+
+
+def test_without_a_shared_prompt_it_is_kept_for_each_rollout_and_all_logits_are() -> None:
+    repeated = replace(SIZE, shares_prefix=False, vocabulary=10_000_000, bytes_each=2)
+    memory = count_memory(repeated, LOAD)
+    assert memory.sampling == 2 * 2 * 4 * 6 * (5 + 7)
+    # Three completions of seven tokens, in float32 twice and in bfloat16 once.
+    assert memory.update - count_memory(replace(repeated, vocabulary=0), LOAD).update == 3 * 7 * 10_000_000 * (
+        4 + 4 + 2
+    )
+    assert not model_size(ModelSettings(base_folder(), "Write.", scoring="repeated")).shares_prefix
+
+
+def test_live_bytes_counts_what_is_made_and_not_what_was_there() -> None:
+    there = torch.zeros(1000)
+    with LiveBytes() as live:
+        kept = there.view(10, 100) + 1
+        assert live.now == 4000
+        del kept
+        torch.ones(10)
+    assert (live.now, live.most) == (0, 4000)
