@@ -13,11 +13,14 @@ RADEVAL := .venv-radeval
 WORKERS ?= 2
 PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+# An environment of its own, with what stock processors ask for and ours do without.
+FAMILIES := .venv-families
+
 # uv reads its own variable for extra package folders, pip's is honoured too.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-fast check hooks format radeval tiny-base bench constraints clean
+.PHONY: help setup train test test-fast check hooks families radeval format tiny-base bench constraints clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +57,11 @@ check: $(STAMP)  ## lint, types, layers, no clinical content
 hooks: $(STAMP)  ## make git refuse clinical text and images before every commit
 	$(BIN)/python tools/clinical_guard --install
 
+families: $(STAMP)  ## compare our processors with the stock ones, which need torchvision and num2words
+	$(PYTHON) -m venv $(FAMILIES)
+	$(BIN)/uv pip install --python $(FAMILIES)/bin/python -c constraints.txt -e . torchvision num2words pytest pytest-timeout hypothesis
+	$(FAMILIES)/bin/python -m pytest -p tests.torchvision_operators tests/unit/policy/test_architectures.py -k stock_processor
+
 format: $(STAMP)  ## rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -73,4 +81,4 @@ constraints: $(STAMP)  ## resolve the newest versions that pyproject.toml admits
 	@mv constraints.new constraints.txt
 
 clean:  ## remove environments and caches, keep logs and sweeps
-	rm -rf $(VENV) $(RADEVAL) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(RADEVAL) $(FAMILIES) .mypy_cache .pytest_cache .ruff_cache

@@ -204,14 +204,13 @@ def test_the_shared_prefix_and_the_general_path_agree(name: str, tmp_path: Path)
 def test_ids_and_pixels_are_those_of_the_stock_processor(folder: Path) -> None:
     from transformers import AutoProcessor
 
-    # Six of them load only where torchvision, and num2words, are installed.
+    # Most of them load only where torchvision, and num2words, are installed: make families.
     try:
         stock = AutoProcessor.from_pretrained(folder)
     except (ImportError, ValueError) as error:
         pytest.skip(f"the stock processor does not load here: {error!s:.60}")
     policy = load(folder)
-    stock.image_processor = policy.image_processor
-    for sizes in IMAGES.values():
+    for sizes in [*IMAGES.values(), [(300, 200)]]:
         images = [noise_image(view, size) for view, size in enumerate(sizes)]
         messages = chat_messages(len(images), INSTRUCTION)
         parts = iter(images)
@@ -225,7 +224,10 @@ def test_ids_and_pixels_are_those_of_the_stock_processor(folder: Path) -> None:
         assert ids.tolist() == wanted["input_ids"][0].tolist()
         assert inputs.keys() == wanted.keys() - {"input_ids", "attention_mask"}
         for name, value in inputs.items():
-            assert torch.equal(value, wanted[name]), name
+            # torchvision resizes in other steps: by a level of brightness here and there.
+            allowed = 1e-3 if value.is_floating_point() else 0
+            assert value.shape == wanted[name].shape, name
+            assert (value.double() - wanted[name].double()).abs().mean() <= allowed, name
 
 
 @pytest.mark.parametrize("name", ["internvl", "smolvlm", "idefics3"])

@@ -7,29 +7,50 @@ import pytest
 import torch
 from benchmarks.model_shapes import PUBLISHED_WEIGHTS, model_config
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from tests.conftest import noise_image
+from tests.tiny_models import write
 from transformers import AutoModelForImageTextToText
 
+from orapo.experiment.command_line import run_folder
+from orapo.experiment.config import read_experiment
+from orapo.policy.loading import load_policy
 from orapo.policy.memory import adapted_modules
-from orapo.policy.settings import LoraSettings
+from orapo.policy.settings import ModelSettings
 
 CONF = Path(__file__).parents[3] / "conf"
 OWN = ("tiny", "sighted", "checkpoint", "qwen2_5_vl_3b_full")
 PRESETS = sorted(file.stem for file in (CONF / "model").glob("*.yaml") if file.stem not in OWN)
 
 
+def preset(name: str, *overrides: str) -> ModelSettings:
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return read_experiment(compose("config", [f"model={name}", *overrides])).model
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_an_adapter_is_on_every_projection_of_the_language_model(name: str) -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        model = compose("config", [f"model={name}"]).model
-    config = model_config(model.path)
+    settings = preset(name)
+    config = model_config(settings.path)
     with torch.device("meta"):
-        loaded = AutoModelForImageTextToText.from_config(config)
-    lora = LoraSettings(model.lora.rank, model.lora.alpha, target_modules=model.lora.target_modules)
-    decoder = set(loaded.get_decoder().modules())
-    adapted = adapted_modules(loaded, lora)
+        model = AutoModelForImageTextToText.from_config(config)
+    assert settings.lora is not None
+    adapted = adapted_modules(model, settings.lora)
     assert len(adapted) == 7 * config.get_text_config().num_hidden_layers
-    assert decoder.issuperset(adapted)
+    assert set(model.get_decoder().modules()).issuperset(adapted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_loads_its_architecture_and_writes_prompts(name: str, tmp_path: Path) -> None:
+    folder = write(model_config(preset(name).path).model_type, tmp_path / "model")
+    policy = load_policy(preset(name, f"model.path={folder}"))
+    assert policy.model.dtype == torch.bfloat16
+    assert all("lora_" in trained for trained in policy.trainable_names())
+    small, large = (policy.processor([noise_image(0, size)], "Write.")[0] for size in ((448, 448), (2048, 1536)))
+    assert len(small) <= len(large) <= 2 * 512
 
 
 def test_a_preset_names_its_licence_and_what_was_not_run() -> None:
