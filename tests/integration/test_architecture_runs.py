@@ -38,7 +38,7 @@ SMALL = [
     "training.validate_every_steps=null",
     "training.studies_per_micro_batch=2",
     "trainer.accelerator=cpu",
-    "trainer.precision=32-true",
+    "trainer.precision=32-true",  # an evaluation runs in the precision of the weights, and greedy choices hang on it
     "training.num_workers=0",
 ]
 ADAPTER = ["+model.lora.rank=2", "+model.lora.alpha=4", "+model.lora._target_=orapo.policy.settings.LoraSettings"]
