@@ -226,9 +226,6 @@ PARTS: dict[str, Callable[[Bench], Any]] = {
 def main() -> None:
     """Measures part by part; exit code 1 where one failed."""
     arguments = parse_arguments()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    getLogger("orapo").setLevel(ERROR)  # that an architecture takes the general path
     device = arguments.device
     card = torch.cuda.get_device_name() if device == "cuda" else f"CPU ({platform.machine()})"
     versions = ", ".join(f"{name} {version(name)}" for name in VERSIONS)
@@ -249,4 +246,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    getLogger("orapo").setLevel(ERROR)  # that an architecture takes the general path
     main()
