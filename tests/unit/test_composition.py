@@ -13,6 +13,7 @@ from orapo.experiment.command_line import run_folder
 from orapo.experiment.config import Experiment, read_experiment
 from orapo.experiment.config_keys import WORDS, check_words, in_order
 from orapo.experiment.config_tree import check_targets
+from orapo.experiment.finished_run import read_saved
 from orapo.experiment.parts import build_reward
 from orapo.experiment.precision import check_precision
 from orapo.experiment.targets import build
@@ -310,15 +311,19 @@ def test_the_golden_config_of_a_finished_run_loads() -> None:
     assert Expected.of(read_experiment(config)) == MODELS["tiny"]
 
 
-def test_the_config_of_a_run_before_there_were_terms_loads() -> None:
+@pytest.mark.parametrize(
+    ("kind", "term"), [("fact_score.FactScoreReward", "facts"), ("accuracy.AccuracyReward", "accuracy")]
+)
+def test_the_config_of_an_older_run_loads(kind: str, term: str, tmp_path: Path) -> None:
     config = OmegaConf.load(GOLDEN)
     assert isinstance(config, DictConfig)
-    config.reward = {
-        "_target_": "orapo.reward.fact_score.FactScoreReward",
-        "f_beta": 0.5,
-        "uncertain_is_positive": False,
-    }
-    reward = build_reward(read_experiment(config), Ranks())
+    config.reward = {"_target_": f"orapo.reward.{kind}", "uncertain_is_positive": True}
+    del config.model["trainable"]
+    config.model.train_vision = False
+    OmegaConf.save(config, tmp_path / "config.yaml")
+    experiment = read_experiment(read_saved(tmp_path / "config.yaml"))
+    assert experiment.model.trainable == "language"
+    reward = build_reward(experiment, Ranks())
     assert isinstance(reward, WeightedReward)
-    assert reward.weights == {"facts": 1.0}
-    assert reward.facts.f_beta == 0.5
+    assert reward.weights == {term: 1.0}
+    assert reward.facts.uncertain_is_positive

@@ -14,6 +14,12 @@ from orapo.policy.settings import SAVED_KEYS, SAVED_SETTINGS, ModelSettings
 CONFIG_FILE = "config.yaml"
 MODEL_FOLDER = "model"
 
+_BEFORE_TERMS = {
+    "orapo.reward.fact_score.FactScoreReward": "facts",
+    "orapo.reward.accuracy.AccuracyReward": "accuracy",
+}
+"""What rewards were before they had terms, and the term that each is."""
+
 
 def run_config(folder: Path, needed: Sequence[str]) -> DictConfig:
     """The config of a finished run.
@@ -28,12 +34,21 @@ def run_config(folder: Path, needed: Sequence[str]) -> DictConfig:
     for name in (CONFIG_FILE, *needed):
         if not (folder / name).exists():
             raise CheckpointError(f"the run in {folder} can't be used: {folder / name} does not exist")
-    config = OmegaConf.load(folder / CONFIG_FILE)
+    return read_saved(folder / CONFIG_FILE)
+
+
+def read_saved(path: Path) -> DictConfig:
+    """The saved config of a run; keys that have moved since stand where they are today."""
+    config = OmegaConf.load(path)
     assert isinstance(config, DictConfig)
     with open_dict(config):
         if "train_vision" in config.get("model", {}):
             # The key of runs before there was more to choose from.
             config.model.trainable = "all" if config.model.pop("train_vision") else "language"
+        reward = config.get("reward", {})
+        if reward.get("_target_") in _BEFORE_TERMS:
+            terms = {_BEFORE_TERMS[reward["_target_"]]: 1.0}
+            config.reward = {**reward, "_target_": "orapo.reward.weighted.WeightedReward", "terms": terms}
     return config
 
 

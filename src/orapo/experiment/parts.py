@@ -27,9 +27,7 @@ from orapo.policy.loading import load_policy, load_processor
 from orapo.policy.model import Policy
 from orapo.policy.reference import make_reference
 from orapo.policy.rollout_source import RolloutSource
-from orapo.reward.fact_score import FactScoreReward
 from orapo.reward.protocol import Reward
-from orapo.reward.weighted import DEFAULT_ZERO_TERM, WeightedReward
 from orapo.training.checkpoints import LastCheckpoint, RandomStates
 from orapo.training.distributed import Ranks
 from orapo.training.module import OrapoModule
@@ -126,11 +124,7 @@ def build_objective(experiment: Experiment) -> OrapoObjective:
 
 def build_reward(experiment: Experiment, ranks: Ranks) -> Reward:
     """The reward, with this process's share of its limits."""
-    built: Reward | FactScoreReward = build(judge_share(experiment.config.reward, ranks.shard.size), "reward")
-    if isinstance(built, FactScoreReward):  # the saved config of a run from before rewards had terms
-        return WeightedReward(
-            {DEFAULT_ZERO_TERM: 1.0}, f_beta=built.f_beta, uncertain_is_positive=built.uncertain_is_positive
-        )
+    built: Reward = build(judge_share(experiment.config.reward, ranks.shard.size), "reward")
     return built
 
 

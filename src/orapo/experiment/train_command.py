@@ -11,6 +11,7 @@ from orapo.errors import CheckpointError, RunInterrupted, RunPaused, SettingErro
 from orapo.experiment.command_line import run_command
 from orapo.experiment.config import read_experiment
 from orapo.experiment.config_help import CONF
+from orapo.experiment.finished_run import read_saved
 from orapo.experiment.precision import check_precision
 from orapo.experiment.processes import own_rank, started_processes
 from orapo.experiment.sweeps.earlier_jobs import is_finished, make_ready, validation_metric
@@ -93,8 +94,7 @@ def saved_config(folder: Path, overrides: list[str]) -> DictConfig:
     for needed in (folder / "config.yaml", folder / LAST_CHECKPOINT):
         if not needed.is_file():
             raise CheckpointError(f"resume={folder} can't go on: {needed} does not exist")
-    config = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(config, DictConfig)
+    config = read_saved(folder / "config.yaml")
     for override in kept:
         if override.startswith("reward.") and "model" not in config.reward:
             raise SettingError(f"{override} is for reward=fact_score_llm; the run in {folder} has another reward")
