@@ -61,8 +61,8 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
         (["objective/oracle_loss=kto", "objective.oracle_loss.kto_bet=2"], "objective.oracle_loss.kto_beta?)"),
         (["+sweep=search", "hydra.sweeper.n_trial=2"], "(did you mean hydra.sweeper.n_trials?)"),
         (
-            ["model=qwen2_5_vl"],
-            "model=qwen2_5_vl is no choice (did you mean model=qwen2_5_vl_3b?); allowed: checkpoint, ",
+            ["model=qwen2_5_vl3b"],
+            "model=qwen2_5_vl3b is no choice (did you mean model=qwen2_5_vl_3b?); allowed: checkpoint, ",
         ),
         (
             ["+experiment=lab"],
@@ -167,7 +167,7 @@ def test_no_command_line_and_no_file_runs_a_shell(told: Told, tmp_path: Path) ->
 
 
 def test_a_program_can_trust_its_own_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config_tree, "_trusted", set(config_tree.trusted()))
+    monkeypatch.setattr(config_tree, "_trusted", {"orapo"})  # whatever other tests trust
     with pytest.raises(SettingError):
         read_target("tests.integration.distributed_twins.LocalAverage", "average._target_")
     trust("tests.integration.distributed_twins")
