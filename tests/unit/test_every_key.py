@@ -53,6 +53,9 @@ FREE_TEXT = {
 }
 ANY_TEXT = {key for keys in FREE_TEXT.values() for key in keys}
 
+OWN_NAMES = {"term_settings", "metrics"}
+"""Sections whose keys are names of somebody's own; what stands below them is told instead."""
+
 WRITTEN_WHOLE = {"alpha", "num_passes", "timeout_seconds", "pause_limit_seconds"}
 """Numbers that may have a fraction, although a config here writes them without one."""
 
@@ -127,6 +130,8 @@ def edits(content: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any, str]]
     for path, value in leaves(content):
         yield from ((path, bad, f" is {bad!r}; ") for bad in wrong(path[-1], value))
     for path, section in sections(content):
+        if path and path[-1] in OWN_NAMES:
+            continue
         near = next((key for key in section if key != TARGET), "key")
         yield (*path, f"{near}x"), 1, " is not a setting"
 

@@ -179,6 +179,7 @@ def read_experiment(config: DictConfig) -> Experiment:
     check_data(experiment.data)
     for section, path in ((experiment.labeler, "labeler"), (experiment.reward, "reward")):
         check(section, path)
+    check_reward(experiment.reward)
     # Last, as its losses import torch.
     least = build(experiment.objective, "objective").min_rollouts_per_study
     if experiment.rollout.per_study < least:
@@ -187,6 +188,19 @@ def read_experiment(config: DictConfig) -> Experiment:
             "since an advantage compares the rollouts of a group"
         )
     return experiment
+
+
+def check_reward(reward: Target) -> None:
+    """Checks the terms of a reward that has them.
+
+    Raises:
+        SettingError: an unknown term, or a setting of a term that is not allowed.
+    """
+    if "terms" not in reward:
+        return
+    from orapo.reward.terms.registry import check_terms
+
+    check_terms(reward["terms"] or {}, reward.get("term_settings"), reward.get("modules") or ())
 
 
 def check_data(data: DataSettings) -> None:

@@ -109,8 +109,11 @@ def test_where_the_zero_term_is_undefined_only_a_reward_of_zero_is_zero(monkeypa
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"terms": {"fact": 1}}, "reward.terms.fact is unknown (did you mean facts?); allowed: accuracy, attributes, "),
-        ({"terms": {"facts": 1, "rouge": 0}}, "reward.terms.rouge is unknown (did you mean rouge_l?)"),
+        (
+            {"terms": {"fact": 1}},
+            "reward.terms.fact is not a setting (did you mean facts?); allowed: accuracy, attributes, ",
+        ),
+        ({"terms": {"facts": 1, "rouge": 0}}, "reward.terms.rouge is not a setting (did you mean rouge_l?)"),
         ({"terms": {"facts": -1}}, "terms.facts is -1; it must be a number, at least 0"),
         ({"terms": {"facts": "much"}}, "terms.facts is 'much'; it must be a number"),
         ({"terms": {"facts": 0}}, "reward.terms is {'facts': 0.0}; at least one weight must be above 0"),
@@ -120,13 +123,16 @@ def test_where_the_zero_term_is_undefined_only_a_reward_of_zero_is_zero(monkeypa
             {"zero_term": "rouge_l"},
             "reward.zero_term is 'rouge_l', which has no zero of its own; set",
         ),
-        ({"zero_term": "fact"}, "reward.zero_term.fact is unknown (did you mean facts?)"),
+        ({"zero_term": "fact"}, "reward.zero_term.fact is not a setting (did you mean facts?)"),
         ({"zero_at_most": 1}, "zero_at_most is 1; it must be a number, at least 0 and less than 1"),
         (
             {"terms": {"chrf": 1}, "zero_at_most": 0.2},
             "reward.zero_at_most is 0.2; reward.zero_term must name",
         ),
-        ({"term_settings": {"lenght": {}}}, "reward.term_settings.lenght is unknown (did you mean length?)"),
+        (
+            {"term_settings": {"lenght": {}}},
+            "reward.term_settings.lenght is not a setting (did you mean length?)",
+        ),
         (
             {"terms": {"no_repetition": 1}, "term_settings": {"no_repetition": {"words": 3}}},
             "reward.term_settings.no_repetition.words is not a setting (did you mean ",

@@ -167,6 +167,25 @@ def make_term(name: str, settings: Mapping[str, Any]) -> Term:
     return factory(**settings)
 
 
+def check_terms(
+    terms: Mapping[str, float],
+    term_settings: Mapping[str, Mapping[str, Any]] | None = None,
+    modules: Iterable[str] = (),
+) -> None:
+    """Checks names and settings of a reward's terms, as ``WeightedReward`` takes them, and asks nobody.
+
+    Raises:
+        SettingError: an unknown term or setting, or a value out of range.
+    """
+    load_terms(modules)
+    given = term_settings or {}
+    for key, names in (("reward.terms", terms), ("reward.term_settings", given)):
+        for name in names:
+            require_term(key, name)
+    for name in {name: None for name in (*terms, *given) if terms.get(name) or name in given}:
+        make_term(name, given.get(name) or {})
+
+
 def require_term(key: str, name: str) -> None:
     """Refuses a name by which no term is known.
 
@@ -181,4 +200,4 @@ def _require_known(prefix: str, name: str, known: Iterable[str]) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise SettingError(f"{prefix}.{name} is unknown{hint}; allowed: {', '.join(known) or 'none'}")
+        raise SettingError(f"{prefix}.{name} is not a setting{hint}; allowed: {', '.join(known) or 'none'}")
