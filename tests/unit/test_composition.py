@@ -150,6 +150,7 @@ def test_the_table_has_every_experiment_and_model() -> None:
     assert set(MODELS) == set(options("model"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", DEFAULT_MODELS)
 @pytest.mark.parametrize("model", ["", *MODELS])
 def test_an_experiment_with_a_model(experiment: str, model: str) -> None:
@@ -172,6 +173,7 @@ def test_an_experiment_with_a_model_and_every_row(experiment: str, model: str) -
         assert found == wanted, row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sweep", [name for name in options("sweep") if name != "search"])
 @pytest.mark.parametrize("experiment", ["", "laboratory", "mimic"])
 def test_a_sweep_keeps_the_numbers_of_experiment_and_model(sweep: str, experiment: str) -> None:
@@ -180,6 +182,7 @@ def test_a_sweep_keeps_the_numbers_of_experiment_and_model(sweep: str, experimen
     assert Expected.of(found) == expected(experiment, DEFAULT_MODELS[experiment])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_a_search_looks_around_the_models_own_learning_rate(model: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -196,6 +199,7 @@ def test_the_order_of_the_command_line_does_not_decide() -> None:
     assert in_order(typed) == ["-m", "+experiment=c", "seed=1", "+sweep=b", "+row=a", "model=d"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("experiment", "model"),
     [

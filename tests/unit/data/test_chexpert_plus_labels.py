@@ -163,6 +163,6 @@ def test_a_broken_parquet_table_is_refused(tmp_path):
 
 def test_a_missing_table_of_labels_is_named_with_what_writes_it(folder):
     with pytest.raises(
-        DataError, match=r"1 of 3 needed are missing: label_table \(looked for a.csv; get it from python"
+        DataError, match=r"1 of 3 needed are missing: label_table \(looked for a.csv; get it from orapo label"
     ):
         ChexpertPlusSource(str(folder.root), num_validate_patients=1, labels="table", label_table="a.csv")

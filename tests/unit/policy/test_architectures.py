@@ -101,6 +101,7 @@ def assert_near(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
         torch.testing.assert_close(found[name], gradient, atol=1e-4 * max(scale, 1), rtol=1e-3, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_values_and_gradients_of_every_weight_are_those_of_its_own_class(checkpointing: bool, folder: Path) -> None:
     policy = load(folder, gradient_checkpointing=checkpointing)
@@ -144,6 +145,7 @@ def test_greedy_agrees_with_generate(folder: Path) -> None:
     assert ours.tolist() == theirs.tolist()
 
 
+@pytest.mark.slow
 def test_an_adapter_trains_and_is_loaded_again(folder: Path, tmp_path: Path) -> None:
     policy = load(folder, lora=LORA, gradient_checkpointing=True)
     batch = make_batch(policy)
@@ -162,6 +164,7 @@ def test_an_adapter_trains_and_is_loaded_again(folder: Path, tmp_path: Path) -> 
     torch.testing.assert_close(flat(again(batch, completions)), found, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_full_update_moves_every_weight_that_sees_and_is_saved(folder: Path, tmp_path: Path) -> None:
     policy = load(folder)
     batch = make_batch(policy)
@@ -250,6 +253,7 @@ def test_without_tiles_an_image_takes_fewer_tokens(name: str, tmp_path: Path) ->
     assert saved["image_tiles"] is False
 
 
+@pytest.mark.slow
 def test_what_is_chosen_trains_and_nothing_else(folder: Path) -> None:
     names = {}
     for trainable in ("all", "language", "projector", "projector_and_vision"):

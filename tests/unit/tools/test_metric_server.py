@@ -202,6 +202,7 @@ def test_a_full_queue_says_when_to_come_again(tmp_path: Path) -> None:
         assert metrics.score([""] * 6, ["a" * place for place in range(6)])["slow"] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_it_finish_what_was_asked(tmp_path: Path, number: signal.Signals) -> None:
     with running_server(tmp_path, *options(tmp_path, "--batch-size", "1")) as server, ThreadPoolExecutor(3) as pool:

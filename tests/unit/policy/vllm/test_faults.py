@@ -52,6 +52,7 @@ def cut(choice: Answer, length: int) -> None:
     choice["finish_reason"] = "length"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPOILED)
 def test_a_wrong_answer_pauses_with_the_study_and_the_reason(
     server: StandInServer, batch: StudyBatch, source: Source, name: str
