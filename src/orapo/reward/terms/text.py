@@ -1,5 +1,6 @@
 """Terms that compare a generated report with the radiologist's words, or read it alone; all computed offline."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -38,9 +39,9 @@ class _Overlap(PerReport):
         oracle = normalised(study.oracle_report)
         return self.overlap(normalised(report), oracle) if oracle else None
 
+    @abstractmethod
     def overlap(self, generated: str, oracle: str) -> float:
         """Of two normalised texts, the first of which may be empty."""
-        raise NotImplementedError
 
 
 @register("rouge_l")
