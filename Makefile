@@ -13,14 +13,21 @@ RADEVAL := .venv-radeval
 WORKERS ?= 2
 PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+# vLLM pins a torch of its own.
+VLLM := .venv-vllm
+
 # An environment of its own, with what stock processors ask for and ours do without.
 FAMILIES := .venv-families
 
 # uv reads its own variable for extra package folders, pip's is honoured too.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
+# Where bytecode is not kept (PYTHONDONTWRITEBYTECODE), every process compiles thousands of modules of torch, transformers
+# and sympy anew. What runs here from .venv keeps it.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-fast check hooks families radeval format tiny-base bench constraints clean
+.PHONY: help setup train test test-fast check docs hooks families radeval vllm-test format arithmetic-base tiny-base bench constraints clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +61,10 @@ check: $(STAMP)  ## lint, types, layers, no clinical content
 	$(BIN)/lint-imports
 	$(BIN)/python tools/clinical_guard
 
+docs: $(STAMP)  ## build docs/ as a site into site/, offline; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html; with search: $(BIN)/python -m http.server -d site"
+
 hooks: $(STAMP)  ## make git refuse clinical text and images before every commit
 	$(BIN)/python tools/clinical_guard --install
 
@@ -70,6 +81,16 @@ radeval: $(STAMP)  ## make .venv-radeval (1.6 GB) for tools/metric_server.py wit
 	$(PYTHON) -m venv --clear $(RADEVAL)
 	$(BIN)/uv pip install --python $(RADEVAL)/bin/python 'radeval>=2.2,<3' $(shell grep '^torch==' constraints.txt)
 
+arithmetic-base: $(STAMP)  ## rebuild the base policy of +experiment=arithmetic from nothing
+	$(BIN)/python tiny_base/arithmetic.py $(ARGS)
+
+$(VLLM)/.installed: tools/vllm_environment.py | $(STAMP)
+	$(BIN)/python tools/vllm_environment.py $(VLLM) $(BIN)/uv
+	@touch $@
+
+vllm-test: $(STAMP) $(VLLM)/.installed  ## hold a real vLLM on this CPU (3.2 GB) to what rollout=vllm relies on
+	$(BIN)/python -m pytest -p tests.real_vllm tests/unit/policy/vllm/test_contract.py --timeout 1800 $(ARGS)
+
 tiny-base: $(STAMP)  ## rebuild the embedded base policy from nothing
 	$(BIN)/python tiny_base/build.py $(ARGS)
 
@@ -81,4 +102,4 @@ constraints: $(STAMP)  ## resolve the newest versions that pyproject.toml admits
 	@mv constraints.new constraints.txt
 
 clean:  ## remove environments and caches, keep logs and sweeps
-	rm -rf $(VENV) $(RADEVAL) $(FAMILIES) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(RADEVAL) $(VLLM) $(FAMILIES) .mypy_cache .pytest_cache .ruff_cache

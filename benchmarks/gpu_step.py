@@ -21,21 +21,25 @@ from orapo.policy.model import Policy
 from orapo.policy.reference import make_reference
 from orapo.policy.settings import SamplingSettings
 from orapo.records import Split, Study
+from orapo.training.update import without_autocast_cache
 
 Logps = Sequence[Sequence[Tensor]]
 
 
 def make_batch(policy: Policy, work: Work) -> StudyBatch:
     """The studies of one step, on the policy's device."""
-    prompts = [policy.processor([image], policy.instruction) for image in work.images()]
     tokenizer, labels = policy.tokenizer, dict.fromkeys(OBSERVATIONS, LabelState.UNMENTIONED)
     reports = work.oracle_reports()
     oracle_ids = [tokenizer(text, add_special_tokens=False)["input_ids"][: work.tokens] for text in reports]
+    studies = tuple(
+        Study(f"s{index}", f"p{index}", Split.TRAIN, (f"{index}.png",), ("PA",), text, labels)
+        for index, text in enumerate(reports)
+    )
+    messages = tuple(policy.prompt.messages(study, 1) for study in studies)
+    prompts = [policy.processor([image], told) for image, told in zip(work.images(), messages, strict=True)]
     return StudyBatch(
-        studies=tuple(
-            Study(f"s{index}", f"p{index}", Split.TRAIN, (f"{index}.png",), ("PA",), text, labels)
-            for index, text in enumerate(reports)
-        ),
+        studies=studies,
+        messages=messages,
         prompt_ids=tuple(ids for ids, _ in prompts),
         image_inputs=tuple(inputs for _, inputs in prompts),
         oracle_ids=tuple(torch.tensor(ids) for ids in oracle_ids),
@@ -53,7 +57,7 @@ class Step:
             work: its sizes; ``dtype`` float32 means products in bfloat16 (bf16-mixed).
         """
         self.policy, self._work = policy, work
-        self._reference = make_reference(policy)
+        self._reference = make_reference(policy, torch.bfloat16 if work.dtype == "float32" else None)
         self._optimizer = torch.optim.AdamW([w for w in policy.parameters() if w.requires_grad], lr=LEARNING_RATE)
         self._objective = OrapoObjective(
             alpha=0.5,
@@ -85,7 +89,7 @@ class Step:
                 reference = [self._reference.score(encoded.select([i]), [completions[i]], 1.0)[0] for i in parts]
             rewards = torch.tensor([[reward_of(text) for text in group.texts] for group in groups])
             weight = self._objective.observe([study.study_id for study in batch.studies], rewards).weight
-            with table.row(f"{name}: update"):
+            with table.row(f"{name}: update"), without_autocast_cache():
                 for i in parts:
                     logps = policy(encoded.select([i]), [completions[i]], 1.0)[0]
                     scored = scored_study(logps, reference[i], groups[i], rewards[i])

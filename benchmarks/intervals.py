@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates
-from orapo.evaluation.clinical_measures import clinical_measures
+from orapo.evaluation.clinical import clinical_measures
 from orapo.evaluation.resampling import Bootstrap, Measures
 
 MACRO_F1 = "uncertain_not_positive/all_14/macro/f1"

@@ -24,10 +24,11 @@ from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates
 from orapo.remote.cache import AnswerCache
 from orapo.remote.retry import RetryPolicy
 from orapo.reward import FactScoreReward
+from orapo.reward.llm.client import LlmClient
 from orapo.reward.llm.endpoint import Endpoint
 from orapo.reward.llm.judge import LlmJudge
 from orapo.reward.llm.limits import LimitSettings
-from orapo.reward.llm.usage import Usage
+from orapo.reward.llm.retrying_client import Usage
 
 SERVER = Path(__file__).with_name("judge_server.py")
 
@@ -65,20 +66,20 @@ def run(fault_rate: float, reports: list[str], labels: list[LabelStates], argume
     port = int(server.stdout.readline())
     with tempfile.TemporaryDirectory() as folder:
         cache = AnswerCache(Path(folder, "answers.sqlite"))
-        judge = LlmJudge(
+        client = LlmClient(
             Endpoint("openai/judge", f"http://127.0.0.1:{port}/v1", timeout_seconds=2 * arguments.latency),
             cache,
             limits=LimitSettings(max_concurrent=arguments.concurrency),
             retry=RetryPolicy(max_tries=12, first_delay_seconds=arguments.latency / 4, max_delay_seconds=2.0),
         )
-        reward = FactScoreReward(judge)
+        reward = FactScoreReward(LlmJudge(client))
         start, start_cpu = time.perf_counter(), time.process_time()
         rewards = [breakdown.total for breakdown in reward.score(reports, labels)]
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
-        usage = judge.usage
+        usage = client.usage
         again = [breakdown.total for breakdown in reward.score(reports, labels)]
         assert again == rewards
-        second = judge.usage
+        second = client.usage
         cache.close()
     output, _ = server.communicate()
     return Measured(

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -25,23 +26,29 @@ from orapo.labeler import Labeler
 from orapo.records import Fact, LabelVerdict
 from orapo.reward.entailment import OfflineJudge
 from orapo.reward.facts import extract_facts
-from orapo.reward.llm.schemas import key_of
+from orapo.reward.llm.answers import key_of
 
 CALL_FAULTS = ("429", "500", "503", "reset", "slow")
 TEXT_FAULTS = ("truncated", "malformed", "refusal", "null", "no_choices")
 FACT_FAULTS = ("invented_fact", "unknown_sentence")
 VERDICT_FAULTS = ("unknown_observation", "missing_observation", "unknown_support")
+RUBRIC_FAULTS = ("missing_criterion", "unknown_criterion", "uncited", "criterion_of_nothing")
+ATTRIBUTE_FAULTS = ("invented_words", "impossible_value", "attribute_of_nothing")
 FAULTS = (*CALL_FAULTS, *TEXT_FAULTS, *FACT_FAULTS, *VERDICT_FAULTS)
-ANSWERED_FAULTS = frozenset((*TEXT_FAULTS, *FACT_FAULTS, *VERDICT_FAULTS))
+ANSWERED_FAULTS = frozenset((*TEXT_FAULTS, *FACT_FAULTS, *VERDICT_FAULTS, *RUBRIC_FAULTS, *ATTRIBUTE_FAULTS))
 """Faults that come as a success, to be found by reading the answer."""
 
 _APPLICABLE = {
     "extract": (*CALL_FAULTS, *TEXT_FAULTS, *FACT_FAULTS),
     "entail": (*CALL_FAULTS, *TEXT_FAULTS, *VERDICT_FAULTS),
     "combined": FAULTS,
+    "rubric": (*CALL_FAULTS, *TEXT_FAULTS, *RUBRIC_FAULTS),
+    "attributes": (*CALL_FAULTS, *TEXT_FAULTS, *ATTRIBUTE_FAULTS),
 }
 _SUBJECT = re.compile(r"<(report|facts)>\n(.*?)\n?</\1>", re.DOTALL)
 _LINE = re.compile(r"^\[\d+\] (.*)$", re.MULTILINE)
+_CRITERION = re.compile(r"^- (\w+): (.*?)( \(cite\))?$", re.MULTILINE)
+_QUOTED = re.compile(r'"([^"]+)"')
 _PROBLEM = {"429": "rate_limit_exceeded", "500": "internal_error", "503": "overloaded"}
 
 SENTENCES = (
@@ -98,6 +105,8 @@ class JudgeServer:
     status: int = 0
     prompt_tokens: int = 1000
     completion_tokens: int = 100
+    attributes: Callable[[list[str]], list[dict[str, object]]] = lambda sentences: []
+    """How attributes are read: sentences in, entries of the answer out."""
     calls: list[Call] = field(default_factory=list)
     port: int = 0
     under_way: int = 0
@@ -148,7 +157,8 @@ class JudgeServer:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         key = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        stage, subject, texts = _question(body["messages"])
+        messages = body["messages"]
+        stage, subject, texts = _question(messages)
         fault = self._fault(stage, subject)
         self.calls.append(Call(stage, subject, fault, time.monotonic(), key, len(body["messages"])))
         if self.key and key != self.key:
@@ -172,7 +182,7 @@ class JudgeServer:
         if fault in _PROBLEM:
             headers = {"Retry-After": self.retry_after} if fault != "500" else {}
             return _problem(int(fault), _PROBLEM[fault], "try later", headers)
-        return web.json_response(self._completion(stage, texts, fault))
+        return web.json_response(self._completion(stage, messages[0]["content"], texts, fault))
 
     def _fault(self, stage: str, subject: str) -> str | None:
         self._asked[stage, subject] += 1
@@ -182,8 +192,8 @@ class JudgeServer:
         kinds = [kind for kind in _APPLICABLE[stage] if kind in self.faults]
         return draw.choice(kinds) if kinds and draw.random() < self.fault_rate else None
 
-    def _completion(self, stage: str, texts: list[str], fault: str | None) -> dict[str, object]:
-        answer = self._right_answer(stage, texts)
+    def _completion(self, stage: str, system: str, texts: list[str], fault: str | None) -> dict[str, object]:
+        answer = self._right_answer(stage, system, texts)
         content: str | None = _spoiled(answer, fault)
         message = {"role": "assistant", "content": content}
         finish = {"truncated": "length", "filtered_answer": "content_filter"}.get(fault or "", "stop")
@@ -200,7 +210,11 @@ class JudgeServer:
             },
         }
 
-    def _right_answer(self, stage: str, texts: list[str]) -> dict[str, object]:
+    def _right_answer(self, stage: str, system: str, texts: list[str]) -> dict[str, object]:
+        if stage == "rubric":
+            return {"criteria": {name: _graded(asks, texts) for name, asks, _ in _CRITERION.findall(system)}}
+        if stage == "attributes":
+            return {"attributes": self.attributes(texts)}
         if stage == "entail":
             return {"verdicts": self._verdicts(texts)}
         facts = [(number, fact.text) for number, sentence in enumerate(texts) for fact in self._facts(f"{sentence}.")]
@@ -236,14 +250,23 @@ def _question(messages: list[dict[str, str]]) -> tuple[str, str, list[str]]:
     """Stage, subject, and the numbered texts of it."""
     found = _SUBJECT.search(messages[1]["content"])
     assert found is not None, "the prompts have another form now"
-    verdicts_too = "14 verdicts" in messages[1]["content"]
-    stage = "entail" if found[1] == "facts" else "combined" if verdicts_too else "extract"
+    marks = {"14 verdicts": "combined", "Grade the report": "rubric", "List the attributes": "attributes"}
+    asked = next((stage for mark, stage in marks.items() if mark in messages[1]["content"]), "extract")
+    stage = "entail" if found[1] == "facts" else asked
     return stage, found[2], [json.loads(line) for line in _LINE.findall(found[2])]
+
+
+def _graded(asks: str, sentences: list[str]) -> dict[str, object]:
+    """Met where a sentence has the first words that the question quotes."""
+    wanted = _QUOTED.search(asks)
+    numbers = [n for n, text in enumerate(sentences) if wanted is not None and wanted[1].lower() in text.lower()]
+    return {"met": bool(numbers), "sentences": numbers}
 
 
 def _spoiled(answer: dict[str, object], fault: str | None) -> str | None:
     """The answer with a fault put in."""
     facts, verdicts = answer.get("facts"), answer.get("verdicts")
+    criteria, attributes = answer.get("criteria"), answer.get("attributes")
     if fault == "null":
         return None
     if fault == "refusal":
@@ -259,6 +282,24 @@ def _spoiled(answer: dict[str, object], fault: str | None) -> str | None:
             del verdicts["edema"]
         if fault == "unknown_support":
             verdicts["edema"] = {"verdict": "entailed", "supported_by": [99]}
+    if isinstance(criteria, dict):
+        first = next(iter(criteria))
+        if fault == "missing_criterion":
+            del criteria[first]
+        if fault == "unknown_criterion":
+            criteria["umbrella"] = {"met": True, "sentences": [0]}
+        if fault == "uncited":
+            criteria[first] = {"met": True, "sentences": []}
+        if fault == "criterion_of_nothing":
+            criteria[first] = {"met": True, "sentences": [99]}
+    if isinstance(attributes, list):
+        odd = {"sentence": 0, "finding": "pleural_effusion", "kind": "side", "value": "left", "words": "an umbrella"}
+        if fault == "invented_words":
+            attributes.append(odd)
+        if fault == "impossible_value":
+            attributes.append({**odd, "value": "upstairs"})
+        if fault == "attribute_of_nothing":
+            attributes.append({**odd, "sentence": 99})
     text = json.dumps(answer)
     if fault == "truncated":
         return text[: len(text) // 2]

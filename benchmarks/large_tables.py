@@ -1,4 +1,4 @@
-"""Tables as large as the real ones, of made-up patients: CheXpert Plus (223,462 rows) and MIMIC-CXR (377,110 rows).
+"""Tables as large as the real ones, of made-up patients: CheXpert Plus, MIMIC-CXR and ReXGradient-160K.
 
 Sizes are those of the real sets, labels about as frequent; sentences are the phantoms'. Images are made on demand, as
 empty files, since a source looks for those of the studies that it reads.
@@ -21,6 +21,9 @@ from orapo.data.miniature.mimic_cxr import LABEL_COLUMNS, LABEL_ORDER, METADATA_
 PLUS_ROWS, PLUS_STUDIES, PLUS_PATIENTS, PLUS_VALID_PATIENTS = 223_462, 187_711, 64_725, 200
 MIMIC_ROWS, MIMIC_STUDIES, MIMIC_PATIENTS, MIMIC_UNLABELLED = 377_110, 227_835, 65_379, 8
 MIMIC_TEST_PATIENTS, MIMIC_VALIDATE_PATIENTS = 293, 500
+REX_PARTS = {"train": 140_000, "valid": 10_000, "test": 10_000}
+REX_STUDIES, REX_PATIENTS, REX_IMAGES = 160_000, 109_487, 273_106
+REX_LABELS = "labels.csv"
 
 
 def write_chexpert_plus(root: Path) -> None:
@@ -86,6 +89,32 @@ def mimic_images(study: int | str) -> list[str]:
     return [f"{_mimic_folder(number)}/{_dicom_id(number, image)}.jpg" for image in range(_num_images(number))]
 
 
+def write_rexgradient(root: Path) -> None:
+    """Writes the three files of studies, and a table of labels as ``orapo label`` makes it."""
+    made_up = MadeUpText(2)
+    (root / "metadata").mkdir()
+    (root / "deid_png").mkdir()
+    first = 0
+    for part, num_studies in REX_PARTS.items():
+        content = {f"study{study}": _rex_study(study, made_up) for study in range(first, first + num_studies)}
+        (root / "metadata" / f"{part}_metadata_view_position.json").write_text(json.dumps(content), encoding="utf-8")
+        first += num_studies
+    with open(root / REX_LABELS, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("study_id", *LABEL_ORDER))
+        for study in range(REX_STUDIES):
+            labels = made_up.labels()
+            writer.writerow((f"study{study}", *(label_state_to_code(labels[name]) for name in LABEL_ORDER)))
+
+
+def rex_images(study: int | str) -> list[str]:
+    """Files that a study of this number or id has, below the root."""
+    number = int(study.removeprefix("study")) if isinstance(study, str) else study
+    patient, extra = number * REX_PATIENTS // REX_STUDIES, REX_IMAGES - REX_STUDIES
+    count = 1 + (number * extra % REX_STUDIES < extra)
+    return [f"deid_png/P{patient}/S{number}/instances/{image}.png" for image in range(count)]
+
+
 def write_image_files(root: Path, paths: Iterable[str]) -> None:
     """Makes empty files."""
     for path in paths:
@@ -113,6 +142,22 @@ def _plus_rows(study: int, made_up: MadeUpText) -> Iterator[dict[str, object]]:
             "age": 50,
             "split": part,
         }
+
+
+def _rex_study(study: int, made_up: MadeUpText) -> dict[str, object]:
+    images = rex_images(study)
+    return {
+        "StudyInstanceUid": f"1.2.{study}",
+        "StudyDate": "21800506",
+        "PatientAge": "050Y",
+        "PatientSex": "F",
+        "Indication": "Cough.",
+        "Comparison": "None.",
+        "Findings": made_up.text(),
+        "Impression": made_up.text(),
+        "ImagePath": [f"../{path}" for path in images],
+        "ImageViewPosition": ["POSTERO_ANTERIOR", "LATERAL"][: len(images)],
+    }
 
 
 def _numbers(labels: LabelStates) -> dict[str, float | None]:

@@ -3,6 +3,7 @@
 What a step costs depends on the sizes of the weights, not on their values, so that nothing has to be downloaded.
 
 Usage: python benchmarks/random_policy.py tiny FOLDER
+       python benchmarks/random_policy.py 3b FOLDER --dtype bfloat16   # 7.5 GB
 """
 
 import argparse
@@ -218,8 +219,10 @@ def main() -> None:
     parser.add_argument("size", choices=SIZES)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the weights")
     arguments = parser.parse_args()
-    parameters = write_policy(arguments.size, arguments.folder, arguments.seed)
+    dtype = getattr(torch, arguments.dtype)
+    parameters = write_policy(arguments.size, arguments.folder, arguments.seed, dtype)
     print(f"{parameters:,} parameters in {arguments.folder}")
 
 

@@ -66,7 +66,7 @@ class Point:
 def read_batch(policy: Policy, work: Work) -> StudyBatch:
     """Studies of noise."""
     labels = dict.fromkeys(OBSERVATIONS, LabelState.UNMENTIONED)
-    collate = Collate(policy.processor, policy.instruction, work.tokens)
+    collate = Collate(policy.processor, policy.prompt, work.tokens)
     rows = []
     for index, image in enumerate(work.images()):
         name = str(index)

@@ -83,7 +83,7 @@ class NoiseSource:
         labels = dict.fromkeys(OBSERVATIONS, LabelState.UNMENTIONED)
         names = [f"{split.value}-{index}" for index in range(count)]
         return [
-            Study(name, f"p-{name}", split, (f"{index}.png",), ("PA",), self._reports[index], labels)
+            Study(name, f"p-{name}", split, (f"noise:{index}",), ("PA",), self._reports[index], labels)
             for index, name in enumerate(names)
         ]
 
@@ -95,9 +95,9 @@ class NoiseSource:
         """The study of that name."""
         return next(study for split in Split for study in self.entries(split) if study.study_id == study_id)
 
-    def load_images(self, study: Study) -> tuple[Image.Image, ...]:
+    def load_images(self, study: Study, max_pixels: int | None = None) -> tuple[Image.Image, ...]:
         """Its one image."""
-        return (self._images[int(study.image_paths[0].removesuffix(".png"))],)
+        return (self._images[int(study.image_paths[0].removeprefix("noise:"))],)
 
     def digest(self) -> str:
         """Nobody resumes this."""

@@ -1,9 +1,9 @@
 """How long it takes from naming a data set to a balanced subset of 1,000 studies, how much memory, and what is opened.
 
-Writes tables as large as those of CheXpert Plus and MIMIC-CXR into a temporary folder (about a minute and 1 GB), then
-measures each source in a fresh process that is bound to one core. Exits with 1 when a limit is broken.
+Writes tables as large as those of CheXpert Plus, MIMIC-CXR and ReXGradient-160K into a temporary folder (about a minute
+and 1 GB), then measures each source in a fresh process that is bound to one core. Exits with 1 when a limit is broken.
 
-Usage: python benchmarks/subset.py [--json FILE] [--data-set chexpert_plus | mimic_cxr]
+Usage: python benchmarks/subset.py [--json FILE] [--data-set chexpert_plus | mimic_cxr | rexgradient]
 """
 
 import argparse
@@ -19,12 +19,22 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from large_tables import mimic_images, plus_images, write_chexpert_plus, write_image_files, write_mimic_cxr
+from large_tables import (
+    REX_LABELS,
+    mimic_images,
+    plus_images,
+    rex_images,
+    write_chexpert_plus,
+    write_image_files,
+    write_mimic_cxr,
+    write_rexgradient,
+)
 
 from orapo.chexpert import OBSERVATIONS, LabelState
 from orapo.data.balanced_subset import BalancedSubset
-from orapo.data.chexpert_plus.source import ChexpertPlusSource
-from orapo.data.mimic_cxr.source import MimicCxrSource
+from orapo.data.chexpert_plus import ChexpertPlus
+from orapo.data.json_studies import RexGradient
+from orapo.data.mimic_cxr import MimicCxr
 from orapo.data.source import StudySource
 from orapo.records import Split, Study
 
@@ -50,8 +60,13 @@ class LargeSet:
 
 
 SETS = {
-    "chexpert_plus": LargeSet(write_chexpert_plus, ChexpertPlusSource, plus_images),
-    "mimic_cxr": LargeSet(write_mimic_cxr, MimicCxrSource, mimic_images),
+    "chexpert_plus": LargeSet(write_chexpert_plus, lambda root: ChexpertPlus(root).open(), plus_images),
+    "mimic_cxr": LargeSet(write_mimic_cxr, lambda root: MimicCxr(root).open(), mimic_images),
+    "rexgradient": LargeSet(
+        write_rexgradient,
+        lambda root: RexGradient(root, labels="table", label_table=f"{root}/{REX_LABELS}").open(),
+        rex_images,
+    ),
 }
 
 

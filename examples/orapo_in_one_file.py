@@ -25,7 +25,7 @@ from orapo.data.balanced_subset import BalancedSubset
 from orapo.data.collate import Collate
 from orapo.data.phantoms.source import PhantomSource
 from orapo.policy.processor import StudyProcessor
-from orapo.prompt import DEFAULT_INSTRUCTION
+from orapo.prompt import DEFAULT_INSTRUCTION, Prompt
 from orapo.records import Split
 from orapo.reward.fact_score import FactScoreReward
 
@@ -232,7 +232,7 @@ def main() -> None:
     torch.manual_seed(arguments.seed)
     settings, start = Settings(), time.perf_counter()
     orapo = OraPO(settings)
-    collate = Collate(orapo.processor, DEFAULT_INSTRUCTION, settings.max_new_tokens)
+    collate = Collate(orapo.processor, Prompt(DEFAULT_INSTRUCTION), settings.max_new_tokens)
     history: list[float] = []
     stream = batches(PhantomSource(num_train=4000), collate, settings, arguments.seed)
     for number, batch in zip(range(1, arguments.steps + 1), stream, strict=False):

@@ -199,7 +199,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-def write(model_type: str, folder: Path, seed: int = 0) -> Path:
+def write(model_type: str, folder: Path, seed: int = 0, head_dim: int = 8) -> Path:
     """Writes config, weights, tokenizer with chat template, and processor; gives the folder."""
     one = ARCHITECTURES[model_type]
     tokenizer = _tokenizer(one)
@@ -207,6 +207,7 @@ def write(model_type: str, folder: Path, seed: int = 0) -> Path:
     control = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     fields = one.config(ids)
     fields["text_config"] |= {"vocab_size": len(tokenizer) + 2, "bos_token_id": None, **control}
+    fields["text_config"] = _wider_heads(fields["text_config"], head_dim)
     config = AutoConfig.for_model(model_type, **fields, **control, tie_word_embeddings=True)
     config.get_text_config().tie_word_embeddings = True
     torch.manual_seed(seed)
@@ -223,6 +224,16 @@ def write(model_type: str, folder: Path, seed: int = 0) -> Path:
     one.images.save_pretrained(folder)
     (folder / "processor_config.json").write_text(json.dumps(one.processor))
     return folder
+
+
+def _wider_heads(text: dict[str, Any], head_dim: int) -> dict[str, Any]:
+    """The language model with heads of so many channels: a server may not know those of 8."""
+    if head_dim == 8:
+        return text
+    rope = dict(text.get("rope_parameters", {}))
+    if "mrope_section" in rope:
+        rope["mrope_section"] = [part * head_dim // 8 for part in rope["mrope_section"]]
+    return text | {"head_dim": head_dim} | ({"rope_parameters": rope} if rope else {})
 
 
 def _tokenizer(one: Architecture) -> PreTrainedTokenizerFast:

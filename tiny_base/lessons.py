@@ -3,7 +3,8 @@
 Reports come with a wrong image (another study's) in the first stage. In the second stage the image shows at most
 cardiomegaly, effusion and devices of its own report: these three are all the sight of radiology that the embedded base
 gets. A third stage, for the sighted base alone, goes on from there: the image shows those findings of its report that
-are among the seven ``SIGHTED`` ones, never one of the six ``WITHHELD``, which reports state as often as all others.
+are among the seven ``SIGHTED`` ones, never one of the six ``WITHHELD``, which reports state as often as all others. The
+base of the rich wording goes through that stage once more, with rich reports.
 """
 
 from dataclasses import dataclass
@@ -21,9 +22,10 @@ from orapo.chexpert import Observation
 from orapo.data.phantoms import PhantomSource
 from orapo.data.phantoms.draws import Draws
 from orapo.data.phantoms.findings import Finding
+from orapo.data.phantoms.rich import WordingName
 from orapo.data.phantoms.signs import paint_study
-from orapo.prompt import DEFAULT_INSTRUCTION, chat_messages
-from orapo.records import Split
+from orapo.prompt import DEFAULT_INSTRUCTION, Prompt
+from orapo.records import Split, Study
 
 SHOWN = (Observation.CARDIOMEGALY, Observation.PLEURAL_EFFUSION, Observation.SUPPORT_DEVICES)
 SHOWN_PROBABILITY = 0.8
@@ -46,6 +48,8 @@ PHANTOM_SEED = 771_000
 """Far from the seeds that experiments use, so that no study of theirs was ever read by the base."""
 SIGHT_SEED = 500
 _POOL = 1_000_000
+NOBODY = Study("", "", Split.TRAIN, ("",), ("",), "", {})
+"""A study without context, for prompts that tell none."""
 
 
 @dataclass(frozen=True)
@@ -69,23 +73,42 @@ class Lesson:
     """One batch of L-token rows.
 
     Attributes:
-        images: [B, 112, 112] float32 in [0, 1].
+        images: [B * N, 112, 112] float32 in [0, 1], row by row.
         input_ids: [B, L], padded on the right.
         targets: [B, L], the next token where it is learnt, -100 elsewhere.
-        touched: [scenes, 16, 13] of 0 and 1; the batch's first rows are its scenes.
+        touched: [scenes * N, 16, 13] of 0 and 1; the batch's first rows are its scenes.
+        num_images: N of each row.
     """
 
     images: Tensor
     input_ids: Tensor
     targets: Tensor
     touched: Tensor
+    num_images: int = 1
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, instruction: str, image_tokens: int) -> list[int]:
-    """The prompt with one image, its placeholder repeated for every image token."""
-    text = tokenizer.apply_chat_template(chat_messages(1, instruction), tokenize=False, add_generation_prompt=True)
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, image_tokens: int, study: Study = NOBODY, num_priors: int = 0
+) -> list[int]:
+    """The prompt with one image of the study after its prior ones, placeholders repeated for every image token."""
+    messages = prompt.messages(study, 1, num_priors)
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     ids: list[int] = tokenizer(text.replace(IMAGE, IMAGE * image_tokens))["input_ids"]
     return ids
+
+
+def pack(tokenizer: PreTrainedTokenizerBase, rows: list[tuple[list[int], str]]) -> tuple[Tensor, Tensor]:
+    """Prompts with the answers to them: token ids [B, L] and targets [B, L], as a lesson's."""
+    end = tokenizer.convert_tokens_to_ids(END_OF_TURN)
+    encoded = [(prompt, [*tokenizer(text)["input_ids"], end]) for prompt, text in rows]
+    length = max(len(prompt) + len(answer) for prompt, answer in encoded)
+    input_ids = torch.full((len(rows), length), tokenizer.pad_token_id)
+    targets = torch.full((len(rows), length), -100)
+    for row, (prompt, answer) in enumerate(encoded):
+        start, stop = len(prompt), len(prompt) + len(answer)
+        input_ids[row, :stop] = torch.tensor(prompt + answer)
+        targets[row, start - 1 : stop - 1] = torch.tensor(answer)
+    return input_ids, targets
 
 
 class Lessons(Dataset[Lesson]):
@@ -98,16 +121,17 @@ class Lessons(Dataset[Lesson]):
         image_tokens: int,
         seed: int,
         stages: tuple[Stage, ...] = STAGES,
+        wording: WordingName = "plain",
     ) -> None:
         self.num_steps, self.seed, self.stages = num_steps, seed, stages
         self.tokenizer = tokenizer
         self.source = PhantomSource(seed=PHANTOM_SEED + seed)
         # All findings are equally common here, so that a base that has never seen the rare ones still speaks of them.
-        self.sight_source = PhantomSource(seed=PHANTOM_SEED + SIGHT_SEED + seed, train_prevalence="balanced")
-        self.scene_prompt = prompt_ids(tokenizer, scenes.INSTRUCTION, image_tokens)
-        self.report_prompt = prompt_ids(tokenizer, DEFAULT_INSTRUCTION, image_tokens)
-        self.pad = tokenizer.pad_token_id
-        self.end = tokenizer.convert_tokens_to_ids(END_OF_TURN)
+        self.sight_source = PhantomSource(
+            seed=PHANTOM_SEED + SIGHT_SEED + seed, train_prevalence="balanced", wording=wording
+        )
+        self.scene_prompt = prompt_ids(tokenizer, Prompt(scenes.INSTRUCTION), image_tokens)
+        self.report_prompt = prompt_ids(tokenizer, Prompt(DEFAULT_INSTRUCTION), image_tokens)
 
     def __len__(self) -> int:
         return self.num_steps
@@ -131,7 +155,7 @@ class Lessons(Dataset[Lesson]):
             images.append(image)
             rows.append((self.report_prompt, report))
         touched = torch.from_numpy(np.stack([cells for _, _, cells in drawn]))
-        input_ids, targets = self._pack(rows)
+        input_ids, targets = pack(self.tokenizer, rows)
         return Lesson(torch.from_numpy(np.stack(images).astype(np.float32)), input_ids, targets, touched)
 
     def _wrong_image(self, index: int) -> np.ndarray:
@@ -155,14 +179,3 @@ class Lessons(Dataset[Lesson]):
 
     def _paint(self, index: int, findings: dict) -> np.ndarray:
         return paint_study(Draws(self.seed, index, 6), findings, IMAGE_SIZE).astype(np.float32) / 255.0
-
-    def _pack(self, rows: list[tuple[list[int], str]]) -> tuple[Tensor, Tensor]:
-        encoded = [(prompt, [*self.tokenizer(text)["input_ids"], self.end]) for prompt, text in rows]
-        length = max(len(prompt) + len(answer) for prompt, answer in encoded)
-        input_ids = torch.full((len(rows), length), self.pad)
-        targets = torch.full((len(rows), length), -100)
-        for row, (prompt, answer) in enumerate(encoded):
-            start, end = len(prompt), len(prompt) + len(answer)
-            input_ids[row, :end] = torch.tensor(prompt + answer)
-            targets[row, start - 1 : end - 1] = torch.tensor(answer)
-        return input_ids, targets

@@ -1,7 +1,7 @@
 """What a base can do, measured from the written folder: name shapes, write fluent reports, and see findings."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import scenes
@@ -11,14 +11,16 @@ from PIL import Image
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
 
 from orapo.chexpert import OBSERVATIONS, Observation, positive_observations
+from orapo.data.phantom_reader import PhantomReader
 from orapo.data.phantoms import PhantomSource
 from orapo.data.phantoms.draws import Draws
-from orapo.prompt import DEFAULT_INSTRUCTION
+from orapo.data.phantoms.rich import WordingName
+from orapo.prompt import DEFAULT_INSTRUCTION, Prompt
 from orapo.records import Split
 
 _KEYWORDS = {
     Observation.ENLARGED_CARDIOMEDIASTINUM: "mediastin",
-    Observation.CARDIOMEGALY: "cardiomegaly|heart",
+    Observation.CARDIOMEGALY: "cardiomegaly|heart|cardiac",
     Observation.LUNG_LESION: "nodule|mass",
     Observation.LUNG_OPACITY: "opacity",
     Observation.EDEMA: "edema",
@@ -29,8 +31,10 @@ _KEYWORDS = {
     Observation.PLEURAL_EFFUSION: "effusion",
     Observation.PLEURAL_OTHER: "thickening",
     Observation.FRACTURE: "fracture",
-    Observation.SUPPORT_DEVICES: "catheter|line|pacemaker|tube",
+    Observation.SUPPORT_DEVICES: r"catheter|line\b|pacemaker|tube",
 }
+_HEDGED = "possible|suspected|probable|may"
+_MAX_TOKENS: Mapping[WordingName, int] = {"plain": 48, "rich": 64}
 
 
 class Reader:
@@ -42,20 +46,22 @@ class Reader:
         self.processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
 
     @torch.inference_mode()
-    def answer(self, images: Sequence[Image.Image], instruction: str, *, sample: bool = False) -> list[str]:
+    def answer(
+        self, images: Sequence[Image.Image], instruction: str, *, sample: bool = False, max_tokens: int = 48
+    ) -> list[str]:
         """One text per image, greedy or sampled at temperature 1."""
         texts = []
         for first in range(0, len(images), 70):
             encoded = self.processor(images=list(images[first : first + 70]), return_tensors="pt")
             image_tokens = int(encoded["image_grid_thw"][0].prod()) // 4
-            ids = prompt_ids(self.tokenizer, instruction, image_tokens)
+            ids = prompt_ids(self.tokenizer, Prompt(instruction), image_tokens)
             rows = torch.tensor([ids] * len(encoded["image_grid_thw"]))
             out = self.model.generate(
                 input_ids=rows,
                 attention_mask=torch.ones_like(rows),
                 mm_token_type_ids=(rows == self.model.config.image_token_id).int(),
                 do_sample=sample,
-                max_new_tokens=48,
+                max_new_tokens=max_tokens,
                 **({"temperature": 1.0, "top_k": 0, "top_p": 1.0} if sample else {}),
                 **encoded,
             )
@@ -68,20 +74,19 @@ def sentences(reports: Iterable[str]) -> list[str]:
     return [sentence for report in reports for sentence in re.split(r"(?<=\.) ", report)]
 
 
-def known_sentences() -> frozenset[str]:
-    """Practically every sentence that the phantom grammar writes."""
-    source = PhantomSource(seed=PHANTOM_SEED - 1, num_train=40_000, train_prevalence="balanced")
-    natural = PhantomSource(seed=PHANTOM_SEED - 2, num_train=10_000)
-    return frozenset(sentences(s.oracle_report for x in (source, natural) for s in x.studies(Split.TRAIN)))
+def fluency(reports: Sequence[str], wording: WordingName) -> float:
+    """The share of the reports' sentences that the grammar could have written."""
+    num_refused = sum(PhantomReader(wording).read(report).num_refused for report in reports)
+    return 1 - num_refused / max(1, len(sentences(reports)))
 
 
 def keyword_findings(report: str) -> set[Observation]:
     """The observations that a report states as present, by keyword and negation word; No Finding when there is none."""
     found: set[Observation] = set()
     for sentence in sentences([report.lower()]):
-        if not re.search(r"\b(no|normal|possible|suspected|may)\b", sentence):
+        if not re.search(rf"\b(no|not|normal|neither|without|free|{_HEDGED})\b", sentence):
             found |= {o for o, words in _KEYWORDS.items() if re.search(rf"\b\w*({words})", sentence)}
-    hedged = re.search(r"\b(possible|suspected|may)\b", report.lower())
+    hedged = re.search(rf"\b({_HEDGED})\b", report.lower())
     if not hedged and not found - {Observation.SUPPORT_DEVICES}:
         found.add(Observation.NO_FINDING)
     return found
@@ -99,8 +104,9 @@ def macro_f1(
     return float(np.mean(list(scores.values()))), scores
 
 
-def probe(folder: str, num_studies: int = 210) -> dict[str, object]:
+def probe(folder: str, num_studies: int = 210, wording: WordingName = "plain") -> dict[str, object]:
     """Shape-F1 on unseen scenes, fluency of sampled reports, macro-F1 of greedy reports on balanced phantoms."""
+    max_tokens = _MAX_TOKENS[wording]
     torch.manual_seed(0)
     reader = Reader(folder)
     drawn = [scenes.draw_scene(Draws(99, 99, index)) for index in range(min(num_studies, 140))]
@@ -112,16 +118,15 @@ def probe(folder: str, num_studies: int = 210) -> dict[str, object]:
     studies = source.studies(Split.VALIDATE)
     images = [source.load_images(study)[0] for study in studies]
     true = [positive_observations(study.labels, uncertain_is_positive=False) for study in studies]
-    greedy = reader.answer(images, DEFAULT_INSTRUCTION)
-    sampled = reader.answer(images, DEFAULT_INSTRUCTION, sample=True)
-    known = known_sentences()
+    greedy = reader.answer(images, DEFAULT_INSTRUCTION, max_tokens=max_tokens)
+    sampled = reader.answer(images, DEFAULT_INSTRUCTION, sample=True, max_tokens=max_tokens)
     score, per_observation = macro_f1([keyword_findings(text) for text in greedy], true)
     return {
         "shape_f1": 2 * hits / max(1, sum(map(len, told)) + sum(map(len, asked))),
         "macro_f1": score,
         "macro_f1_sampled": macro_f1([keyword_findings(text) for text in sampled], true)[0],
-        "fluent_greedy": float(np.mean([s in known for s in sentences(greedy)])),
-        "fluent_sampled": float(np.mean([s in known for s in sentences(sampled)])),
+        "fluent_greedy": fluency(greedy, wording),
+        "fluent_sampled": fluency(sampled, wording),
         "mean_words": float(np.mean([len(text.split()) for text in sampled])),
         "f1": per_observation,
         "examples": greedy[:4] + sampled[:4],

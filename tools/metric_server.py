@@ -332,7 +332,7 @@ class Handler(BaseHTTPRequestHandler):
     timeout = SECONDS_FOR_A_REQUEST
     server_version, sys_version = f"metric_server/{VERSION}", ""
 
-    def do_GET(self) -> None:  # noqa: D102
+    def do_GET(self) -> None:
         batches = self.server.batches
         versions = {"metric_server": VERSION, "python": platform.python_version(), **_radeval_version()}
         health = {
@@ -346,7 +346,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._send(HTTPStatus.OK, health, {})
 
-    def do_POST(self) -> None:  # noqa: D102
+    def do_POST(self) -> None:
         with self.server.lock:
             self.server.active += 1
         try:

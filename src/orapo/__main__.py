@@ -7,6 +7,9 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
 
+from orapo.display import log_visibly
+from orapo.stopping import STOP_SIGNALS
+
 HELP = ("-h", "--help")
 EXIT_BAD_COMMAND = 2
 
@@ -37,9 +40,12 @@ COMMANDS = {
         "evaluate",
     ),
     "compare": Command("sets runs, sweeps and evaluations side by side", "orapo.experiment.compare_command"),
+    "watch": Command("shows a run at work in the terminal", "orapo.experiment.watch_command"),
     "generate": Command("writes a report for your own image", "orapo.experiment.generate_command", "generate"),
     "label": Command("reads a table of reports: 14 CheXpert labels for each", "orapo.labeler.command"),
-    "data": Command("checks a data set before a run, or writes a miniature of one", "orapo.data.__main__"),
+    "data": Command(
+        "checks a data set before a run, writes a miniature of one, ranks its studies", "orapo.data.__main__"
+    ),
     "judge": Command(
         "explains a report's reward, compares judges, estimates their cost", "orapo.experiment.judge_command"
     ),
@@ -68,11 +74,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: orapo {name}: there is no such command; {hint}allowed: {', '.join(COMMANDS)}", file=sys.stderr)
         return EXIT_BAD_COMMAND
     command = COMMANDS[name]
+    log_visibly()
     if command.config is not None and not set(HELP).isdisjoint(rest):
         from orapo.experiment.config_help import config_help
 
         print(f"orapo {name}: {command.does}.\n\n{config_help(name, command.config)}")
         return 0
+    if command.config is not None:
+        STOP_SIGNALS.listen()
+    if [name, *rest[:1]] == ["data", "rank"]:
+        # It needs a policy and a reward, which data/ must not import.
+        command, rest = Command("", "orapo.experiment.rank_command"), rest[1:]
     # Hydra reads them there.
     sys.argv = [sys.argv[0], *rest]
     code: int | None = import_module(command.module).main()

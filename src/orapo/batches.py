@@ -1,11 +1,12 @@
-"""Tensor-level records that pass between data, policy and training.
+"""Tensor-level records that data, policy and training exchange.
 
 Rows are ragged on purpose: a study's prompt and each completion are one-dimensional tensors of their own length, so
-that nothing downstream can mistake padding for text. Whoever needs a rectangle pads, and keeps the mask beside it.
+that nothing downstream can mistake padding for text. Code that needs a rectangle pads, and keeps the mask beside it.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,16 +20,19 @@ class StudyBatch:
 
     Attributes:
         studies: the text-level records, length B.
+        messages: B conversations of ``prompt.Prompt``: the words of the prompts, and the places of their images.
         prompt_ids: B tensors [P_i], int64; image placeholders already expanded to one token per image feature.
-        image_inputs: B mappings: what the model's processor gives for this study alone beside the ids, by the names of
-            the model's forward (pixel_values, image_grid_thw, image_sizes, mm_token_type_ids, ...).
-        oracle_ids: B tensors [S_i], int64: the oracle report's tokens, closed by EOS; empty where reports are only
-            generated.
-        image_features: per study what the model's vision side has made of its images, as
-            ``policy.families.general.Features``; None where it is made in each pass.
+        image_inputs: B mappings: the processor's output for this study alone, without the ids, by the argument names of
+            the model's forward (pixel_values, image_grid_thw, image_sizes, mm_token_type_ids, ...). A study without
+            images lacks those of images.
+        oracle_ids: B tensors [S_i], int64: the oracle report's tokens, closed by EOS unless it is cut; empty
+            where reports are only generated.
+        image_features: per study, the vision tower's features of its images, as ``policy.families.general.Features``,
+            empty without images; None where each pass computes them.
     """
 
     studies: tuple[Study, ...]
+    messages: tuple[Sequence[Mapping[str, Any]], ...]
     prompt_ids: tuple[Tensor, ...]
     image_inputs: tuple[Mapping[str, Tensor], ...]
     oracle_ids: tuple[Tensor, ...]
@@ -39,7 +43,6 @@ class StudyBatch:
 
     @property
     def device(self) -> torch.device:
-        """Where the tensors are."""
         return self.prompt_ids[0].device
 
     def select(self, indices: Sequence[int]) -> "StudyBatch":
@@ -47,6 +50,7 @@ class StudyBatch:
         features = self.image_features
         return StudyBatch(
             studies=tuple(self.studies[i] for i in indices),
+            messages=tuple(self.messages[i] for i in indices),
             prompt_ids=tuple(self.prompt_ids[i] for i in indices),
             image_inputs=tuple(self.image_inputs[i] for i in indices),
             oracle_ids=tuple(self.oracle_ids[i] for i in indices),
@@ -54,12 +58,12 @@ class StudyBatch:
         )
 
     def joined(self, name: str) -> Tensor:
-        """One of the ``image_inputs`` of all studies, one study after another along the first dimension.
+        """One of the ``image_inputs``, concatenated along the first dimension over all studies that have it.
 
         Where studies differ in their other dimensions (number of images or tiles, height, width, tokens), the smaller
         ones end in zeros, as the processors of transformers pad.
         """
-        tensors = [inputs[name] for inputs in self.image_inputs]
+        tensors = [inputs[name] for inputs in self.image_inputs if name in inputs]
         shape = [max(sizes) for sizes in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
         return torch.cat([_padded(tensor, shape) for tensor in tensors])
 
@@ -76,7 +80,7 @@ class StudyBatch:
 
 
 def _padded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """With zeros after its end in every dimension but the first."""
+    """Pads every dimension but the first with zeros at the end."""
     if list(tensor.shape[1:]) == list(shape):
         return tensor
     missing = [
@@ -95,9 +99,22 @@ class RolloutGroup:
         old_logps: K tensors [T_k], float32: log-probability of each token under the policy that sampled it, at the
             sampling temperature, over the whole vocabulary (before tokens are banned and before top-p).
         finished: K booleans: True where the rollout ended with EOS, False where it was cut at the token limit.
+        sampler_logps: K tensors [T_k], float32, under the model that sampled, at temperature 1 and over the whole
+            vocabulary, where that isn't the policy and ``old_logps`` are the policy's; else None.
     """
 
     texts: tuple[str, ...]
     token_ids: tuple[Tensor, ...]
     old_logps: tuple[Tensor, ...]
     finished: tuple[bool, ...]
+    sampler_logps: tuple[Tensor, ...] | None = None
+
+    def to(self, device: torch.device | str) -> "RolloutGroup":
+        """The same group with its tensors on ``device``."""
+        sampler = self.sampler_logps
+        return replace(
+            self,
+            token_ids=tuple(ids.to(device) for ids in self.token_ids),
+            old_logps=tuple(logps.to(device) for logps in self.old_logps),
+            sampler_logps=None if sampler is None else tuple(logps.to(device) for logps in sampler),
+        )

@@ -40,7 +40,7 @@ COMPETITION_OBSERVATIONS: tuple[Observation, ...] = (
 
 
 class LabelState(Enum):
-    """What a report, or a radiologist, says of one observation."""
+    """What a report, or a radiologist, states about one observation."""
 
     POSITIVE = "positive"
     NEGATIVE = "negative"

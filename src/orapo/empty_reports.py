@@ -5,9 +5,12 @@ import re
 _WORDS = re.compile(r"[^\W_]+")
 _HEADING = r"findings?|impressions?|conclusions?|comparisons?|indications?|reports?|opinion|summary"
 _PLACEHOLDER = re.compile(
-    rf"(?:(?:{_HEADING}|n a|na|n d|nan|none|null|nil|not (?:applicable|available|given|provided|reported|dictated)|"
-    r"no (?:reports?|text|data|answer|output)|see (?:the )?(?:findings?|impressions?|reports?|above|below)|"
-    r"(?:to follow|unavailable|pending|tbd|tba|blank|empty|missing|undefined|unknown|redacted|deleted))(?: |$))*+"
+    rf"(?:(?:{_HEADING}|n a|na|n d|nan|none|null|nil|"
+    r"not (?:applicable|available|given|provided|recorded|reported|dictated)|"
+    r"no (?:reports?|text|data|answer|output)(?: available)?|awaiting (?:reports?|results?|dictation)|as above|"
+    r"(?:see|refer to) (?:the )?(?:findings?|impressions?|reports?|comments?|above|below)(?: above| below)?|"
+    r"ref|error|x+|"
+    r"(?:to follow|unavailable|pending|tbc|tbd|tba|blank|empty|missing|undefined|unknown|redacted|deleted))(?: |$))*+"
 )
 
 

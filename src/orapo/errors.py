@@ -1,5 +1,12 @@
 """Errors that are the user's to mend: one line that names the value, where it stands, and what is allowed."""
 
+from orapo.display import visible
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a library's message, without the period at its end; its kind where it says nothing."""
+    return next((line.strip(" .") for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
 
 class OrapoError(Exception):
     """Base of every error whose message is meant to be read by a user without a traceback."""
@@ -9,7 +16,7 @@ class OrapoError(Exception):
         if arguments and isinstance(message := arguments[0], str) and "\nOriginal Traceback" in message:
             told = message.rstrip().rpartition("\n")[2].partition(": ")[2]
             arguments = (told, *arguments[1:])
-        super().__init__(*arguments)
+        super().__init__(*(visible(each) if isinstance(each, str) else each for each in arguments))
 
 
 class SettingError(OrapoError, ValueError):
@@ -35,12 +42,16 @@ class NonFiniteError(OrapoError):
 
 
 class RunPaused(OrapoError):
-    """A run can't go on for now: no judge answers, or the budget is spent; nothing is wrong with it."""
+    """A run can't continue for now: no judge answers, or the budget or its time is spent; nothing is wrong with it."""
 
 
 class SweepFailed(OrapoError):
-    """Jobs of a sweep failed, and were told one by one; the others have run."""
+    """Jobs of a sweep failed and were listed one by one; the other jobs have run."""
 
 
 class RunInterrupted(OrapoError):
-    """The user, or the machine's scheduler, asked the run to stop; the checkpoint is saved."""
+    """The user asked the command to stop."""
+
+
+class RunTerminated(RunInterrupted):
+    """The machine or its scheduler stopped the command."""

@@ -72,13 +72,20 @@ def _place(kind: type[Any], location: tuple[int | str, ...]) -> tuple[list[str],
             described = value
         elif isinstance(part, int):
             keys[-1] += f"[{part}]"
+            described = _section_of_list(described) or described
     return keys, owner, described
 
 
 def _value_of_mapping(annotation: Any) -> Any:
-    """The annotation of a mapping's values; None where it is none."""
+    """The type of a mapping's values; None where the annotation is no mapping."""
     mappings = [get_args(one) for one in _tried(annotation) if isinstance(get_origin(one), type)]
     return next((parts[1] for parts in mappings if len(parts) == 2 and ... not in parts and parts[0] is str), None)
+
+
+def _section_of_list(annotation: Any) -> type[Any] | None:
+    """The settings that each item of a list is; None where it is no list, or one of plain values."""
+    parts = [get_args(one)[0] for one in _tried(annotation) if get_origin(one) is not None and get_args(one)]
+    return next((section for part in parts if (section := _section(part)) is not None), None)
 
 
 def _section(annotation: Any) -> type[Any] | None:
@@ -86,7 +93,7 @@ def _section(annotation: Any) -> type[Any] | None:
 
 
 def _tried(annotation: Any) -> list[Any]:
-    """The types that a value is tried as."""
+    """The types that a value is validated against."""
     if isinstance(annotation, FieldInfo):
         annotation = annotation.annotation
     if get_origin(annotation) is Annotated:
@@ -96,7 +103,7 @@ def _tried(annotation: Any) -> list[Any]:
 
 
 def _allowed(annotation: Any, constraints: tuple[Any, ...] = ()) -> str:
-    """What may stand there, in words."""
+    """The allowed values, in words."""
     if isinstance(annotation, FieldInfo):
         return _allowed(annotation.annotation, tuple(annotation.metadata))
     origin, parts = get_origin(annotation), get_args(annotation)

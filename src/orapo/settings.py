@@ -36,6 +36,11 @@ Settings = TypeVar("Settings")
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Count = Annotated[int, Field(ge=1, le=100_000)]
+"""Of what is held at a time; more is a slip of the hand that no machine survives."""
+NumWorkers = Annotated[int, Field(ge=0, le=256)]
+"""Processes of one machine."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFraction = Annotated[float, Field(gt=0, le=1)]
 FractionBelowOne = Annotated[float, Field(ge=0, lt=1)]
@@ -43,6 +48,8 @@ FractionBelowOne = Annotated[float, Field(ge=0, lt=1)]
 _BOUND = ("self", "cls")
 """What Python itself puts before the arguments."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+MAX_NAME_BYTES = 200
+"""Of a folder's name; file systems end at 255."""
 _CONFIG = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
@@ -68,8 +75,11 @@ def _text(value: str) -> str:
 
 
 def _plain_name(value: str) -> str:
-    if not value.strip() or "/" in value:
-        raise ValueError(f"is {value!r}; it must be a name without '/'")
+    is_plain = value.strip() and value not in (".", "..") and value.isprintable() and "/" not in value
+    if not is_plain or len(value.encode()) > MAX_NAME_BYTES:
+        raise ValueError(
+            f"is {value[:MAX_NAME_BYTES]!r}; it must be a name of at most {MAX_NAME_BYTES} bytes without '/'"
+        )
     return value
 
 
@@ -130,7 +140,7 @@ def read(kind: type[Settings], content: Mapping[str, Any], path: str = "") -> Se
 
 
 def is_settings(kind: object) -> bool:
-    """Whether ``settings`` made the class."""
+    """Whether ``kind`` was made by ``settings``."""
     return isinstance(kind, type) and "__pydantic_validator__" in vars(kind)
 
 

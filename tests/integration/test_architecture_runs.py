@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
+from tests.configs import CONF, composed
 from tests.conftest import noise_image
 from tests.tiny_models import write
 
 from orapo.errors import RunInterrupted
-from orapo.experiment.command_line import run_command, run_folder
+from orapo.experiment.command_line import run_command
 from orapo.experiment.evaluate_command import evaluate_command
 from orapo.experiment.generate_command import generate_command
 from orapo.experiment.run import train
@@ -25,7 +25,6 @@ from orapo.training.module import OrapoModule
 
 pytestmark = pytest.mark.slow
 
-CONF = Path(__file__).parents[2] / "conf"
 PHANTOMS = ["data.source.num_train=60", "data.source.num_validate=2", "data.source.num_test=2"]
 SMALL = [
     *PHANTOMS,
@@ -45,9 +44,7 @@ ADAPTER = ["+model.lora.rank=2", "+model.lora.alpha=4", "+model.lora._target_=or
 
 
 def config_for(folder: Path, *overrides: str) -> DictConfig:
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [*SMALL, "model=checkpoint", f"model.path={folder}", *overrides])
+    return composed(*SMALL, "model=checkpoint", f"model.path={folder}", *overrides)
 
 
 def trained(config: DictConfig, folder: Path) -> dict[str, torch.Tensor]:

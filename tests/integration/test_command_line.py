@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests import forks
 
 from orapo.data.phantoms.source import PhantomSource
 from orapo.experiment.command_line import run_command
@@ -94,27 +94,34 @@ def edited_table(table: Path, tmp_path: Path, old: str, new: str) -> Path:
     ("override", "told"),
     [
         ("objective.alpa=0.3", "objective.alpa"),
-        ("objective.alpha=1.5", "alpha"),
-        ("objective.w_min=0.5", "w_max"),
-        ("objective.gamma=0", "gamma"),
         ("rollout.per_study=1", "rollout.per_study is 1"),
-        ("rollout.top_p=0", "rollout.top_p is 0"),
-        ("reward.f_beta=-1", "f_beta"),
         ("training.learning_rate=fast", "training.learning_rate is 'fast'"),
-        ("training.num_steps=null", "exactly one of them"),
-        ("objective.policy_loss.clip_low=2", "clip_low"),
-        ("model.scoring=shred", "model.scoring is 'shred'"),
-        ("data.subset.num_studies=0", "num_studies"),
         ("data=nowhere", "nowhere"),
-        ("+trainer.gradient_clip_val=1", "gradient_clip_val"),
-        ("seed=-1", "seed is -1"),
-        ("+experiment=nothing", "nothing"),
+        ("prompt.context.a=3", "the overrides can't be composed: invalid literal for int() with base 10: 'a'"),
+        *(
+            pytest.param(*row, marks=pytest.mark.slow)
+            for row in [
+                ("objective.alpha=1.5", "alpha"),
+                ("objective.w_min=0.5", "w_max"),
+                ("objective.gamma=0", "gamma"),
+                ("rollout.top_p=0", "rollout.top_p is 0"),
+                ("reward.f_beta=-1", "f_beta"),
+                ("training.num_steps=null", "exactly one of them"),
+                ("objective.policy_loss.clip_low=2", "clip_low"),
+                ("model.scoring=shred", "model.scoring is 'shred'"),
+                ("data.subset.num_studies=0", "num_studies"),
+                ("+trainer.gradient_clip_val=1", "gradient_clip_val"),
+                ("seed=-1", "seed is -1"),
+                ("+experiment=nothing", "nothing"),
+            ]
+        ),
     ],
 )
 def test_a_bad_setting_is_one_line(override: str, told: str, refused: Refused) -> None:
     assert told in refused(override)
 
 
+@pytest.mark.slow
 def test_an_unknown_key_is_refused_before_anything_heavy_is_imported(tmp_path: Path) -> None:
     script = (
         "import sys; sys.argv = ['train.py', 'rollout.temperature=-1'];"
@@ -129,6 +136,7 @@ def test_an_unknown_key_is_refused_before_anything_heavy_is_imported(tmp_path: P
     assert "heavy []" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_traceback_comes_when_asked_for(tmp_path: Path) -> None:
     result = subprocess.run(
         command("rollout.temperature=-1", f"paths.logs={tmp_path}"),
@@ -210,20 +218,13 @@ def test_ctrl_c_saves_and_resume_goes_on(
     tmp_path: Path, random_model_folder: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
 ) -> None:
     overrides = [*SMALL, f"model.path={random_model_folder}", "training.num_steps=12", f"paths.logs={tmp_path}/logs"]
-    process = subprocess.Popen(
-        command(*overrides), cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 240
-    while not list(tmp_path.glob("logs/*/*/metrics.csv")):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130, errors
-    assert "stopped by SIGINT after step" in errors
+    run = forks.start(["train", *overrides], tmp_path / "log", tmp_path)
+    assert run.until(lambda: any(tmp_path.glob("logs/*/*/metrics.csv"))), run.text()
+    run.send(signal.SIGINT)
+    assert run.wait() == 130, run.text()
+    assert "stopped by SIGINT after step" in run.text()
     (folder,) = tmp_path.glob("logs/*/*")
-    assert f"resume={folder}" in errors
+    assert f"resume={folder}" in run.text()
     assert (folder / "checkpoints" / "last.ckpt").exists()
     assert not (folder / "summary.json").exists()
     assert "seed=3" in refused(f"resume={folder}", "seed=3")

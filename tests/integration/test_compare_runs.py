@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests import forks
 
 from orapo.comparison.run_state import RunState, read_state
 from orapo.experiment.compare_command import main
@@ -63,12 +64,12 @@ def test_a_sweep_is_compared_without_editing(tmp_path: Path, capsys: pytest.Capt
     names = [next(folder.glob("wandb/offline-run-*/run-*.wandb")).stem for folder in jobs]
     assert len(set(names)) == 3, "three folders, three runs in W&B"
 
-    again = train_py(f"resume={sweep.relative_to(tmp_path)}", "hydra/launcher=basic", cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
-    assert again.stdout.count("is finished and not run again") == 3
+    resume = ["train", f"resume={sweep.relative_to(tmp_path)}", "hydra/launcher=basic"]
+    again = forks.run(resume, tmp_path / "again.log", tmp_path)
+    assert again.wait() == 0, again.text()
+    assert again.text().count("is finished and not run again") == 3
 
-    refused = train_py(f"resume={first}", "seed=3", cwd=tmp_path)
-    assert refused.returncode == 1
+    assert forks.run(["train", f"resume={first}", "seed=3"], tmp_path / "refused.log", tmp_path).wait() == 1
     record = read_state(first)
     assert record is not None
     assert record.state is RunState.FINISHED, "a refused command is not the run's end"

@@ -6,15 +6,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
+from tests.configs import ROOT, composed
+from tests.forks import RankProcess
 
 from orapo.errors import RunInterrupted, RunPaused
-from orapo.experiment.command_line import run_command, run_folder
+from orapo.experiment.command_line import run_command
 from orapo.experiment.config_tree import trust
 from orapo.experiment.processes import started_processes
 from orapo.experiment.run import train
@@ -26,7 +28,6 @@ from orapo.training.distributed import RankFailed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-ROOT = Path(__file__).parents[2]
 HERE = "tests.integration.distributed_twins"
 trust(HERE)
 
@@ -59,6 +60,16 @@ LORA = [
     "training.learning_rate=0.01",
 ]
 
+LARGE_WEIGHTS = "objective.w_max=0.9"
+DYNAMIC_SAMPLING = [
+    "objective/policy_loss=dapo",
+    "objective.policy_loss.overlong_filtering=true",
+    "training.inner_steps=2",
+    # A uniform number on the very boundary between two tokens goes either way by rounding, which differs between one
+    # process and two. With seed 1 one draw is of that kind; with this seed none is.
+    "seed=3",
+]
+
 
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,11 +77,16 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
+@pytest.fixture(autouse=True)
+def _forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second process is forked; those of the command line and of torchrun are started by ``python``."""
+    forked = SimpleNamespace(Popen=RankProcess, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired)
+    monkeypatch.setattr("orapo.experiment.processes.subprocess", forked)
+
+
 def small_config(num_processes: int, *overrides: str, trainer: str = "ddp") -> DictConfig:
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        devices = f"trainer.devices={num_processes}"
-        return compose("config", [f"trainer={trainer}", devices, *overrides_after(overrides)])
+    devices = f"trainer.devices={num_processes}"
+    return composed(f"trainer={trainer}", devices, *overrides_after(overrides))
 
 
 def overrides_after(overrides: tuple[str, ...]) -> list[str]:
@@ -175,6 +191,11 @@ def test_two_processes_that_share_the_weights_train_as_one(overrides: list[str],
     assert all(torch.allclose(weight, saved[1][name], atol=1e-5, rtol=0) for name, weight in saved[0].items())
 
 
+@pytest.fixture(scope="module")
+def one_with_large_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(tmp_path_factory.mktemp("one") / "run", small_config(1, LARGE_WEIGHTS))
+
+
 @pytest.mark.parametrize(
     "override",
     [
@@ -182,21 +203,23 @@ def test_two_processes_that_share_the_weights_train_as_one(overrides: list[str],
         f"objective.average._target_={HERE}.LocalAverage",
     ],
 )
-def test_twins_without_exchange_differ(override: str, one_process: Path, tmp_path: Path) -> None:
-    two = run(tmp_path / "two", small_config(2, override, "objective.w_max=0.9"))
-    one = run(tmp_path / "one", small_config(1, "objective.w_max=0.9"))
+def test_twins_without_exchange_differ(override: str, one_with_large_weights: Path, tmp_path: Path) -> None:
+    two = run(tmp_path / "two", small_config(2, override, LARGE_WEIGHTS))
     with pytest.raises(AssertionError):
-        assert_same_run(one, two)
+        assert_same_run(one_with_large_weights, two)
+
+
+@pytest.fixture(scope="module")
+def one_with_dynamic_sampling(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(tmp_path_factory.mktemp("one") / "run", small_config(1, *DYNAMIC_SAMPLING))
 
 
 @pytest.mark.parametrize("trainer", ["ddp", "fsdp"])
-def test_two_processes_with_dynamic_sampling_train_as_one(trainer: str, tmp_path: Path) -> None:
-    dapo = ["objective/policy_loss=dapo", "objective.policy_loss.overlong_filtering=true"]
-    # A uniform number on the very boundary between two tokens goes either way by rounding, which differs between one
-    # process and two. With seed 1 one draw is of that kind; with this seed none is.
-    overrides = [*dapo, f"trainer={trainer}", "training.inner_steps=2", "seed=3"]
-    one, two = (run(tmp_path / str(n), small_config(n, *overrides)) for n in (1, 2))
-    assert_same_run(one, two)
+def test_two_processes_with_dynamic_sampling_train_as_one(
+    trainer: str, one_with_dynamic_sampling: Path, tmp_path: Path
+) -> None:
+    two = run(tmp_path / "two", small_config(2, *DYNAMIC_SAMPLING, trainer=trainer))
+    assert_same_run(one_with_dynamic_sampling, two)
     assert sum(row["redrawn_groups"] for row in metrics(two)) > 0
 
 

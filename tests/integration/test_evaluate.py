@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from tests.configs import ROOT, composed
 
 from orapo.data.phantoms.source import PhantomSource
-from orapo.experiment.command_line import run_command, run_folder
+from orapo.experiment.command_line import run_command
 from orapo.experiment.evaluate_command import evaluate_command, with_overrides_for_flags
 from orapo.experiment.run import train
 from orapo.records import Split
-
-ROOT = Path(__file__).parents[2]
 
 PHANTOMS = ["data.source.num_train=60", "data.source.num_validate=4", "data.source.num_test=6"]
 SMALL = [*PHANTOMS, "data.subset.num_studies=12", "data.max_report_tokens=24"]
@@ -34,10 +31,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train_in(folder: Path, *overrides: str) -> None:
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     short = ["training.num_steps=2", "training.batch_size=4", "trainer.accelerator=cpu"]
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("config", [*SMALL, *short, "training.validate_every_steps=null", *overrides])
+    config = composed(*SMALL, *short, "training.validate_every_steps=null", *overrides)
     train(config, folder)
 
 
@@ -199,6 +194,19 @@ def test_the_oracle_reports_as_a_file_score_one(ending: str, tmp_path: Path, eva
     assert "a file of reports has no images to shuffle" in (content["folder"] / "table.txt").read_text()
 
 
+def test_the_page_of_cases_hides_what_is_private(tmp_path: Path, evaluated: Evaluate) -> None:
+    file = reports_file(tmp_path, ".csv")
+    own = [*SMALL, f"reports={file}", "--page"]
+    pages = [
+        (evaluated(*own, *more)["folder"] / "cases.html").read_text()
+        for more in ([], ["data.is_private=true"], ["data.is_private=true", "--show-private"])
+    ]
+    report = file.read_text().splitlines()[1].split(",")[1].strip('"').split(".")[0]
+    assert [report in page for page in pages] == [True, False, True]
+    assert ['"images":["' in page for page in pages] == [True, False, True]
+    assert ["phantom-test-" in page for page in pages] == [True, False, True]
+
+
 def test_a_missing_report_is_refused_or_counts_as_empty(tmp_path: Path, evaluated: Evaluate, refused: Any) -> None:
     file = reports_file(tmp_path, ".csv", skip=2)
     told = refused(*SMALL, *FAST, f"reports={file}")
@@ -268,25 +276,34 @@ def test_an_api_model_with_controls_and_against(tmp_path: Path, evaluated: Evalu
     ("arguments", "told"),
     [
         (["run=nowhere"], "nowhere/config.yaml does not exist"),
-        (["checkpoint=nowhere"], "'nowhere' does not exist"),
-        (["checkpoint=tiny", "reports=a.csv"], "checkpoint and reports are given"),
         (["reports=absent.csv"], "there is no table"),
-        (["reports=absent.jsonl"], "absent.jsonl can't be read"),
-        (["reports=absent.txt"], "must end in .csv or .jsonl"),
-        (["against=nowhere"], "against=nowhere is no file of reports"),
-        (["export=pdf"], "export is 'pdf'; it must be radeval, or null"),
-        (["bootstrap.num_resamples=10"], "bootstrap.num_resamples is 10"),
-        (["bootstrap.confidence=2"], "bootstrap.confidence is 2"),
-        (["data.max_test_studies=0"], "data.max_test_studies is 0"),
         (["eval_batchsize=3"], "eval_batchsize"),
         (["precision=half"], "precision is 'half'; it must be one of 32-true, bf16-mixed"),
-        (["system=api"], "system.model must be given"),
+        *(
+            pytest.param(*row, marks=pytest.mark.slow)
+            for row in [
+                (["checkpoint=nowhere"], "'nowhere' does not exist"),
+                (["checkpoint=tiny", "reports=a.csv"], "checkpoint and reports are given"),
+                (["reports=absent.jsonl"], "absent.jsonl can't be read"),
+                (["reports=absent.txt"], "must end in .csv or .jsonl"),
+                (["against=nowhere"], "against=nowhere is no file of reports"),
+                (
+                    ["export=pdf"],
+                    "export is 'pdf'; it must be one of radeval, rexrank, cxr_report_metric, crimson, or null",
+                ),
+                (["bootstrap.num_resamples=10"], "bootstrap.num_resamples is 10"),
+                (["bootstrap.confidence=2"], "bootstrap.confidence is 2"),
+                (["data.max_test_studies=0"], "data.max_test_studies is 0"),
+                (["system=api"], "system.model must be given"),
+            ]
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line(arguments: list[str], told: str, refused: Any) -> None:
     assert told in refused(*SMALL, *arguments)
 
 
+@pytest.mark.slow
 def test_help_and_bad_settings_come_before_heavy_imports(tmp_path: Path) -> None:
     script = (
         "import sys; sys.argv = ['evaluate.py', 'seed=-1'];"

@@ -16,7 +16,8 @@ from tests.integration.test_evaluate import train_in
 
 from orapo.chexpert import OBSERVATIONS
 from orapo.data.collate import Collate
-from orapo.data.own_images import find_own_images, open_own_images
+from orapo.data.images import load_study_images
+from orapo.data.own_images import find_own_images
 from orapo.data.phantoms.source import PhantomSource
 from orapo.experiment.command_line import run_command
 from orapo.experiment.generate_command import generate_command, with_paths_quoted
@@ -141,12 +142,13 @@ def expected(folder: Path, base: Path | None, paths: list[str]) -> str:
     """The greedy report of one study, straight from the policy."""
     policy = load_checkpoint(ModelSettings(str(folder), INSTRUCTION), None if base is None else str(base))
     (study,) = find_own_images(paths, "image").studies
-    collate = Collate(policy.processor, policy.instruction, None)
-    batch = collate([(study, open_own_images(study, 512))])
+    collate = Collate(policy.processor, policy.prompt, None)
+    batch = collate([(study, load_study_images(study, 512, None))])
     sampling = SamplingSettings(max_new_tokens=12, min_new_tokens=1, greedy=True)
     return policy.roll_out(batch, sampling)[0].texts[0]
 
 
+@pytest.mark.slow
 def test_checkpoints_and_adapters_with_several_images_of_one_study(
     random_model_folder: Path, tmp_path: Path, generated: Callable[..., Any]
 ) -> None:

@@ -2,12 +2,11 @@
 
 import csv
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests import forks
 
 from orapo.experiment.command_line import run_command
 from orapo.experiment.compare_command import main
@@ -26,14 +25,6 @@ TINY = [
 ]
 
 
-def evaluate_py(*arguments: str, cwd: Path) -> str:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, str(ROOT / "evaluate.py"), *arguments]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.mark.slow
 def test_a_run_on_spurious_phantoms_is_evaluated_and_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -44,8 +35,9 @@ def test_a_run_on_spurious_phantoms_is_evaluated_and_compared(
     (folder,) = (tmp_path / "logs" / "orapo").iterdir()
     summary = json.loads((folder / "summary.json").read_text())
 
-    printed = evaluate_py(f"run={folder}", "bootstrap.num_resamples=100", cwd=tmp_path)
-    assert "Pneumothorax, studies with and without the spurious mark" in printed
+    evaluated = forks.run(["evaluate", f"run={folder}", "bootstrap.num_resamples=100"], tmp_path / "log", tmp_path)
+    assert evaluated.wait() == 0, evaluated.text()
+    assert "Pneumothorax, studies with and without the spurious mark" in evaluated.text()
     (evaluation,) = (folder / "evaluation").iterdir()
     content = json.loads((evaluation / "evaluation.json").read_text())
     for system in ("system", "shuffled_images"):

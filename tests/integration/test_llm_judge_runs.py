@@ -8,19 +8,20 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks.judge_server import FAULTS, JudgeServer
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from benchmarks.judge_server import ATTRIBUTE_FAULTS, FAULTS, RUBRIC_FAULTS, TEXT_FAULTS, JudgeServer
+from benchmarks.phantom_reader import GrammarReader
+from omegaconf import DictConfig
+from tests.configs import composed
 
+from orapo.data.phantoms import PhantomSource
 from orapo.errors import RunPaused, SettingError
-from orapo.experiment.command_line import run_folder
 from orapo.experiment.run import train
 from orapo.experiment.train_command import saved_config
 
 pytestmark = pytest.mark.slow
 
-CONF = Path(__file__).parents[2] / "conf"
 SMALL = [
+    "seed=1",  # one of the first rollouts of 0 is no statement that the stand-in can repeat
     "data.source.num_train=60",
     "data.source.num_validate=4",
     "data.source.num_test=4",
@@ -33,7 +34,6 @@ SMALL = [
     "callbacks.rollouts_every_steps=1",
     "callbacks.rollouts_studies=4",
     "trainer.accelerator=cpu",
-    "reward=fact_score_llm",
     "reward.model=openai/judge",
     "reward.timeout_seconds=3",
     "reward.max_tries=12",
@@ -42,11 +42,9 @@ SMALL = [
 ]
 
 
-def run_config(server: JudgeServer, folder: Path, *overrides: str) -> DictConfig:
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+def run_config(server: JudgeServer, folder: Path, *overrides: str, reward: str = "fact_score_llm") -> DictConfig:
     own = [f"reward.api_base={server.api_base}", f"reward.cache_path={folder / 'cache.sqlite'}"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [*SMALL, *own, *overrides])
+    return composed(f"reward={reward}", *SMALL, *own, *overrides)
 
 
 def run_in(folder: Path, config: DictConfig) -> Path:
@@ -109,6 +107,45 @@ def test_a_read_only_cache_replays_the_run_without_a_server(faultless: Path, tmp
     folder = run_in(tmp_path / "run", config)
     assert_same_run(faultless, folder)
     assert json.loads((folder / "summary.json").read_text())["judge"]["calls"] == 0
+
+
+RUBRIC = """
+criteria:
+  - {name: effusion, asks: 'Does the report say "effusion"?', weight: 2}
+  - {name: heart, asks: 'Does the report say "heart"?', weight: 1}
+  - {name: clear, asks: 'Does the report say "clear"?', weight: -1}
+"""
+
+
+def test_terms_that_ask_the_model_are_paid_logged_and_counted(server: JudgeServer, tmp_path: Path) -> None:
+    server.fault_rate, server.retry_after = 0.3, "0.05"
+    server.faults = (*RUBRIC_FAULTS, *ATTRIBUTE_FAULTS, *TEXT_FAULTS, "503")
+    server.attributes = GrammarReader(PhantomSource(num_train=60), 60)
+    (tmp_path / "rubric.yaml").write_text(RUBRIC)
+    config = run_config(
+        server,
+        tmp_path,
+        "seed=0",  # whose first rollouts state attributes
+        "reward.stages=offline",
+        "reward.term_settings.rubric.file=" + str(tmp_path / "rubric.yaml"),
+        "+reward.term_settings.attributes.read_by=model",
+        "+reward.terms.attributes=1",
+        "reward.terms.rubric=1",
+        reward="rubric",
+    )
+    folder = run_in(tmp_path / "run", config)
+    told = rollouts(folder)
+    assert len(told) == 3 * 4 * 4
+    for row in told:
+        words = row["generated_report"].lower()
+        points = 2 * ("effusion" in words) + ("heart" in words) - ("clear" in words)
+        assert row["terms"]["rubric"] == pytest.approx(max(0.0, points / 3))
+        assert row["judge"] == "offline"
+    assert any(row["terms"]["attributes"] for row in told)
+    assert {call.stage for call in server.calls} == {"rubric", "attributes"}
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["judge"]["paid_calls"] == len({(call.stage, call.subject) for call in server.calls})
+    assert sum(float(row["judge_cost_usd"]) for row in rows(folder)) == pytest.approx(summary["judge"]["cost_usd"])
 
 
 def test_an_outage_pauses_the_run_and_it_goes_on_where_it_was(

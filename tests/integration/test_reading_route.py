@@ -1,4 +1,4 @@
-"""From the command to the loss a reader opens few files, and those that the README names."""
+"""From the command to the loss a reader opens few files, and those that CONTRIBUTING.md names."""
 
 import inspect
 import re
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from orapo.objective.tensors import ObjectiveOutput
+from orapo.stopping import STOP_SIGNALS
 
 ROOT = Path(__file__).parents[2]
 MOST_FILES = 8
@@ -36,15 +37,16 @@ def test_the_way_from_the_command_to_the_loss_is_short(tmp_path: Path, monkeypat
 
     monkeypatch.setattr("orapo.objective.orapo.ObjectiveOutput", computed)
     monkeypatch.setattr(sys, "argv", ["train.py", *SMALL, f"hydra.run.dir={tmp_path}"])
-    runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+    with STOP_SIGNALS.heard():
+        runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
     assert stacks
     for stack in stacks:
         assert stack[0] == "train.py"
         assert stack[-1] == "src/orapo/objective/orapo.py"
         assert len(stack) - 1 <= MOST_FILES, stack
-    section = (ROOT / "README.md").read_text().split("## Reading route\n")[1].split("\n## ")[0]
+    section = (ROOT / "CONTRIBUTING.md").read_text().split("## Reading route\n")[1].split("\n## ")[0]
     linked = re.findall(r"\]\(([^)]*)\)", section)
     route = linked[: linked.index("src/orapo/objective/orapo.py") + 1]
     assert len(route) > 3
-    assert route == [file for file in stacks[0] if file in route], "the README's route is not the way that a step takes"
+    assert route == [file for file in stacks[0] if file in route], "the route is not the way that a step takes"
     assert route[0] == "train.py"

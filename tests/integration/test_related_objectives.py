@@ -6,16 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from tests.configs import composed
 
-from orapo.experiment.command_line import run_folder
 from orapo.experiment.run import train
 from orapo.objective.orapo import OrapoObjective
 
 pytestmark = pytest.mark.slow
 
-CONF = Path(__file__).parents[2] / "conf"
 
 # The embedded policy earns rewards, so that groups have variance; two inner steps move the ratio off 1.
 SMALL = [
@@ -38,9 +35,7 @@ DAPO = ["objective/policy_loss=dapo", "objective.policy_loss.overlong_filtering=
 
 def trained(folder: Path, *overrides: str) -> dict[str, torch.Tensor]:
     folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config: DictConfig = compose("config", [*SMALL, *overrides])
+    config = composed(*SMALL, *overrides)
     train(config, folder)
     checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     return dict(checkpoint["state_dict"])

@@ -6,15 +6,14 @@ import math
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from tests.configs import composed
 
-from orapo.experiment.command_line import run_folder
+from orapo.evaluation.report_pairs import read_report_pairs
+from orapo.experiment.compare_command import main as compare
 from orapo.experiment.run import train
 
 pytestmark = pytest.mark.slow
 
-CONF = Path(__file__).parents[2] / "conf"
 TERMS = ["+reward.terms.attributes=0.5", "+reward.terms.rouge_l=0.5"]
 WEIGHTS = {"facts": 0.5, "attributes": 0.25, "rouge_l": 0.25}
 SMALL = [
@@ -29,13 +28,13 @@ SMALL = [
     "trainer.accelerator=cpu",
 ]
 
+ZERO = ["reward.zero_term=rouge_l", "reward.zero_at_most=0.05"]  # it says not itself what a reward of zero is
+
 Rows = list[dict[str, str]]
 
 
 def run(folder: Path, *overrides: str) -> Path:
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [*SMALL, *overrides])
+    config = composed(*SMALL, *overrides)
     folder.mkdir()
     train(config, folder)
     return folder
@@ -80,3 +79,26 @@ def test_normalised_terms_change_the_advantages_and_nothing_that_is_told_of_rewa
         assert other[name] == first[name]
     for name in ("policy_loss", "grad_norm"):
         assert not math.isclose(float(other[name]), float(first[name]), rel_tol=1e-3)
+
+
+def test_two_rewards_are_crossed_with_what_they_did_to_every_measure(summed: Path, tmp_path: Path) -> None:
+    paid_for_rouge = run(tmp_path / "rouge", "reward.terms.facts=0", "+reward.terms.rouge_l=1", *ZERO)
+    assert compare([str(summed), str(paid_for_rouge), "--cross", "--csv", str(tmp_path / "cross.csv")]) == 0
+    with (tmp_path / "cross.csv").open() as file:
+        cells = {(row["rewarded"], row["measured"]): row for row in csv.DictReader(file)}
+    mixture = "1 facts + 0.5 attributes + 0.5 rouge_l"
+    is_rewarded = {
+        mixture: {"score/reward_facts", "attribute_f1", "rouge_l"},
+        "rouge_l": {"rouge_l"},
+    }
+    assert {rewarded for rewarded, _ in cells} == set(is_rewarded)
+    for folder, rewarded in ((summed, mixture), (paid_for_rouge, "rouge_l")):
+        measured = {name: row for (of, name), row in cells.items() if of == rewarded}
+        assert {name for name, row in measured.items() if row["is_rewarded"] == "True"} == is_rewarded[rewarded]
+        assert {"macro_f1", "micro_f1", "rouge_l", "bleu_4", "mean_words"} <= set(measured)
+        after, before = (
+            [len(pair.generated_report.split()) for pair in read_report_pairs(folder / name)]
+            for name in ("test_reports.jsonl", "base_test_reports.jsonl")
+        )
+        words = float(measured["mean_words"]["difference"])
+        assert words == pytest.approx((sum(after) - sum(before)) / len(after), abs=1e-6)

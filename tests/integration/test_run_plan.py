@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from orapo.errors import SettingError
 from orapo.experiment import devices
@@ -122,13 +123,39 @@ def test_what_can_not_fit_is_refused_before_it_is_loaded(
 @pytest.mark.slow
 def test_little_memory_is_warned_of_with_what_lowers_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     device = devices.Device("cpu", "CPU", 10_000_000, 64_000_000_000)
-    monkeypatch.setattr("orapo.experiment.run_plan.chosen_device", lambda *_: device)
+    monkeypatch.setattr("orapo.experiment.run.chosen_device", lambda *_: device)
     assert run(tmp_path, monkeypatch, *EMBEDDED, "training.num_steps=1") == 0
     (train_log,) = tmp_path.glob("logs/*/*/train.log")
     (line,) = [line for line in train_log.read_text().splitlines() if "memory may not" in line]
     assert "[WARNING]" in line
     assert "10 MB free" in line
     assert "lower it" in line
+
+
+@pytest.mark.slow
+def test_what_is_auto_follows_the_free_memory_and_changes_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = {}
+    short = ["training.num_steps=2", "training.validate_every_steps=null", "model.trainable=language"]
+    for name, free, told in (
+        ("much", 64 * 10**9, "4 studies at a time, gradient checkpointing off; chosen by memory: model.gradient_ch"),
+        ("little", 10**7, "1 study at a time, gradient checkpointing on; chosen by memory: model.gradient_ch"),
+    ):
+        device = devices.Device("cpu", "CPU", free, 64 * 10**9)
+        monkeypatch.setattr("orapo.experiment.run.chosen_device", lambda *_, device=device: device)
+        folder = tmp_path / name
+        assert run(tmp_path, monkeypatch, *EMBEDDED, *short, f"hydra.run.dir={folder}") == 0
+        assert told in (folder / "train.log").read_text()
+        weights[name] = load_file(folder / "model" / "model.safetensors")
+    for name, weight in weights["much"].items():
+        torch.testing.assert_close(weights["little"][name], weight, atol=2e-5, rtol=0, msg=name)
+    # Much memory now, as in a run that goes on beside fewer others.
+    device = devices.Device("cpu", "CPU", 64 * 10**9, 64 * 10**9)
+    monkeypatch.setattr("orapo.experiment.run.chosen_device", lambda *_: device)
+    monkeypatch.setattr(sys, "argv", ["train.py", f"resume={tmp_path / 'little'}"])
+    run_command(train_command, ROOT / "conf")
+    assert (tmp_path / "little" / "train.log").read_text().count("1 study at a time, gradient checkpointing on") == 2
 
 
 def test_why_no_gpu_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:

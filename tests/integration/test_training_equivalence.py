@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
+from tests.configs import composed
 
 from orapo.chexpert import OBSERVATIONS
 from orapo.errors import NonFiniteError, RunInterrupted, RunPaused, SettingError
-from orapo.experiment.command_line import run_folder
 from orapo.experiment.run import train
 from orapo.policy.reference import FrozenCopyReference
 from orapo.records import FailedJudgement
@@ -24,7 +23,6 @@ from orapo.reward import OfflineJudge
 
 pytestmark = pytest.mark.slow
 
-CONF = Path(__file__).parents[2] / "conf"
 
 # The embedded policy earns rewards, so that both losses carry a gradient; random weights would earn none.
 SMALL = [
@@ -43,9 +41,7 @@ SMALL = [
 
 
 def small_config(*overrides: str) -> DictConfig:
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [*SMALL, *overrides])
+    return composed(*SMALL, *overrides)
 
 
 def train_in(folder: Path, config: DictConfig) -> dict[str, torch.Tensor]:
@@ -246,7 +242,9 @@ class OutageJudge(OfflineJudge):
 
 
 def use_judge(monkeypatch: pytest.MonkeyPatch, judge: OutageJudge) -> None:
-    monkeypatch.setattr("orapo.reward.fact_score.OfflineJudge", lambda **settings: judge)
+    """As the judge of the run's reward, which is built first; the terms of the test table have their own."""
+    judges = iter([judge])
+    monkeypatch.setattr("orapo.reward.fact_score.OfflineJudge", lambda **s: next(judges, None) or OfflineJudge(**s))
 
 
 @pytest.mark.parametrize("pauses_on", [1, 2, 4])

@@ -2,18 +2,22 @@
 
 import csv
 import sys
+import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+from tests.configs import CONF, composed
 from tests.vllm_server import StandInServer
 
 from orapo.errors import RunPaused, SettingError
-from orapo.experiment.command_line import run_command, run_folder
+from orapo.experiment.command_line import run_command
+from orapo.experiment.config import read_experiment
 from orapo.experiment.run import train
 from orapo.experiment.train_command import saved_config, train_command
 from orapo.policy.settings import LoraSettings, ModelSettings
@@ -22,7 +26,6 @@ from orapo.prompt import DEFAULT_INSTRUCTION
 
 pytestmark = pytest.mark.slow
 
-CONF = Path(__file__).parents[2] / "conf"
 LORA = [
     "model.lora={_target_: orapo.policy.settings.LoraSettings, rank: 4, alpha: 8}",
     "model.trainable=language",
@@ -49,9 +52,7 @@ SMALL = [
 
 
 def run_config(server: StandInServer, *overrides: str) -> DictConfig:
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [*SMALL, f"rollout.server.api_base={server.api_base}", *overrides])
+    return composed(*SMALL, f"rollout.server.api_base={server.api_base}", *overrides)
 
 
 def run_in(folder: Path, config: DictConfig) -> Path:
@@ -149,7 +150,7 @@ def test_an_outage_in_a_step_pauses_the_run_and_it_goes_on_where_it_was(
     monkeypatch.setattr(OrapoModule, "training_step", step)
     # It goes on with a server that was started anew, at another address.
     server.status = 0
-    server.loaded.clear()
+    server.restart()
     server.__exit__(None, None, None)
     server.port = 0
     with server:
@@ -188,9 +189,35 @@ def test_a_resumed_run_may_change_how_its_server_is_reached_only(undisturbed: tu
 
 
 @pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["objective.correction=mask", "rollout.server.logps=server"],
+            r"correction is 'mask'; it is for rollout=vllm with",
+        ),
+        (
+            ["objective.correction=mask", "rollout=local"],
+            r"correction is 'mask'; it is for rollout=vllm with .*recomputed",
+        ),
+        (
+            ["objective.correction=mask", "rollout.temperature=0.5"],
+            r"temperature is 0.5 with objective.correction=mask",
+        ),
+        (["rollout.ahead=1", "rollout=local"], r"rollout.ahead is 1; it must be 0 without a server"),
+        (["rollout.ahead=2"], r"rollout.ahead is 2"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(overrides: list[str], message: str) -> None:
+    small = [one for one in SMALL if not one.startswith("rollout")]
+    server = [] if "rollout=local" in overrides else ["rollout=vllm", "rollout.server.api_base=http://127.0.0.1:9/v1"]
+    config = composed(*small, *server, *overrides)
+    with pytest.raises(SettingError, match=message):
+        read_experiment(config)
+
+
+@pytest.mark.parametrize(
     ("overrides", "code", "message"),
     [
-        (["model.lora=null"], 1, "error: rollout.server needs model.lora"),
         (["+rollout.server.port=3"], 1, "error: rollout.server.port is not a setting"),
         ([], 75, "paused: no vLLM server answers at rollout.server.api_base http://127.0.0.1:9/v1"),
     ],
@@ -212,3 +239,100 @@ def test_the_command_line_says_so_in_one_line(
     assert stop.value.code == code
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith(("error:", "paused:"))]
     assert line.startswith(message)
+
+
+AHEAD = ("rollout.ahead=1", "objective.correction=truncate", "rollout.server.max_logp_gap=null")
+
+
+@pytest.fixture(scope="module")
+def ahead(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run one step behind."""
+    folder = tmp_path_factory.mktemp("ahead")
+    with stand_in() as server:
+        run_in(folder, run_config(server, *AHEAD))
+    return folder
+
+
+def test_one_step_behind_samples_from_the_weights_before_the_update(
+    undisturbed: tuple[Path, StandInServer], ahead: Path
+) -> None:
+    first, second, third = gaps(ahead)
+    assert first < 1e-4
+    assert min(second, third) > 1e-3  # scored after an update of which their sampler knew nothing
+    assert rows(ahead)[0]["reward"] == rows(undisturbed[0])[0]["reward"]
+    sizes = [float(row["effective_sample_size"]) for row in rows(ahead)]
+    assert sizes[0] == pytest.approx(1, abs=1e-4)
+    assert max(sizes[1:]) < 1 - 1e-6
+
+
+@pytest.mark.parametrize("error", [RunPaused("nobody judges"), RuntimeError("a crash")], ids=["pause", "crash"])
+def test_one_step_behind_is_resumed_exactly(
+    ahead: Path, server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The third step fails after its rollouts have come: it is taken back, or the checkpoint is that of the second."""
+    from orapo.reward.weighted import WeightedReward
+    from orapo.training.module import OrapoModule
+
+    step, start = OrapoModule.training_step, WeightedReward.start
+    under_way: list[int] = []
+
+    def counted(self: Any, batch: Any, batch_index: int) -> None:
+        under_way[:] = [batch_index]
+        step(self, batch, batch_index)
+        under_way.clear()
+
+    def fails(self: Any, *arguments: Any) -> Any:
+        if under_way == [2]:
+            raise error
+        return start(self, *arguments)
+
+    monkeypatch.setattr(OrapoModule, "training_step", counted)
+    monkeypatch.setattr(WeightedReward, "start", fails)
+    folder = tmp_path / "run"
+    with pytest.raises(type(error), match=str(error)):
+        run_in(folder, run_config(server, *AHEAD))
+    assert len(rows(folder)) == 2
+    monkeypatch.undo()
+    asked = len(server.requests)
+    run_in(folder, saved_config(folder, [f"resume={folder}"]))
+    assert_same_run(ahead, folder)
+    training = [body for body in server.requests[asked:] if body["n"] > 1]
+    assert not training  # the third step's rollouts stood in the checkpoint
+
+
+def test_one_step_behind_takes_the_longer_of_sampling_and_update(
+    server: StandInServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both sleep for most of their time: two busy cores change little."""
+    from orapo.policy.vllm.rollouts import VllmRollouts
+    from orapo.training.module import OrapoModule
+
+    update, begin = OrapoModule.update, VllmRollouts.begin
+    began: list[float] = []
+    sampling: list[float] = []
+    updating: list[float] = []
+
+    def slow(self: Any, experience: Any) -> Any:
+        began.append(time.perf_counter())
+        time.sleep(server.seconds)
+        losses = update(self, experience)
+        updating.append(time.perf_counter() - began[-1])
+        return losses
+
+    def timed(self: Any, *arguments: Any) -> Any:
+        start = time.perf_counter()
+        begun = begin(self, *arguments)
+        begun.add_done_callback(lambda _: sampling.append(time.perf_counter() - start))
+        return begun
+
+    monkeypatch.setattr(OrapoModule, "update", slow)
+    monkeypatch.setattr(VllmRollouts, "begin", timed)
+    server.seconds = 2.0
+    small = ("training.num_steps=6", "training.validate_every_steps=null", "data.max_test_studies=1")
+    small += ("rollout.per_study=2", "data.max_report_tokens=6", "callbacks.checkpoint_every_steps=100")
+    run_in(tmp_path, run_config(server, *AHEAD, *small))
+    step = median([later - earlier for earlier, later in pairwise(began[1:])])
+    longest = max(median(sampling[1:]), median(updating[1:]))
+    assert step / longest <= 1.15, (step, sampling, updating)
+    # The twin: what a step takes that waits for one after the other.
+    assert step < 0.75 * (median(sampling[1:]) + median(updating[1:]))

@@ -2,34 +2,40 @@
 
 import csv
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+from tests.configs import ROOT, composed
 
 from orapo.data.miniature import write_miniature_chexpert_plus, write_miniature_mimic_cxr
-from orapo.experiment.command_line import run_folder
 from orapo.experiment.run import train
 
-ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared" / "data" / "cxr_notes"
 
 
-def composed(*overrides: str) -> DictConfig:
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("config", [*overrides, "trainer.accelerator=cpu"])
+def on_cpu(*overrides: str) -> DictConfig:
+    return composed(*overrides, "trainer.accelerator=cpu")
 
 
 def json_rows(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def by_its_card(folder: Path, base: str = "") -> Any:
+    """The model that the model card's own Python loads."""
+    (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {"FOLDER": str(folder), "BASE": base}
+    exec(code, names)
+    return names["model"]
+
+
 @pytest.mark.slow
 def test_smoke_shows_a_rise(tmp_path: Path) -> None:
-    summary = train(composed("+experiment=smoke"), tmp_path)
+    summary = train(on_cpu("+experiment=smoke"), tmp_path)
     with (tmp_path / "metrics.csv").open() as file:
         rewards = [float(row["reward"]) for row in csv.DictReader(file)]
     first, last = rewards[:10], rewards[-10:]
@@ -44,7 +50,7 @@ def test_an_adapter_trains_and_loads(dtype: str, random_model_folder: Path, tmp_
     from peft import PeftModel
     from transformers import Qwen2_5_VLForConditionalGeneration
 
-    config = composed(
+    config = on_cpu(
         "model=qwen2_5_vl_3b",
         f"model.path={random_model_folder}",
         f"model.dtype={dtype}",
@@ -69,12 +75,14 @@ def test_an_adapter_trains_and_loads(dtype: str, random_model_folder: Path, tmp_
     loaded = {name.replace(".default", ""): value for name, value in adapted.state_dict().items() if "lora_" in name}
     assert len(loaded) == len(weights)
     assert any(value.abs().sum() > 0 for name, value in loaded.items() if "lora_B" in name), "the adapter never moved"
+    carded = by_its_card(tmp_path / "model", str(random_model_folder)).state_dict()
+    assert all(torch.equal(carded[name], value) for name, value in adapted.state_dict().items())
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real radiographs are not beside this checkout")
 def test_real_radiographs_go_through(tmp_path: Path) -> None:
-    config = composed(
+    config = on_cpu(
         "+experiment=own_data", f"data.csv={REAL / 'studies.csv'}", f"data.root={REAL}", "training.num_steps=3"
     )
     train(config, tmp_path)
@@ -92,7 +100,7 @@ def test_real_radiographs_go_through(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_rollout_row_explains_its_reward(tmp_path: Path) -> None:
-    config = composed(
+    config = on_cpu(
         "data.source.num_train=60",
         "data.source.num_validate=4",
         "data.source.num_test=4",
@@ -133,7 +141,7 @@ def test_wandb_goes_offline_without_key_or_connection(
         monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
     folder = tmp_path / "run"
     folder.mkdir()
-    config = composed(
+    config = on_cpu(
         "logger=wandb",
         "logger.wandb.timeout_seconds=3",
         "logger.wandb.num_table_studies=2",
@@ -171,7 +179,7 @@ def test_an_experiment_on_a_miniature_with_the_real_layout(
     folder = tmp_path / "run"
     folder.mkdir()
     with caplog.at_level("WARNING"):
-        train(composed(f"+experiment={experiment}", "model=tiny"), folder)
+        train(on_cpu(f"+experiment={experiment}", "model=tiny"), folder)
     assert "the embedded policy (model=tiny) knows phantoms only" in caplog.text
     subset = json.loads((folder / "subset.json").read_text())
     with (folder / "metrics.csv").open() as file:

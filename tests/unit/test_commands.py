@@ -29,7 +29,7 @@ HEAVY = {
     "arguments",
     [
         *([name] for name in COMMANDS),
-        *(["data", name] for name in ("check", "miniature")),
+        *(["data", name] for name in ("check", "miniature", "rank")),
         *(["judge", name] for name in ("report", "compare", "estimate")),
     ],
     ids=" ".join,
@@ -64,7 +64,7 @@ def test_help_tells_every_key_and_every_option(name: str, capsys: pytest.Capture
     file = ROOT / "conf" / f"{COMMANDS[name].config}.yaml"
     for key in set(yaml.safe_load(file.read_text())) - {"defaults"}:
         assert f"\n    {key}: " in told or f"\n    {key}:\n" in told
-    assert "model=checkpoint|" in told
+    assert "model=arithmetic|checkpoint|" in told
     assert ("+experiment=" in told) == (name == "train")
 
 

@@ -2,30 +2,30 @@
 
 from dataclasses import fields
 from itertools import product
-from pathlib import Path
 from typing import get_args
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_class
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
+from tests.configs import CONF, composed
 
 from orapo.errors import DataError, SettingError
-from orapo.experiment.command_line import run_folder
 from orapo.experiment.config import OptimizedMetric, read_experiment
 from orapo.experiment.parts import build_objective, check_zero_term
 from orapo.experiment.targets import build, check
+from orapo.policy.embedded import EMBEDDED
 from orapo.policy.sighted import base_folder as sighted_folder
 from orapo.search.results import override as as_override
 from orapo.search.space import read_space
 
-CONF = Path(__file__).parents[2] / "conf"
 FILLED = ["data.csv=studies.csv", "data.root=images"]
 NEEDED = {
     "study_table": FILLED,
     "own_data": FILLED,
     "annotation": ["data.annotation=annotation.json", "data.root=images"],
+    "hf_dataset": ["data.path=folder"],
+    "questions": ["data.path=questions.csv"],
 }
 
 
@@ -33,12 +33,7 @@ def options(group: str) -> list[str]:
     return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
 
 
-def composed(*overrides: str) -> DictConfig:
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", list(overrides))
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(("objective", "reward"), list(product(options("objective"), options("reward"))))
 def test_objectives_and_rewards(objective: str, reward: str) -> None:
     """Models with them: test_composition.py."""
@@ -58,6 +53,7 @@ PARTS = [
 
 
 @pytest.mark.parametrize(("part", "option"), PARTS)
+@pytest.mark.slow
 def test_parts_of_the_objective_are_exchanged_by_name(part: str, option: str) -> None:
     config = composed(f"objective/{part}={option}")
     built = build_objective(read_experiment(config))
@@ -68,12 +64,14 @@ def test_parts_of_the_objective_are_exchanged_by_name(part: str, option: str) ->
 
 
 @pytest.mark.parametrize("name", options("experiment"))
+@pytest.mark.slow
 def test_experiments(name: str) -> None:
     config = composed(f"+experiment={name}", *NEEDED.get(name, []))
     read_experiment(config)
 
 
 @pytest.mark.parametrize("data", options("data"))
+@pytest.mark.slow
 def test_data_sets(data: str) -> None:
     config = composed(f"data={data}", *NEEDED.get(data, []))
     read_experiment(config)
@@ -81,6 +79,7 @@ def test_data_sets(data: str) -> None:
 
 @pytest.mark.parametrize("experiment", ["mimic", "chexpert_plus"])
 @pytest.mark.parametrize("model", ["tiny", "qwen2_5_vl_3b", "qwen2_5_vl_3b_full"])
+@pytest.mark.slow
 def test_data_sets_take_the_root_from_the_environment_and_make_one_pass(
     experiment: str, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +162,7 @@ JOBS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sweep", "job"), JOBS)
 def test_sweeps(sweep: str, job: tuple[str, ...]) -> None:
     config = composed(*job, f"+sweep={sweep}")
@@ -183,11 +183,16 @@ def test_sweeps(sweep: str, job: tuple[str, ...]) -> None:
         )
         negatives = getattr(built.oracle_loss, "negatives", None)
         assert (type(negatives).__name__ == "ZeroRewardRollouts") == (row == "zero_reward_negatives")
+    if sweep == "rewards":
+        (terms,) = (o.value() for o in OverridesParser.create().parse_overrides(list(job)) if "terms" in o.key_or_group)
+        paid = {term for term, weight in terms.items() if weight}
+        assert (set(reward.weights), reward.zero_term) == (paid, "facts")
     for key, _, value in (override.partition("=") for override in job):
-        if not key.startswith("+") and not value.startswith("{"):
+        if not key.startswith("+") and not value.startswith("{") and not (CONF / key / f"{value}.yaml").exists():
             assert OmegaConf.select(config, key) == OmegaConf.create(f"value: {value}").value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", OmegaConf.load(CONF / "sweep/ablation.yaml").hydra.sweeper.params["+row"].split(","))
 def test_the_laboratory_runs_every_row_of_the_ablation_under_the_same_settings(row: str) -> None:
     experiment = read_experiment(composed("+experiment=laboratory", "+sweep=ablation", f"+row={row}", "seed=2"))
@@ -198,14 +203,25 @@ def test_the_laboratory_runs_every_row_of_the_ablation_under_the_same_settings(r
     assert (built.policy_loss.kl_coef, built.w_min, built.w_max) == (0.003, *ROWS[row][3:5])
 
 
-def whole(*overrides: str) -> DictConfig:
-    """With Hydra's own section."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", list(overrides), return_hydra_config=True)
+@pytest.mark.slow
+@pytest.mark.parametrize("num_steps", [120, 240])
+@pytest.mark.parametrize("model", ["sighted_narrow", "sighted", "sighted_wide"])
+def test_the_laboratory_trains_every_width_under_the_same_settings(model: str, num_steps: int) -> None:
+    """The sweep's model wins over the laboratory's, and its settings stay."""
+    (models, lengths), job = swept("scaling").values(), (f"model={model}", f"training.num_steps={num_steps}")
+    assert job in product(models, lengths)
+    found, own = (
+        composed("+experiment=laboratory", *overrides) for overrides in (["+sweep=scaling", *job], ["run_name=scaling"])
+    )
+    experiment = read_experiment(found)
+    assert EMBEDDED[experiment.model.path] == model
+    assert experiment.training.num_steps == num_steps
+    own.model.path, own.training.num_steps = found.model.path, num_steps
+    assert found == own
 
 
 def test_both_ends_of_the_search_are_settings() -> None:
-    hydra = whole("+sweep=search").hydra
+    hydra = composed("+sweep=search", with_hydra=True).hydra
     assert hydra.sweeper.n_trials == 30
     assert hydra.sweeper.parallel_trials == 1
     space = read_space(OmegaConf.to_container(hydra.sweeper.space, resolve=True))  # type: ignore[arg-type]
@@ -229,8 +245,9 @@ def test_both_ends_of_the_search_are_settings() -> None:
 
 @pytest.mark.parametrize("launcher", options("hydra/launcher"))
 @pytest.mark.parametrize("sweeper", options("hydra/sweeper"))
+@pytest.mark.slow
 def test_launchers_and_sweepers_fit(launcher: str, sweeper: str) -> None:
-    hydra = whole(f"hydra/launcher={launcher}", f"hydra/sweeper={sweeper}").hydra
+    hydra = composed(f"hydra/launcher={launcher}", f"hydra/sweeper={sweeper}", with_hydra=True).hydra
     assert get_class(hydra.launcher._target_)
     for name, callback in hydra.callbacks.items():
         check(callback, f"hydra.callbacks.{name}")
@@ -249,9 +266,9 @@ def test_slurms_keys_are_the_launchers() -> None:
 
 
 def test_what_is_optimised_is_a_validation_score() -> None:
-    from orapo.training.run_files import VALIDATION_NAMES
+    from orapo.training.run_files import ANSWER_VALIDATION_NAMES, VALIDATION_NAMES
 
-    assert set(get_args(OptimizedMetric)) <= set(VALIDATION_NAMES)
+    assert set(get_args(OptimizedMetric)) <= {*VALIDATION_NAMES, *ANSWER_VALIDATION_NAMES}
     assert read_experiment(composed()).optimized_metric == "macro_f1"
     with pytest.raises(SettingError, match="optimized_metric is 'test/macro_f1'; it must be one of macro_f1, "):
         read_experiment(composed("optimized_metric=test/macro_f1"))
@@ -259,7 +276,7 @@ def test_what_is_optimised_is_a_validation_score() -> None:
 
 def test_every_row_is_in_a_sweep() -> None:
     used = {override.partition("=")[2] for _, job in JOBS for override in job if override.startswith("+row=")}
-    assert used == set(ROWS) == set(options("row"))
+    assert used == set(ROWS) == {row for row in options("row") if not row.startswith("sft_then")}, "of one stage"
 
 
 def test_the_papers_settings_are_in_the_grid_and_weights_come_in_pairs() -> None:
@@ -310,6 +327,20 @@ def test_a_mixture_needs_a_term_that_says_what_is_zero() -> None:
     check_zero_term(build_objective(read_experiment(composed(*terms, "objective=grpo"))), reward)
     for way_out in (["reward.zero_term=facts"], ["reward.zero_term=length", "reward.zero_at_most=0.3"]):
         check_zero_term(build_objective(experiment), build(composed(*terms, *way_out).reward, "reward"))
+
+
+def test_a_term_that_asks_a_model_is_refused_where_there_is_none() -> None:
+    for overrides in (["+reward.terms.rubric=1"], ["reward=served", "+reward.terms.rubric=0.1"]):
+        with pytest.raises(
+            SettingError, match=r"^reward\.terms\.rubric asks a language model, and this reward has none;"
+        ):
+            read_experiment(composed(*overrides))
+    for overrides in (["reward=rubric"], ["reward=fact_score_llm", "+reward.terms.rubric=1"]):
+        assert build(read_experiment(composed(*overrides)).config.reward, "reward").weights["rubric"] == 0.5
+    with pytest.raises(
+        SettingError, match=r"^reward\.term_settings\.rubric\.file is 'none\.yaml', which can't be used"
+    ):
+        read_experiment(composed("reward=rubric", "reward.term_settings.rubric.file=none.yaml"))
 
 
 def test_a_model_that_nobody_needs_is_not_asked() -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
+from tests.configs import CONF, composed
 
 from orapo.errors import SettingError
-from orapo.experiment.command_line import run_folder
 from orapo.experiment.config import read_experiment
 from orapo.experiment.config_tree import without_training
 from orapo.experiment.evaluate_config import read_evaluation
@@ -22,13 +22,12 @@ from orapo.experiment.generate_config import read_generation
 from orapo.experiment.targets import TARGET, plain
 from orapo.experiment.trainer_settings import ELSEWHERE, OWN, TrainerSettings
 
-CONF = Path(__file__).parents[2] / "conf"
-
 FREE_TEXT = {
     "a name or a sentence of the user's": (
         "run_name",
         "name",
         "instruction",
+        "question",
         "project",
         "group",
         "job_type",
@@ -38,6 +37,7 @@ FREE_TEXT = {
         "path",
         "logs",
         "evaluations",
+        "image_root",
         "sweeps",
         "judge_cache",
         "api_reports",
@@ -53,6 +53,9 @@ FREE_TEXT = {
 }
 ANY_TEXT = {key for keys in FREE_TEXT.values() for key in keys}
 
+OWN_MAPPINGS = {"columns", "path"}
+"""Of names that the data set or the user chose, to names of files and columns; tests of their source read them."""
+
 OWN_NAMES = {"term_settings", "metrics"}
 """Sections whose keys are names of somebody's own; what stands below them is told instead."""
 
@@ -62,18 +65,24 @@ WRITTEN_WHOLE = {"alpha", "num_passes", "timeout_seconds", "pause_limit_seconds"
 OPTIONAL_SWITCHES = {"image_tiles"}
 """Of true, false and null."""
 
+SWITCHES_OR_AUTO = {"gradient_checkpointing"}
+"""Of true, false and auto."""
+
 
 def options(group: str, *needed: str) -> list[list[str]]:
     return [[f"{group}={file.stem}", *needed] for file in sorted((CONF / group).glob("*.yaml"))]
 
 
 SERVER = ["model=qwen2_5_vl_3b", "rollout=vllm", "rollout.server.api_base=http://127.0.0.1:8000/v1"]
+NEED_A_PATH = ("annotation", "hf_dataset", "questions", "study_table")
 TRAIN = [
     [],
     *[base if base != ["model=checkpoint"] else [*base, "model.path=folder"] for base in options("model")],
-    *(base for base in options("data") if base not in (["data=annotation"], ["data=study_table"])),
+    *(base for base in options("data") if base[0].partition("=")[2] not in NEED_A_PATH),
     ["data=annotation", "data.root=folder", "data.annotation=annotation.json"],
     ["data=study_table", "data.root=folder", "data.csv=table.csv"],
+    ["data=hf_dataset", "data.path=folder"],
+    ["data=questions", "data.path=questions.csv"],
     *options("objective"),
     *(
         base
@@ -88,17 +97,15 @@ TRAIN = [
 EVALUATE = [[], ["system=api", "system.model=openai/drawer"], ["data=chexpert_gold"]]
 
 
-def composed(command: str, overrides: list[str]) -> DictConfig:
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(command, overrides)
+def whole(command: str, overrides: list[str]) -> DictConfig:
+    config = composed(*overrides, name=command)
     return config if command == "config" else without_training(config, overrides)
 
 
 def leaves(content: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     for key, value in content.items():
         if isinstance(value, dict) and value:
-            yield from leaves(value, (*path, key))
+            yield from () if key in OWN_MAPPINGS else leaves(value, (*path, key))
         elif key != TARGET:
             yield (*path, key), value
 
@@ -106,14 +113,14 @@ def leaves(content: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tupl
 def sections(content: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     yield path, content
     for key, value in content.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict) and value and key not in OWN_MAPPINGS:
             yield from sections(value, (*path, key))
 
 
 def wrong(key: str, value: Any) -> list[Any]:
     """What the key can't be, by what it is."""
-    if key in OPTIONAL_SWITCHES:
-        return [1, "true", math.nan]
+    if key in OPTIONAL_SWITCHES or key in SWITCHES_OR_AUTO:
+        return [1, "true", math.nan, -(10**9)]
     if isinstance(value, bool):
         return [1, "true", math.nan, None]
     if isinstance(value, int):
@@ -174,7 +181,7 @@ def refuse_all(composed: DictConfig, read: Callable[[DictConfig], Any], seen: se
 @pytest.mark.slow
 def test_of_a_training() -> None:
     seen: set[str] = set()
-    problems = [problem for base in TRAIN for problem in refuse_all(composed("config", base), read_experiment, seen)]
+    problems = [problem for base in TRAIN for problem in refuse_all(whole("config", base), read_experiment, seen)]
     assert not problems, "\n".join(problems)
     assert len(seen) > 1000
 
@@ -183,7 +190,7 @@ def test_of_a_training() -> None:
 def test_of_an_evaluation() -> None:
     seen: set[str] = set()
     read: Callable[[DictConfig], Any] = lambda config: read_evaluation(config, [])  # noqa: E731
-    problems = [problem for base in EVALUATE for problem in refuse_all(composed("evaluate", base), read, seen)]
+    problems = [problem for base in EVALUATE for problem in refuse_all(whole("evaluate", base), read, seen)]
     assert not problems, "\n".join(problems)
     assert len(seen) > 300
 
@@ -192,7 +199,7 @@ def test_of_generated_reports(tmp_path: Path) -> None:
     from PIL import Image
 
     Image.new("L", (64, 64)).save(tmp_path / "scan.png")
-    config = composed("generate", [f"image={tmp_path / 'scan.png'}"])
+    config = whole("generate", [f"image={tmp_path / 'scan.png'}"])
     problems = refuse_all(config, lambda config: read_generation(config, []), set())
     assert not problems, "\n".join(problems)
 
@@ -205,15 +212,31 @@ def test_the_trainers_arguments_are_lightnings() -> None:
     assert not known & ({*OWN} | {*ELSEWHERE})
 
 
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        *((f"{key}=0", f"trainer.{key} can't be set: set {ELSEWHERE[key]} instead") for key in ELSEWHERE),
+        ("limit_val_batches=0", "can't be set: the experiment sets it itself"),
+        ("fast_dev_run=true", "set training.num_steps instead"),
+        ("overfit_batches=0.1", "set data.subset.num_studies instead"),
+        ("max_time=00:00:00:01", "set training.num_steps instead"),
+        ("barebones=true", "can't be set"),
+    ],
+)
+def test_what_would_end_a_run_as_if_it_had_finished_is_refused(argument: str, told: str) -> None:
+    with pytest.raises(SettingError, match=re.escape(told)):
+        read_experiment(whole("config", [f"+trainer.{argument}"]))
+
+
 LIGHT = """
 import sys
 sys.path.insert(0, {root!r})
-from tests.unit.test_every_key import composed
+from tests.unit.test_every_key import whole
 from orapo.errors import SettingError
 from orapo.experiment.config import read_experiment
 for override in {overrides!r}:
     try:
-        read_experiment(composed("config", [override]))
+        read_experiment(whole("config", [override]))
     except SettingError as error:
         print(error)
 print("heavy", sorted({heavy!r} & set(sys.modules)))
@@ -232,6 +255,7 @@ HEAVY = {"torch", "transformers", "peft", "lightning", "torchmetrics", "datasets
     ],
     ids=["all sections but one", "the objective, whose losses are torch"],
 )
+@pytest.mark.slow
 def test_what_is_wrong_is_told_before_anything_heavy_is_imported(overrides: list[str], imported: list[str]) -> None:
     script = LIGHT.format(root=str(CONF.parent), overrides=overrides, heavy=HEAVY)
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)

@@ -9,7 +9,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from orapo.experiment.sweeps.jobs import SweepJobs
-from orapo.experiment.sweeps.lock import sweep_lock
+from orapo.experiment.sweeps.lock import folder_lock
 
 
 class GridSweeper(BasicSweeper):
@@ -30,7 +30,7 @@ class GridSweeper(BasicSweeper):
             RunPaused: nothing failed, but jobs wait for their judge.
         """
         assert isinstance(self.launcher, SweepJobs)
-        with sweep_lock(self.launcher.folder):
+        with folder_lock(self.launcher.folder):
             returned: Sequence[Any] = super().sweep(arguments)
         self.launcher.tell_failures()
         return returned

@@ -9,7 +9,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from orapo.experiment.sweeps.jobs import SweepJobs
-from orapo.experiment.sweeps.lock import sweep_lock
+from orapo.experiment.sweeps.lock import folder_lock
 from orapo.experiment.sweeps.resume import MULTIRUN
 from orapo.experiment.sweeps.search import described_config, fixed_and_swept, overrides_of_a_point, run_search
 from orapo.search.study import SearchSettings, open_search
@@ -73,7 +73,7 @@ class TpeSweeper(Sweeper):
         settings = read(SearchSettings, {**self._settings, "study_name": name}, "hydra.sweeper")
         # A misspelt key in the space is told before anything is made.
         loader.load_sweep_config(self.config, [*fixed, *overrides_of_a_point(space)])
-        with sweep_lock(folder):
+        with folder_lock(folder):
             OmegaConf.save(self.config, folder / MULTIRUN)
             described = described_config(loader.load_sweep_config(self.config, fixed))
             content = run_search(open_search(folder, space, settings, described), self._jobs, fixed, self.config)

@@ -1,4 +1,4 @@
-"""From run folders to everything that the table, the files and the page show."""
+"""Builds from run folders everything that the tables, files and pages show."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from orapo.comparison.run_state import RunState
 from orapo.comparison.significance import Significance, against_baseline
 from orapo.comparison.swept import Swept
 
-DEFAULT_SORT = "macro_f1"
+DEFAULT_SORT, ACCURACY = "macro_f1", "accuracy"
 EFFECT_SCORES = (*SUMMARY_SCORES, *OF_CURVES)
 
 
@@ -43,13 +43,18 @@ class Comparison:
     sort: str
 
     @property
+    def headline(self) -> str:
+        """The score that groups are compared by: macro F1, or accuracy where the runs answered questions."""
+        return headline(self.groups)
+
+    @property
     def runs(self) -> tuple[Run, ...]:
         """All runs, group by group, without the evaluations."""
         return tuple(run for group in self.groups if group.evaluation is None for run in group.runs)
 
     @property
     def evaluations(self) -> tuple[tuple[Group, Evaluation], ...]:
-        """All evaluations that could be read, with their groups."""
+        """All evaluations that could be read, each with its group."""
         found = [(group, group.evaluation) for group in self.groups]
         return tuple((group, one) for group, one in found if one is not None and one.state is RunState.FINISHED)
 
@@ -75,7 +80,7 @@ def compare_runs(
 
     Args:
         paths: folders of runs, sweeps or evaluations, or folders above them.
-        sort: one of ``groups.SORT_KEYS``.
+        sort: one of ``groups.SORT_KEYS``; by macro F1, questions are sorted by accuracy.
         baseline: label, or part of one, or a run's folder; None takes the first group found.
         with_published: whether to add the paper's tables.
         ignored: settings that don't tell runs apart.
@@ -88,9 +93,10 @@ def compare_runs(
     groups, swept = group_runs([read_run(folder) for folder in folders if not is_evaluation(folder)], ignored)
     groups = with_evaluations(groups, [read_evaluation(folder) for folder in folders if is_evaluation(folder)])
     chosen = choose_baseline(groups, baseline)
+    sort = headline(groups) if sort == DEFAULT_SORT else sort
     ordered = sorted_groups(groups, sort)
     significance, problems = against_baseline(ordered, chosen)
-    key = sort if sort in EFFECT_SCORES else DEFAULT_SORT
+    key = sort if sort in EFFECT_SCORES else headline(groups)
     return Comparison(
         groups=ordered,
         baseline=chosen,
@@ -101,3 +107,9 @@ def compare_runs(
         problems=tuple(problems),
         sort=sort,
     )
+
+
+def headline(groups: Sequence[Group]) -> str:
+    scores = [run.scores for group in groups for run in group.runs]
+    asked = any(ACCURACY in one for one in scores) and not any(DEFAULT_SORT in one for one in scores)
+    return ACCURACY if asked else DEFAULT_SORT

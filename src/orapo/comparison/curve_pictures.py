@@ -13,7 +13,7 @@ from orapo.comparison.effects import SettingEffect
 from orapo.comparison.groups import Group
 from orapo.comparison.run_folder import OBSERVATION_KEYS
 from orapo.comparison.swept import shown_value
-from orapo.evaluation.figures import GREY, INK, WINDOWS_PER_CURVE, new_figure
+from orapo.evaluation.figures import GREY, INK, WINDOWS_PER_CURVE, dress, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,7 +89,7 @@ def _panels_figure(
     bottom = (legend_height + 0.55) / figure.get_figheight()
     axes = figure.subplots(rows, columns)
     for panel, (key, title, unit) in zip(axes.flat, panels, strict=False):
-        _dress(panel, title, unit)
+        dress(panel, title, unit)
         panel.set_xlabel("training step", color=INK, fontsize=9)
         drawn = [_draw(panel, group, key, *_style(group, groups, baseline)) for group in groups]
         if not any(drawn):
@@ -177,7 +177,7 @@ def effects_figure(effects: Sequence[SettingEffect], score_name: str) -> "Figure
 
 
 def _effect_panel(panel: Any, effect: SettingEffect) -> None:
-    _dress(panel, textwrap.shorten(effect.name, 40, placeholder="…"), "")
+    dress(panel, textwrap.shorten(effect.name, 40, placeholder="…"), "")
     places = range(len(effect.effects))
     means = [one.mean for one in effect.effects]
     is_number = all(isinstance(one.value, int | float) and not isinstance(one.value, bool) for one in effect.effects)
@@ -199,16 +199,3 @@ def _effect_panel(panel: Any, effect: SettingEffect) -> None:
 
 def _tick_label(value: str, num_runs: int) -> str:
     return f"{textwrap.shorten(value, MAX_EFFECT_LABEL, placeholder='…')}\nn={num_runs}"
-
-
-def _dress(panel: Any, title: str, unit: str) -> None:
-    panel.set_title(title, loc="left", fontsize=10.5, color=INK, fontweight="bold")
-    panel.set_ylabel(unit, fontsize=9, color=INK)
-    panel.tick_params(labelsize=8.5, colors=GREY)
-    panel.ticklabel_format(useOffset=False)
-    panel.grid(axis="y", color="#E4E4E4", linewidth=0.8)
-    panel.set_axisbelow(True)
-    for side in ("top", "right"):
-        panel.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        panel.spines[side].set_color("#B0B0B0")

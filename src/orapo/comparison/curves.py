@@ -12,7 +12,7 @@ from orapo.evaluation.figures import WINDOWS_PER_CURVE, running_mean
 Floats = NDArray[np.float64]
 
 MAX_POINTS = 400
-"""A curve is drawn through at most so many of its steps."""
+"""The most steps that a curve is drawn through."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class Band:
 
 
 def training_band(group: Group, key: str) -> Band | None:
-    """Of a quantity of every training step, each run smoothed before they are put together; None without values."""
+    """The band of a quantity of every training step, each run smoothed first; None where no run has a value."""
     return _band([_smoothed(run.training[key]) for run in group.runs if key in run.training])
 
 
 def validation_band(group: Group, key: str) -> Band | None:
-    """Of a quantity of every validation; None without values."""
+    """The band of ``key`` over the group's validations; None where no run has a value."""
     return _band([run.validation[key] for run in group.runs if key in run.validation])
 
 

@@ -28,7 +28,7 @@ class Effect:
     Attributes:
         value: of the setting.
         num_runs: that the mean rests on.
-        mean: over the other settings' values, each of which counts once, of the mean over seeds.
+        mean: of the means over seeds, with equal weight for each combination of the other settings.
         low: of the 95 % interval of ``mean``; NaN where there is nothing to resample.
         high: the other end.
         difference: ``mean`` minus that of the setting's reference value; NaN for the reference itself.
@@ -145,10 +145,10 @@ def _draws(
 
 
 def _residuals(cells: Sequence[dict[str, list[float]]]) -> NDArray[np.float64]:
-    """What seeds add to their cell's mean, of all cells together.
+    """The residuals of all runs against their cell's mean, over all cells.
 
-    Stretched by sqrt(n / (n - 1)), so that their variance is the unbiased one: two or three seeds in a cell say too
-    little about their spread, all cells together say it well as long as it is about the same in all.
+    Scaled by sqrt(n / (n - 1)), so that their variance is unbiased. Two or three seeds of one cell say too little about
+    the spread; all cells together say enough if their spreads are similar.
     """
     return np.concatenate(
         [

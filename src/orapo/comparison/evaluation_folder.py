@@ -1,6 +1,5 @@
-"""One folder of evaluate.py, read as a finished run that trained nothing: so it stands beside runs everywhere."""
+"""One folder of evaluate.py, read as a finished run that trained nothing, to be shown beside runs."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +8,10 @@ from typing import Any
 from orapo.comparison.run_folder import Run, flat_settings
 from orapo.comparison.run_state import RunState
 from orapo.errors import DataError
-from orapo.evaluation.clinical_measures import RATIOS, READINGS
+from orapo.evaluation.answers import ACCURACY
+from orapo.evaluation.clinical import RATIOS, reading_of
 from orapo.evaluation.resampling import Estimate
+from orapo.foreign import read_json
 
 EVALUATION = "evaluation.json"
 READABLE_FORMAT = 1
@@ -20,6 +21,7 @@ OWN_SCORES = {
     **{f"{average}_{kind}": f"all_14/{average}/{kind}" for average in ("macro", "micro") for kind in RATIOS},
     "seconds_per_image": "seconds_per_image",
     "cost_usd_per_image": "cost_usd_per_image",
+    ACCURACY: ACCURACY,
 }
 """Score of the evaluated system to its measure; a clinical one without the reading of uncertain labels."""
 
@@ -31,6 +33,13 @@ CONTROLS = {
 }
 """Macro F1 of a control to its row in evaluation.json."""
 
+ANSWER_CONTROLS = {
+    "shuffled_accuracy": "shuffled_images",
+    "majority_accuracy": "majority_answer",
+    "random_accuracy": "random_answer",
+}
+"""The same where questions were answered: accuracy."""
+
 
 @dataclass(frozen=True)
 class Evaluation(Run):
@@ -39,22 +48,22 @@ class Evaluation(Run):
     Attributes:
         title: what was evaluated, by its own name.
         num_studies: test studies.
-        estimates: keys of ``OWN_SCORES`` and ``CONTROLS`` to the score with its interval; what was not measured is
+        is_capped: whether there would have been more.
+        estimates: keys of ``OWN_SCORES`` and of the controls to the score with its interval; what was not measured is
             missing.
     """
 
     title: str = ""
     num_studies: int = 0
+    is_capped: bool = False
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
 
     @property
     def reports(self) -> Path:
-        """Its file of reports."""
         return self.folder / "reports.jsonl"
 
 
 def is_evaluation(folder: Path) -> bool:
-    """Whether evaluate.py wrote this folder."""
     return (folder / EVALUATION).is_file()
 
 
@@ -62,23 +71,21 @@ def read_evaluation(folder: Path) -> Evaluation:
     """Reads the folder; a damaged file gives a ``DAMAGED`` evaluation with the reason, never an exception."""
     try:
         return _read(folder)
-    except (DataError, OSError, UnicodeDecodeError) as error:
+    except (DataError, OSError) as error:
         reason = " ".join(str(error).split())
         return Evaluation(folder, RunState.DAMAGED, reason=reason, title=f"(not read) {folder.resolve().name}")
 
 
 def _read(folder: Path) -> Evaluation:
     path = folder / EVALUATION
+    content = read_json(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != READABLE_FORMAT:
             raise DataError(f"{path}: format is {content['format']!r}, allowed: {READABLE_FORMAT}")
         settings = flat_settings(content["settings"])
         estimates = _estimates(content["scores"], settings.get("data.uncertain_is_positive") is True)
         title, num_studies = str(content["name"]), int(content["data"]["num_studies"])
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: not JSON") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(f"{path} is no evaluation as evaluate.py writes it ({type(error).__name__}: {error})") from None
     return Evaluation(
         folder=folder,
@@ -88,21 +95,23 @@ def _read(folder: Path) -> Evaluation:
         # A run's evaluation bears the name of the run's folder.
         title=f"evaluation of {title}" if settings.get("run") else title,
         num_studies=num_studies,
+        is_capped=settings.get("data.max_test_studies") == num_studies,
         estimates=estimates,
     )
 
 
 def _estimates(scores: Mapping[str, Any], is_lenient: bool) -> dict[str, Estimate]:
-    reading = next(name for name, positive in READINGS.items() if positive == is_lenient)
+    reading = reading_of(is_lenient)
     own: Mapping[str, Any] = scores["system"]["measures"]
     places = {key: f"{reading}/{name}" if "/" in name else name for key, name in OWN_SCORES.items()}
     found = {key: _estimate(own[name]) for key, name in places.items() if name in own}
-    if "macro_f1" not in found:
+    headline = next((key for key in ("macro_f1", ACCURACY) if key in found), None)
+    if headline is None:
         raise KeyError(places["macro_f1"])
-    for key, row in CONTROLS.items():
+    for key, row in (ANSWER_CONTROLS if headline == ACCURACY else CONTROLS).items():
         # A control that could not be computed says so instead of having measures.
         if (measures := scores.get(row, {}).get("measures")) is not None:
-            found[key] = _estimate(measures[places["macro_f1"]])
+            found[key] = _estimate(measures[places[headline]])
     return found
 
 

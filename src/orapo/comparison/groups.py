@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from orapo.comparison.evaluation_folder import CONTROLS, OWN_SCORES, Evaluation
+from orapo.comparison.evaluation_folder import ANSWER_CONTROLS, CONTROLS, OWN_SCORES, Evaluation
 from orapo.comparison.run_folder import BESIDE_REWARD, SUMMARY_SCORES, Run
 from orapo.comparison.run_state import RunState
 from orapo.comparison.statistics import Spread
@@ -14,7 +14,7 @@ from orapo.comparison.swept import Swept, swept_settings
 from orapo.errors import SettingError
 
 IGNORED_KEYS = frozenset({"seed", "run_name", "resume"})
-IGNORED_SECTIONS = ("paths.", "logger.", "callbacks.")
+IGNORED_SECTIONS = ("paths.", "logger.", "callbacks.", "examiner.")
 """What is written where, and how often, is no difference between runs."""
 
 ABSENT = "absent"
@@ -23,7 +23,7 @@ FOLLOWS_SEED = "the run's seed"
 
 END_FRACTION = 10
 
-EVALUATION_SCORES = tuple(key for key in (*CONTROLS, *OWN_SCORES) if key not in SUMMARY_SCORES)
+EVALUATION_SCORES = tuple(k for k in (*CONTROLS, *ANSWER_CONTROLS, *OWN_SCORES) if k not in SUMMARY_SCORES)
 """Scores that only evaluations have."""
 
 OF_TRAINING = ("reward", "zero_reward_rate", *BESIDE_REWARD)
@@ -52,12 +52,11 @@ class Group:
 
     @property
     def finished(self) -> tuple[Run, ...]:
-        """The runs with test scores."""
         return tuple(run for run in self.runs if run.state is RunState.FINISHED)
 
     @property
     def evaluation(self) -> Evaluation | None:
-        """The evaluation, where that is what it holds."""
+        """None for a group of runs."""
         first = self.runs[0]
         return first if isinstance(first, Evaluation) else None
 
@@ -66,13 +65,13 @@ class Group:
         return Spread.of([score(run, key) for run in self.runs])
 
     def state_counts(self) -> dict[RunState, int]:
-        """How many runs stand where, in the order of ``RunState``."""
+        """The number of runs in each state, in the order of ``RunState``."""
         states = [run.state for run in self.runs]
         return {state: states.count(state) for state in RunState if state in states}
 
 
 def score(run: Run, key: str) -> float:
-    """A number of one run; NaN where the run has none."""
+    """One score of a run; NaN where the run has none."""
     if key == "last_step":
         return float(run.last_step)
     if key == "validation_macro_f1":
@@ -120,7 +119,7 @@ def _label(swept: Sequence[Swept], place: int, group: Sequence[Run]) -> str:
 
 
 def _unique(labels: Sequence[str]) -> list[str]:
-    """Groups that the shown settings don't tell apart are numbered: two groups never share a label."""
+    """Numbers groups that the shown settings don't tell apart: two groups never share a label."""
     seen = [labels[:place].count(label) for place, label in enumerate(labels)]
     return [f"{label} ({count + 1})" if count else label for label, count in zip(labels, seen, strict=True)]
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orapo.comparison.cells import HEADINGS, counted
 from orapo.comparison.compare import Comparison
+from orapo.comparison.cross import CrossTable, cross_figure
 from orapo.comparison.curve_pictures import (
     curves_figure,
     drawn_groups,
@@ -13,6 +13,7 @@ from orapo.comparison.curve_pictures import (
     has_observations,
     observations_figure,
 )
+from orapo.comparison.tables import HEADINGS, counted
 from orapo.evaluation.figures import save_figure
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with what is said about it.
+    """A figure with its title and description.
 
     Attributes:
         name: of its file, without the ending.
@@ -37,9 +38,7 @@ class Picture:
 
 
 def comparison_pictures(comparison: Comparison) -> tuple[Picture, ...]:
-    """Curves of the baseline and the best groups, and the effects of the swept settings; what there is nothing of is
-    left out.
-    """
+    """Curves of the baseline and the best groups, and the effects of the swept settings, if there are any."""
     pictures = []
     groups = drawn_groups(comparison.groups, comparison.baseline)
     if groups:
@@ -51,11 +50,22 @@ def comparison_pictures(comparison: Comparison) -> tuple[Picture, ...]:
         text = "F1 of each observation on the validation split, of the same groups."
         figure = observations_figure(groups, comparison.baseline)
         pictures.append(Picture("observations", "Single observations", text, figure))
-    if comparison.effects:
-        score = HEADINGS[comparison.effects[0].score]
-        text = f"Marginal mean of {score} for each value of each setting, with its 95 % interval."
-        pictures.append(Picture("effects", "Effects of the settings", text, effects_figure(comparison.effects, score)))
-    return tuple(pictures)
+    return (*pictures, *effects_pictures(comparison))
+
+
+def effects_pictures(comparison: Comparison) -> tuple[Picture, ...]:
+    """The effects of the swept settings, where there are any."""
+    if not comparison.effects:
+        return ()
+    score = HEADINGS[comparison.effects[0].score]
+    text = f"Marginal mean of {score} for each value of each setting, with its 95 % interval."
+    return (Picture("effects", "Effects of the settings", text, effects_figure(comparison.effects, score)),)
+
+
+def cross_pictures(crossed: CrossTable) -> tuple[Picture, ...]:
+    """The cross table as a heat map."""
+    text = "What each reward did to each measure: trained minus base policy."
+    return (Picture("cross", "Rewarded and measured", text, cross_figure(crossed)),)
 
 
 def write_pictures(pictures: tuple[Picture, ...], folder: Path) -> tuple[Path, ...]:

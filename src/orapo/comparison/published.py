@@ -1,10 +1,9 @@
-"""The paper's printed rows, and whether a run of one's own may stand beside them."""
+"""The paper's printed rows, and whether a user's own run is comparable with them."""
 
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 from orapo.comparison.groups import Group
 
@@ -27,13 +26,13 @@ class PublishedRow:
     """
 
     name: str
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    venue: str
-    parameters: str
-    train_size: str
-    is_recomputed: bool
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+    venue: str = ""
+    parameters: str = ""
+    train_size: str = ""
+    is_recomputed: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class PublishedTable:
     title: str
     average: str
     test_set: str
-    source_classes: tuple[str, ...]
+    source_classes: Sequence[str]
     note: str
     rows: tuple[PublishedRow, ...]
 
@@ -62,31 +61,9 @@ class PublishedTable:
 def published_tables() -> tuple[PublishedTable, ...]:
     """Tables 1, 2, 3, 5 and 7 of the paper."""
     content = tomllib.loads(files("orapo.comparison").joinpath("published.toml").read_text(encoding="utf-8"))
-    return tuple(_table(table) for table in content["tables"])
-
-
-def _table(table: dict[str, Any]) -> PublishedTable:
-    return PublishedTable(
-        number=table["number"],
-        title=table["title"],
-        average=table["average"],
-        test_set=table["test_set"],
-        source_classes=tuple(table["source_classes"]),
-        note=table["note"],
-        rows=tuple(_row(row) for row in table["rows"]),
-    )
-
-
-def _row(row: dict[str, Any]) -> PublishedRow:
-    return PublishedRow(
-        name=row["name"],
-        precision=row.get("precision"),
-        recall=row.get("recall"),
-        f1=row.get("f1"),
-        venue=str(row.get("venue", row.get("year", ""))),
-        parameters=row.get("parameters", ""),
-        train_size=row.get("train_size", ""),
-        is_recomputed=row.get("is_recomputed", False),
+    return tuple(
+        PublishedTable(**(table | {"rows": tuple(PublishedRow(**row) for row in table["rows"])}))
+        for table in content["tables"]
     )
 
 

@@ -1,7 +1,6 @@
 """One run folder, read without importing what trained it."""
 
 import csv
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -10,18 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from orapo.chexpert import OBSERVATIONS
 from orapo.comparison.run_state import RunState, StateRecord, read_state
 from orapo.errors import DataError
+from orapo.foreign import read_json, read_text, read_yaml
+
+FIRST_STAGE = "first"
+"""Below a run's folder: the ordinary run of the stage before it."""
 
 TRAINING_KEYS = ("reward", "zero_reward_rate", "mixing_weight")
 BESIDE_REWARD = ("reward_precision", "completion_tokens", "repetition")
 """Columns of metrics.csv that show what a reward was earned with; older runs lack the last."""
 
 VALIDATION_KEYS = ("macro_f1", "shuffled_macro_f1")
+ANSWER_VALIDATION_KEYS = ("accuracy", "shuffled_accuracy")
+"""The same where questions are asked."""
 OBSERVATION_KEYS = tuple(f"{observation.value}/f1" for observation in OBSERVATIONS)
 """Columns of validation.csv that older runs don't have."""
 
@@ -35,9 +39,12 @@ SUMMARY_SCORES = {
     "shuffled_macro_f1": ("shuffled_images", "clinical", "macro", "f1"),
     "base_macro_f1": ("base", "clinical", "macro", "f1"),
     "always_positive_macro_f1": ("always_positive", "macro", "f1"),
+    "accuracy": ("trained", "answers", "accuracy"),
+    "shuffled_accuracy": ("shuffled_images", "answers", "accuracy"),
+    "base_accuracy": ("base", "answers", "accuracy"),
     "seconds_per_study": ("trained", "seconds_per_study"),
 }
-"""Score of the test split to its place in summary.json."""
+"""Score of the test split to its place in summary.json: of reports F1s, of questions accuracies."""
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Steps and values, both [n]."""
@@ -50,14 +57,15 @@ class Run:
     Attributes:
         folder: as found.
         state: where the run stands.
-        reason: one line, why it is not finished; empty where nothing is known or to be told.
+        reason: one line, why it is not finished; empty where no reason is known.
         settings: the config, flat: ``objective.alpha`` to its value; empty where the run never wrote one.
         overrides: of the command line; None where no record holds them.
         last_step: training steps done.
         num_steps: training steps planned; None where the config says passes instead.
         scores: keys of ``SUMMARY_SCORES`` to the trained policy's scores; empty without a summary.
         training: key of ``TRAINING_KEYS`` to its curve, and those of ``BESIDE_REWARD`` that the run wrote.
-        validation: key of ``VALIDATION_KEYS`` to its curve, and those of ``OBSERVATION_KEYS`` that the run wrote.
+        validation: key of ``VALIDATION_KEYS`` to its curve, and those of ``OBSERVATION_KEYS`` that the run wrote; where
+            questions are asked, those of ``ANSWER_VALIDATION_KEYS``.
     """
 
     folder: Path
@@ -73,8 +81,8 @@ class Run:
 
     @property
     def seed(self) -> int | None:
-        """Of the config; None without one."""
-        return self.settings.get("seed")
+        """None where the config has none."""
+        return seed if type(seed := self.settings.get("seed")) is int else None
 
     @property
     def name(self) -> str:
@@ -83,7 +91,7 @@ class Run:
 
     @property
     def reports(self) -> Path:
-        """Its file of test reports."""
+        """The file of test reports."""
         return self.folder / "test_reports.jsonl"
 
 
@@ -91,7 +99,7 @@ def read_run(folder: Path) -> Run:
     """Reads a run folder; files that can't be read give a ``DAMAGED`` run with the reason, never an exception."""
     try:
         return _read_run(folder)
-    except (DataError, OSError, UnicodeDecodeError) as error:
+    except (DataError, OSError) as error:
         return Run(folder, RunState.DAMAGED, reason=" ".join(str(error).split()))
 
 
@@ -101,7 +109,8 @@ def _read_run(folder: Path) -> Run:
     summary = read_summary(folder / "summary.json")
     state, reason = _state(folder, None if record is None else record.seen_from_here(), summary is not None)
     steps, training = read_columns(folder / "metrics.csv", TRAINING_KEYS, BESIDE_REWARD)
-    _, validation = read_columns(folder / "validation.csv", VALIDATION_KEYS, OBSERVATION_KEYS)
+    keys = ANSWER_VALIDATION_KEYS if "reward.terms.answer" in settings else VALIDATION_KEYS
+    _, validation = read_columns(folder / "validation.csv", keys, OBSERVATION_KEYS)
     return Run(
         folder=folder,
         state=state,
@@ -136,11 +145,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         return {}
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    except yaml.YAMLError as error:
-        raise DataError(f"{path} is not YAML") from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise DataError(f"{path} is no mapping of settings")
     return flat_settings(content)
@@ -165,10 +170,7 @@ def read_summary(path: Path) -> dict[str, Any] | None:
     """
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: not JSON") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise DataError(f"{path} is no JSON object")
     return content
@@ -185,7 +187,7 @@ def _scores(summary: Mapping[str, Any], path: Path) -> dict[str, float]:
             if not isinstance(value, int | float):
                 raise DataError(f"{path}: {'.'.join(place)} is {value!r}, a number is needed")
             scores[key] = float(value)
-    if "macro_f1" not in scores:
+    if "macro_f1" not in scores and "accuracy" not in scores:
         raise DataError(f"{path}: trained.clinical.macro.f1 is missing")
     return scores
 
@@ -203,11 +205,14 @@ def read_columns(
         DataError: a column is missing, or a cell is no number; names file and line.
     """
     empty = np.empty(0)
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    text = read_text(path) if path.is_file() else ""
     lines = text.split("\n")[:-1]
     if not lines:
         return empty, dict.fromkeys(keys, (empty, empty))
-    header, *rows = csv.reader(lines)
+    try:
+        header, *rows = csv.reader(lines)
+    except csv.Error as error:
+        raise DataError(f"{path} is no table: {error}") from None
     missing = [key for key in ("step", *keys) if key not in header]
     if missing:
         raise DataError(f"{path} lacks the column {', '.join(missing)}")
@@ -220,6 +225,8 @@ def read_columns(
         except (ValueError, IndexError) as error:
             raise DataError(f"{path}, line {number + 2}: {len(row)} cells, not all of them numbers") from error
     steps = table[:, 0]
+    if not np.isfinite(steps).all():
+        raise DataError(f"{path}: a step is no number")
     kept = {key: ~np.isnan(table[:, column]) for column, key in enumerate(keys, start=1)}
     curves = {key: (steps[kept[key]], table[kept[key], column]) for column, key in enumerate(keys, start=1)}
     return steps, curves
@@ -228,8 +235,9 @@ def read_columns(
 def _planned_steps(settings: Mapping[str, Any], summary: Mapping[str, Any] | None) -> int | None:
     told = settings.get("training.num_steps")
     if told is None and summary is not None:
-        told = summary.get("counts", {}).get("training_steps")
-    return int(told) if isinstance(told, int) else None
+        counts = summary.get("counts")
+        told = counts.get("training_steps") if isinstance(counts, Mapping) else None
+    return told if type(told) is int else None
 
 
 _JOB_FOLDER = re.compile(r"\d+_(?=.*=)")

@@ -1,20 +1,25 @@
-"""run_state.json: what became of a run, written when its command begins and when it ends."""
+"""run_state.json: the state of a run, written when its command begins and when it ends."""
 
 import json
 import os
 import socket
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
-from orapo.errors import DataError
+from pydantic import Field, Strict
+
+from orapo.errors import DataError, SettingError
+from orapo.foreign import read_json
+from orapo.settings import read, settings
 
 RUN_STATE = "run_state.json"
 
 
 class RunState(StrEnum):
-    """Where a run stands."""
+    """The state of a run."""
 
     FINISHED = "finished"
     RUNNING = "running"
@@ -29,7 +34,7 @@ class RunState(StrEnum):
     """Its files can't be read."""
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class StateRecord:
     """One run_state.json.
 
@@ -44,11 +49,11 @@ class StateRecord:
         since: time of this state, ISO 8601 in UTC.
     """
 
-    state: RunState
-    overrides: tuple[str, ...]
+    state: Annotated[RunState, Strict(False)]
+    overrides: Annotated[tuple[str, ...], Strict(False)]
     reason: str
     host: str
-    process_id: int
+    process_id: Annotated[int, Field(gt=0, lt=2**31)]
     process_start: str | None
     since: str
 
@@ -61,10 +66,15 @@ class StateRecord:
         return cls(state, overrides, " ".join(reason.split()), socket.gethostname(), process_id, start, since)
 
     def write(self, folder: Path) -> None:
-        """Writes run_state.json whole or not at all."""
-        draft = folder / f"{RUN_STATE}.draft"
-        draft.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        draft.replace(folder / RUN_STATE)
+        """Writes run_state.json whole or not at all; on a full disk in place of the record before, which is as long."""
+        draft, path = folder / f"{RUN_STATE}.draft", folder / RUN_STATE
+        text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        try:
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            path.write_text(text, encoding="utf-8")
 
     def seen_from_here(self) -> "StateRecord":
         """The same record, or ``KILLED`` where it says ``RUNNING`` and its process on this machine is gone."""
@@ -84,13 +94,14 @@ class StateRecord:
 
 
 def process_start(process_id: int) -> str | None:
-    """When a process began, in the system's own ticks; None where there is no /proc or no such process."""
+    """When a process began: the boot, and the system's ticks since; None where there is no /proc or no such process."""
     try:
         line = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return None
     # The second field is the program's name in brackets and may hold spaces.
-    return line.rpartition(")")[2].split()[19]
+    return f"{boot} {line.rpartition(')')[2].split()[19]}"
 
 
 def read_state(folder: Path) -> StateRecord | None:
@@ -103,9 +114,12 @@ def read_state(folder: Path) -> StateRecord | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        content["state"] = RunState(content["state"])
-        content["overrides"] = tuple(str(override) for override in content["overrides"])
-        return StateRecord(**content)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is no record of a run's state ({type(error).__name__}); delete it") from error
+        return read(StateRecord, _mapping(read_json(path)))
+    except (DataError, SettingError) as error:
+        raise DataError(f"{path} is no record of a run's state, delete it: {error}") from None
+
+
+def _mapping(content: object) -> dict[str, object]:
+    if not isinstance(content, dict):
+        raise DataError("it holds no JSON object")
+    return content

@@ -1,23 +1,23 @@
 """Is a group better than the baseline: over the test studies (paired bootstrap) and over the seeds (t test)."""
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
-
-import numpy as np
 
 from orapo.comparison.groups import Group, score
-from orapo.comparison.report_marks import COLUMNS_PER_RUN, ReportMarks, mean_scores, read_report_marks
+from orapo.comparison.run_folder import Run
 from orapo.comparison.statistics import TTest, holm, paired_t_test, welch_t_test
 from orapo.errors import DataError
-from orapo.evaluation.resampling import Array, Bootstrap, Difference, Measures
+from orapo.evaluation.answers import ACCURACY, answer_measures
+from orapo.evaluation.clinical import READINGS, clinical_measures, positive_matrix, reading_of
+from orapo.evaluation.report_pairs import read_report_pairs
+from orapo.evaluation.resampling import Bootstrap, Difference, Draws, Measures, mean_of, renamed
 
 BOOTSTRAP = Bootstrap(num_resamples=1000, seed=0)
-TESTED = ("macro_f1", "micro_f1")
+TESTED = ("macro_f1", "micro_f1", "accuracy")
+"""Of reports the first two, of questions the last."""
 OTHER_STUDIES = "other test studies, or another truth, than the baseline's: not comparable"
-RUNS_AT_ONCE = 50
-"""Runs resampled in one matrix product: 1,000 resamples of 28 counts each, 11 MB."""
 
 
 @dataclass(frozen=True)
@@ -48,89 +48,77 @@ def against_baseline(groups: Sequence[Group], baseline: Group) -> tuple[dict[str
     """Every other group against the baseline, by label, and what could not be read."""
     problems: list[str] = []
     others = [group for group in groups if group is not baseline]
-    if not others:
-        return {}, []
-    base = _marks(baseline, problems)
-    found: dict[str, Significance] = {}
-    paired: dict[str, list[ReportMarks]] = {}
+    base = _tested(baseline, problems) if others else ""
+    found = {}
     for group in others:
-        marks = [] if isinstance(base, str) else _marks(group, problems)
-        note = base if isinstance(base, str) else marks if isinstance(marks, str) else ""
-        if not isinstance(base, str) and not isinstance(marks, str):
-            if marks[0].studies == base[0].studies:
-                paired[group.label] = marks
-            else:
-                note = OTHER_STUDIES
-        seeds = {} if note == OTHER_STUDIES else _over_seeds(group, baseline)
-        found[group.label] = Significance({}, seeds, {}, note)
-    if paired and not isinstance(base, str):
-        for label, differences in _over_studies(paired, base).items():
-            found[label] = replace(found[label], studies=differences)
+        own = base if isinstance(base, str) else _tested(group, problems)
+        if isinstance(own, str) or isinstance(base, str):
+            found[group.label] = Significance({}, _over_seeds(group, baseline), {}, str(own))
+        elif own.studies != base.studies:
+            found[group.label] = Significance({}, {}, {}, OTHER_STUDIES)
+        else:
+            differences = BOOTSTRAP.differences(own.draws, base.draws)
+            found[group.label] = Significance(differences, _over_seeds(group, baseline), {})
     return _adjusted(found), problems
 
 
-def _marks(group: Group, problems: list[str]) -> list[ReportMarks] | str:
-    """The marks of a group's finished runs, all on the same studies, or why there are none."""
-    marks = []
+@dataclass(frozen=True)
+class Tested:
+    """The test results of a group's finished runs.
+
+    Attributes:
+        studies: a digest of the study ids and their true label states, or answers, as the runs read them: equal where
+            two groups were tested on the same studies with the same truth.
+        draws: of the scores, the runs' mean.
+    """
+
+    studies: str
+    draws: Draws
+
+
+def _tested(group: Group, problems: list[str]) -> Tested | str:
+    """A group's finished runs, all on the same studies, or why there is nothing to test."""
+    digests, measures = set(), []
     for run in group.finished:
+        if not run.reports.is_file():
+            return f"{run.name} has no {run.reports.name}"
         try:
-            read = read_report_marks(run)
+            digest, of_run = _measured(run)
         except DataError as error:
             problems.append(str(error))
             return f"{run.reports.name} can't be read"
-        if read is None:
-            return f"{run.name} has no {run.reports.name}"
-        marks.append(read)
-    if not marks:
+        digests.add(digest)
+        measures.append(of_run)
+    if not measures:
         return "no finished run"
-    if len({mark.studies for mark in marks}) > 1:
+    if len(digests) > 1:
         return "its runs were tested on different studies"
-    return marks
+    return Tested(digests.pop(), BOOTSTRAP.draw(mean_of(measures)))
 
 
-def _over_studies(
-    groups: Mapping[str, Sequence[ReportMarks]], base: Sequence[ReportMarks]
-) -> dict[str, dict[str, Difference]]:
-    found: dict[str, dict[str, Difference]] = {label: {} for label in groups}
-    for labels in _batches(groups):
-        ours = _measures([list(groups[label]) for label in labels])
-        theirs = _measures([list(base)], copies=len(labels))
-        for name, difference in BOOTSTRAP.differences(ours, theirs).items():
-            place, _, key = name.partition("/")
-            found[labels[int(place)]][key] = difference
-    return found
-
-
-def _batches(groups: Mapping[str, Sequence[ReportMarks]]) -> list[list[str]]:
-    batches: list[list[str]] = [[]]
-    size = 0
-    for label, marks in groups.items():
-        if batches[-1] and size + len(marks) > RUNS_AT_ONCE:
-            batches.append([])
-            size = 0
-        batches[-1].append(label)
-        size += len(marks)
-    return batches
-
-
-def _measures(groups: Sequence[Sequence[ReportMarks]], copies: int = 1) -> Measures:
-    """Scores of several groups on the same N studies, named "place/score"; one group may stand at several places."""
-    runs = [mark for group in groups for mark in group]
-    true = runs[0].true.astype(np.float64)
-    edges = np.cumsum([true.shape[1], *(COLUMNS_PER_RUN * len(group) for group in groups)]).tolist()
-
-    def from_sums(sums: Array) -> dict[str, Array]:
-        support = sums[:, : true.shape[1]]
-        scores = [mean_scores(sums[:, a:b], support) for a, b in pairwise(edges)]
-        return {f"{place}/{key}": values[key] for place, values in enumerate(scores * copies) for key in TESTED}
-
-    return Measures(np.concatenate([true, *(mark.columns() for mark in runs)], axis=1), from_sums, {})
+def _measured(run: Run) -> tuple[str, Measures]:
+    """The tested scores under the run's own reading of uncertain labels, over the studies in the order of their ids."""
+    pairs = sorted(read_report_pairs(run.reports), key=lambda pair: pair.study_id)
+    answers = [pair.answer for pair in pairs if pair.answer is not None]
+    if answers:
+        truths = [f"{pair.study_id} {answer.expected}" for pair, answer in zip(pairs, answers, strict=True)]
+        digest = hashlib.sha256("\n".join(truths).encode()).hexdigest()
+        return digest, renamed(answer_measures(answers), {ACCURACY: ACCURACY})
+    reading = reading_of(run.settings.get("data.uncertain_is_positive") is True)
+    true = positive_matrix([pair.oracle_states for pair in pairs], uncertain_is_positive=READINGS[reading])
+    digest = hashlib.sha256("\n".join(pair.study_id for pair in pairs).encode() + true.tobytes()).hexdigest()
+    states = [pair.generated_states for pair in pairs], [pair.oracle_states for pair in pairs]
+    measures = clinical_measures(*states, (reading,))
+    names = {key: f"{reading}/all_14/{key.replace('_', '/')}" for key in TESTED if key != ACCURACY}
+    return digest, renamed(measures, names)
 
 
 def _over_seeds(group: Group, baseline: Group) -> dict[str, TTest]:
     tests = {}
     for key in TESTED:
         ours, theirs = _by_seed(group, key), _by_seed(baseline, key)
+        if any(map(math.isnan, (*ours.values(), *theirs.values()))):
+            continue
         shared = [seed for seed in ours if seed in theirs]
         if len(shared) >= 2 and len(ours) == len(group.finished) and len(theirs) == len(baseline.finished):
             tests[key] = paired_t_test([ours[seed] for seed in shared], [theirs[seed] for seed in shared])
@@ -153,7 +141,7 @@ def _values(group: Group, key: str) -> list[float]:
 def _adjusted(found: Mapping[str, Significance]) -> dict[str, Significance]:
     labels = list(found)
     by_key = {
-        key: holm([found[label].studies[key].p_value if found[label].studies else math.nan for label in labels])
+        key: holm([found[one].studies[key].p_value if key in found[one].studies else math.nan for one in labels])
         for key in TESTED
     }
     return {

@@ -1,4 +1,4 @@
-"""Which settings set groups of runs apart: by the command line's own words where they tell, else by the configs."""
+"""Which settings tell groups of runs apart: those of the command lines where they suffice, else of the configs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Swept:
 
     Attributes:
         name: short, unique among the swept settings.
-        keys: the settings behind it.
+        keys: the settings that it names.
         values: one per group with a config; a number, a text, a boolean or None.
     """
 
@@ -32,7 +32,6 @@ class Swept:
     values: tuple[Any, ...]
 
     def shown(self, place: int) -> str:
-        """The value of group ``place`` as text."""
         return shown_value(self.values[place])
 
 
@@ -56,12 +55,13 @@ def swept_settings(groups: Sequence[Sequence[Run]], keys: Sequence[str]) -> tupl
         return ()
     columns = _from_overrides(groups)
     if columns is None:
-        columns = {key: tuple(_setting(runs[0], key) for runs in groups) for key in keys}
+        columns = {key: tuple(runs[0].settings.get(key, "absent") for runs in groups) for key in keys}
+    columns = {key: _shortest(key, values) for key, values in columns.items()}
     return _merged({key: values for key, values in columns.items() if len(set(map(repr, values))) > 1})
 
 
 def _from_overrides(groups: Sequence[Sequence[Run]]) -> dict[str, tuple[Any, ...]] | None:
-    """Values by override; None where a run's are not known, or they don't tell exactly these groups apart."""
+    """Values by override; None where a run's overrides are unknown or don't tell exactly these groups apart."""
     told = [[_choices(run) for run in runs] for runs in groups]
     if any(choices is None or choices != of_runs[0] for of_runs in told for choices in of_runs):
         return None
@@ -85,9 +85,17 @@ def _choices(run: Run) -> dict[str, str] | None:
     return {key: value for key, _, value in pairs if key.split(".")[0] not in NOT_SWEPT}
 
 
-def _setting(run: Run, key: str) -> Any:
-    value = run.settings.get(key, "absent")
-    return str(value).rpartition(".")[2] if key.endswith(TARGET) else value
+def _shortest(key: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Classes and absolute paths by as many of their last parts as tell them apart."""
+    texts = {value for value in values if isinstance(value, str)}
+    is_target = key.endswith(TARGET)
+    if not is_target and not any(text.startswith("/") for text in texts):
+        return values
+    separator = "." if is_target else "/"
+    parts = {text: text.split(separator) for text in texts}
+    longest = max(map(len, parts.values()), default=1)
+    count = next(n for n in range(1, longest + 1) if len({tuple(p[-n:]) for p in parts.values()}) == len(texts))
+    return tuple(separator.join(parts[value][-count:]) if isinstance(value, str) else value for value in values)
 
 
 def _merged(columns: Mapping[str, tuple[Any, ...]]) -> tuple[Swept, ...]:

@@ -1,30 +1,22 @@
-"""The comparison as CSV and as a LaTeX table."""
+"""The comparison as CSV and as LaTeX tables."""
 
-import csv
-import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from orapo.comparison.cells import ABSENT, score_columns
-from orapo.comparison.cells import HEADINGS as SHOWN_HEADINGS
+import pandas as pd
+
 from orapo.comparison.compare import Comparison
-from orapo.comparison.evaluation_cells import TABLES, estimate_cell
 from orapo.comparison.evaluation_folder import Evaluation
 from orapo.comparison.groups import SORT_KEYS, Group, score
-from orapo.comparison.run_folder import SUMMARY_SCORES, Run
+from orapo.comparison.run_folder import Run
 from orapo.comparison.significance import TESTED
-from orapo.comparison.statistics import Spread
 from orapo.comparison.swept import shown_value
+from orapo.comparison.tables import ABSENT, Table
+from orapo.display import spreadsheet_cell
 
+_SIGNS = {"±": r"$\pm$", "Δ": r"$\Delta$", "◆": r"$\diamond$"}
 NUMBERS = tuple(key for key in SORT_KEYS if key not in ("name", "last_step"))
-HEADINGS = {
-    "macro_f1": "F1",
-    "macro_precision": "P",
-    "macro_recall": "R",
-    "micro_f1": "micro F1",
-    "shuffled_macro_f1": "shuffled F1",
-}
-ESCAPES = {"\\": r"\textbackslash{}", **{c: f"\\{c}" for c in "&%$#_{}"}, "~": r"\textasciitilde{}", "^": r"\^{}"}
 
 
 def write_csv(comparison: Comparison, path: Path) -> None:
@@ -37,18 +29,8 @@ def write_csv(comparison: Comparison, path: Path) -> None:
     rows += [_evaluation_row(comparison, group, group.evaluation) for group in comparison.groups if group.evaluation]
     rows += [_run_row(group, run) for group in groups for run in group.runs]
     rows += [row for table in comparison.published for row in _published_rows(table)]
-    columns = list(dict.fromkeys(key for row in rows for key in row))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.8g}"
-    return "" if value is None else value
+    pd.DataFrame(rows).map(spreadsheet_cell).to_csv(path, index=False, float_format="%.8g")
 
 
 def _group_row(comparison: Comparison, group: Group) -> dict[str, Any]:
@@ -140,81 +122,19 @@ def _published_rows(table: Any) -> list[dict[str, Any]]:
     ]
 
 
-def latex_table(comparison: Comparison) -> str:
-    """A booktabs table: groups in their order, the best of each column in bold, then the published rows.
-
-    Evaluations stand among the groups, and with all their intervals in a second table.
-    """
-    columns = score_columns(comparison)
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        rf"\begin{{tabular}}{{lr{'r' * len(columns)}r}}",
-        r"\toprule",
-        " & ".join(["", "runs", *(escaped(HEADINGS.get(key, key)) for key in columns), "$p$"]) + r" \\",
-        r"\midrule",
-        *(_latex_group(comparison, group, columns) for group in comparison.groups),
-    ]
-    for table in comparison.published:
-        title = escaped(f"Table {table.number} of the paper ({table.test_set}, {table.average} average)")
-        lines += [r"\midrule", rf"\multicolumn{{{len(columns) + 3}}}{{l}}{{{title}}} \\"]
-        lines += [_latex_published(row, table.average, columns) for row in table.rows]
-    lines += [r"\bottomrule", r"\end{tabular}", ""]
-    return "\n".join([*lines, *(_latex_evaluations(comparison) if comparison.evaluations else [])])
+def latex_tables(tables: Iterable[Table]) -> str:
+    """Each table as a booktabs tabular, marked cells in bold."""
+    return "\n".join(["% needs \\usepackage{booktabs}", *map(_latex, tables)])
 
 
-def _latex_evaluations(comparison: Comparison) -> list[str]:
-    keys = [key for _, of_table in TABLES for key in of_table]
-    rows = [[group.label, *(estimate_cell(one, key) for key in keys)] for group, one in comparison.evaluations]
-    return [
-        rf"\begin{{tabular}}{{l{'r' * len(keys)}}}",
-        r"\toprule",
-        " & ".join(["", *(escaped(SHOWN_HEADINGS[key]) for key in keys)]) + r" \\",
-        r"\midrule",
-        *(" & ".join(escaped(cell.replace(ABSENT, "--")) for cell in row) + r" \\" for row in rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-        "",
-    ]
-
-
-def _latex_group(comparison: Comparison, group: Group, columns: tuple[str, ...]) -> str:
-    cells = [escaped(group.label), str(len(group.finished)) if group.evaluation is None else "--"]
-    for key in columns:
-        text = _latex_spread(group.spread(key)) if group.evaluation is None else _latex_estimate(group.evaluation, key)
-        cells.append(rf"\textbf{{{text}}}" if key in SUMMARY_SCORES and _is_best(comparison, group, key) else text)
-    found = comparison.significance.get(group.label)
-    tested = None if found is None else found.studies.get("macro_f1")
-    p = "--" if tested is None else "$<$0.001" if tested.p_value < 0.001 else f"{tested.p_value:.3f}"
-    p = p if comparison.is_comparable(group) else "other studies"
-    return " & ".join([*cells, p]) + r" \\"
-
-
-def _latex_spread(spread: Spread) -> str:
-    if not spread.n:
-        return "--"
-    return f"{spread.mean:.3f}" if math.isnan(spread.sd) else rf"{spread.mean:.3f} $\pm$ {spread.sd:.3f}"
-
-
-def _latex_estimate(evaluation: Evaluation, key: str) -> str:
-    return estimate_cell(evaluation, key).replace(ABSENT, "--")
-
-
-def _is_best(comparison: Comparison, group: Group, key: str) -> bool:
-    if key.startswith(("shuffled", "always", "base", "seconds")):
-        return False  # a control has no best
-    if not comparison.is_comparable(group):
-        return False  # nor has what was tested on other studies
-    rivals = [other for other in comparison.groups if comparison.is_comparable(other)]
-    means = [other.spread(key).mean for other in rivals if other.spread(key).n]
-    return bool(means) and len(means) > 1 and group.spread(key).mean == max(means)
-
-
-def _latex_published(row: Any, average: str, columns: tuple[str, ...]) -> str:
-    printed = {f"{average}_precision": row.precision, f"{average}_recall": row.recall, f"{average}_f1": row.f1}
-    numbers = ["--" if printed.get(key) is None else f"{printed[key]:.3f}" for key in columns]
-    return " & ".join([escaped(row.name), "", *numbers, ""]) + r" \\"
-
-
-def escaped(text: str) -> str:
-    """Text that LaTeX prints as it stands."""
-    return "".join(ESCAPES.get(character, character) for character in text)
+def _latex(table: Table) -> str:
+    frame = table.frame
+    columns = "".join("l" if heading in table.texts else "r" for heading in frame)
+    style = frame.replace(ABSENT, "--").style.hide(axis="index")
+    style = style.format(escape="latex").format_index(escape="latex", axis=1)
+    for place, heading in table.marked:
+        style = style.map(lambda _: "textbf:--rwrap;", subset=([place], [heading]))
+    text = str(style.to_latex(hrules=True, column_format=columns))
+    for sign, command in _SIGNS.items():
+        text = text.replace(sign, command)
+    return text

@@ -17,6 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_check_command(commands.add_parser("check", help=check, description=f"{check.capitalize()}."))
     miniature = "writes a small data set of phantoms in the layout of a real one"
     add_miniature_command(commands.add_parser("miniature", help=miniature, description=f"{miniature.capitalize()}."))
+    rank = "samples from the base policy: how often it earns nothing on each training study"
+    commands.add_parser("rank", help=rank)  # ``orapo data rank`` itself stands above this layer
     parsed = parser.parse_args(arguments)
     try:
         code: int = parsed.run(parsed)

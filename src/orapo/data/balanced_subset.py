@@ -1,18 +1,24 @@
-"""Chooses a training subset in which rare observations are as frequent as common ones, as far as the data allow."""
+"""Chooses a training subset: balanced, at random, or of studies that the base policy fails on.
+
+Balanced over the observations; questions, over their groups: what a study counts for are its classes.
+"""
 
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from orapo.chexpert import OBSERVATIONS, Observation, label_state_to_code, positive_observations
+from orapo.chexpert import OBSERVATIONS, label_state_to_code, positive_observations
+from orapo.data.ranking import read_ranking
 from orapo.data.source import StudyEntry
 from orapo.data.splits import seeded_rank
 from orapo.data.subset_manifest import SubsetManifest
-from orapo.errors import DataError
-from orapo.settings import settings
+from orapo.errors import DataError, SettingError
+from orapo.settings import Fraction, Text, settings
 
 __all__ = ["RULE", "BalancedSubset", "SubsetManifest"]
 
@@ -28,13 +34,28 @@ RULE = (
 )
 
 
+RULES = {
+    "balanced": RULE,
+    "random": "studies are taken in a random order by a seeded hash of their id",
+    "hard": (
+        "studies are taken from the highest zero-reward rate of the base policy downwards; where not all studies of "
+        f"one rate are needed: {RULE}"
+    ),
+}
+"""In words, for the manifest."""
+
+Tier = list[StudyEntry]
+Classes = frozenset[str]
+"""Of one study: its positive observations, or its question's group."""
+
+
 def _every_study(study_id: str) -> bool:
     return True
 
 
 @settings
 class BalancedSubset:
-    """Greedy choice of studies by their positive labels.
+    """Choice of studies, by default a greedy one by their positive labels, or by the groups of questions.
 
     Every observation waits its turn, "No Finding" too, and that one gets ahead of another only when the other has no
     study left. Depends on the seed and the set of studies, not on their order; 400 studies are the first 400 of the
@@ -45,12 +66,31 @@ class BalancedSubset:
         seed: another seed gives another subset.
         uncertain_is_positive: whether uncertain labels count as positive; say the same as the reward does.
         allow_fewer: a pool smaller than ``num_studies`` is used whole, with a note in log and manifest; False refuses.
+        rule: "balanced"; "random"; or "hard": the highest rates of ``ranking`` first, balanced within a rate.
+        ranking: the table that ``orapo data rank`` writes, for "hard"; studies that aren't in it are not taken.
+        least_zero_rate: in [0, 1]; studies below it are not taken by "hard".
+        most_zero_rate: in [0, 1]; studies above it are not taken by "hard". Below 1 leaves out studies without any
+            rewarded sample: their advantages are all 0, and only the oracle report teaches.
     """
 
     num_studies: PositiveInt
     seed: NonNegativeInt
     uncertain_is_positive: bool = False
     allow_fewer: bool = True
+    rule: Literal["balanced", "random", "hard"] = "balanced"
+    ranking: Text | None = None
+    least_zero_rate: Fraction = 0.0
+    most_zero_rate: Fraction = 1.0
+
+    def __post_init__(self) -> None:
+        if self.rule == "hard" and self.ranking is None:
+            raise SettingError("ranking is None; rule=hard needs the table that `orapo data rank` writes")
+        if self.rule != "hard" and self.ranking is not None:
+            raise SettingError(f"ranking is {self.ranking!r}, and rule is {self.rule!r}; only rule=hard reads it")
+        if self.least_zero_rate > self.most_zero_rate:
+            raise SettingError(
+                f"least_zero_rate is {self.least_zero_rate}; it must be at most most_zero_rate, {self.most_zero_rate}"
+            )
 
     def choose(
         self,
@@ -71,32 +111,66 @@ class BalancedSubset:
             DataError: the pool is empty, smaller than ``num_studies`` where that isn't allowed, or has a study twice.
         """
         self._check_pool(studies)
-        ordered = sorted(studies, key=lambda study: seeded_rank(study.study_id, self.seed, "subset"))
-        positives = self._positives(ordered)
-        choice = _GreedyChoice(positives, is_usable)
-        if len(positives) >= self.num_studies:
-            chosen = choice.take(self.num_studies)
-        else:
-            chosen = [study_id for study_id in positives if choice.accepts(study_id)]
+        rates = {} if self.ranking is None else read_ranking(self.ranking, source_digest)
+        tiers = list(self._tiers(sorted(studies, key=self._seeded), rates))
+        num_candidates = sum(map(len, tiers))
+        self._check_number(num_candidates, len(studies), 0)
+        names = _all_classes(studies)
+        choice = _GreedyChoice(is_usable, names)
+        for tier in tiers:
+            positives = self._positives(tier)
+            num_left = self.num_studies - len(choice.chosen)
+            if self.rule == "random" or len(tier) < num_left or num_candidates < self.num_studies:
+                choice.take_all(positives, num_left, _ALL_REASONS[self.rule])
+            else:
+                choice.take(positives, num_left)
+        chosen, everything = choice.chosen, self._positives(studies)
         return SubsetManifest(
             study_ids=tuple(chosen),
             num_requested=self.num_studies,
             num_pool=len(studies),
             num_unusable=choice.num_unusable,
-            positives_before=_count(positives.values()),
-            positives_after=_count(positives[study_id] for study_id in chosen),
+            positives_before=_count(everything.values(), names),
+            positives_after=_count((everything[study_id] for study_id in chosen), names),
             seed=self.seed,
             uncertain_is_positive=self.uncertain_is_positive,
-            rule=RULE,
-            note=self._note(len(studies), len(chosen), choice.num_unusable),
+            rule=RULES[self.rule],
+            note=self._note(num_candidates, len(chosen), choice.num_unusable),
             source_digest=_pool_digest(studies) if source_digest is None else source_digest,
+            reasons={
+                study_id: f"zero-reward rate {rates[study_id]:.4g}; {reason}" if rates else reason
+                for study_id, reason in chosen.items()
+            },
         )
 
-    def _positives(self, studies: Sequence[StudyEntry]) -> dict[str, frozenset[Observation]]:
+    def _seeded(self, study: StudyEntry) -> bytes:
+        return seeded_rank(study.study_id, self.seed, "subset")
+
+    def _tiers(self, ordered: Tier, rates: Mapping[str, float]) -> Iterator[Tier]:
+        """The studies that may be taken, those to be taken first in the first list."""
+        if self.rule != "hard":
+            yield ordered
+            return
+        allowed = [
+            study for study in ordered if self.least_zero_rate <= rates.get(study.study_id, -1.0) <= self.most_zero_rate
+        ]
+        if not allowed:
+            raise DataError(
+                f"{self.ranking} has no study of this source with a zero-reward rate in [{self.least_zero_rate}, "
+                f"{self.most_zero_rate}]"
+            )
+        hardest_first = sorted(allowed, key=lambda study: -rates[study.study_id])
+        for _, tier in groupby(hardest_first, key=lambda study: rates[study.study_id]):
+            yield list(tier)
+
+    def _positives(self, studies: Sequence[StudyEntry]) -> dict[str, Classes]:
         # Large sources share one mapping among the thousands of studies with the same states: it is read once.
-        of_labels: dict[int, frozenset[Observation]] = {}
-        positives = {}
+        of_labels: dict[int, Classes] = {}
+        positives: dict[str, Classes] = {}
         for study in studies:
+            if study.question is not None:
+                positives[study.study_id] = frozenset((study.question.group,))
+                continue
             key = id(study.labels)
             if key not in of_labels:
                 of_labels[key] = positive_observations(study.labels, uncertain_is_positive=self.uncertain_is_positive)
@@ -111,7 +185,6 @@ class BalancedSubset:
             if study.study_id in seen:
                 raise DataError(f"study {study.study_id} is twice among the studies to choose from; ids must be unique")
             seen.add(study.study_id)
-        self._check_number(len(studies), len(studies), 0)
 
     def _note(self, num_pool: int, num_chosen: int, num_unusable: int) -> str:
         """For the manifest: "" when there were enough studies."""
@@ -132,83 +205,118 @@ class BalancedSubset:
         return found
 
 
+_ALL_REASONS = {
+    "balanced": "the pool is used whole",
+    "random": "random order",
+    "hard": "all studies of this rate are taken",
+}
+
+
 class _GreedyChoice:
-    """The state of one choice: what each observation has, and what is left of its queue."""
+    """The state of one choice: what is taken, why, and how many studies each class has."""
 
-    def __init__(self, positives: dict[str, frozenset[Observation]], is_usable: Callable[[str], bool]) -> None:
-        """Takes the positive observations of each study, in the seeded order."""
+    def __init__(self, is_usable: Callable[[str], bool], classes: Sequence[str]) -> None:
         self.num_unusable = 0
-        self._positives = positives
+        self.chosen: dict[str, str] = {}
+        """The reason of each study, in the order of choice."""
         self._is_usable = is_usable
-        self._count = dict.fromkeys(OBSERVATIONS, 0)
-        self._taken: set[str] = set()
-        queues: dict[Observation, list[str]] = {observation: [] for observation in OBSERVATIONS}
+        self._count = dict.fromkeys(classes, 0)
+
+    def take_all(self, positives: Mapping[str, Classes], at_most: int, reason: str) -> None:
+        """The first studies that can be used, in the seeded order."""
+        left = at_most
         for study_id, present in positives.items():
-            for observation in present:
-                queues[observation].append(study_id)
-        self._num_in_pool = {observation: len(queue) for observation, queue in queues.items()}
-        self._queues = {observation: iter(queue) for observation, queue in queues.items()}
-        self._windows: dict[Observation, list[str]] = {observation: [] for observation in OBSERVATIONS}
+            if left == 0:
+                return
+            left -= self._takes(study_id, present, reason)
 
-    def take(self, num_studies: int) -> list[str]:
-        """Ids in the order of choice; ``num_studies`` is at most the number of studies."""
-        chosen: list[str] = []
-        open_observations = set(OBSERVATIONS)
-        while len(chosen) < num_studies and open_observations:
-            # Ties go to the observation with fewer studies in the pool: it is the first to run dry.
-            neediest = min(open_observations, key=lambda o: (self._count[o], self._num_in_pool[o], o))
+    def take(self, positives: Mapping[str, Classes], at_most: int) -> None:
+        """By the classes of each study, which are given in the seeded order."""
+        waiting = _Queues(positives, self._count)
+        left = at_most
+        while left and (found := waiting.next()) is not None:
+            name, study_id = found
+            left -= self._takes(study_id, positives[study_id], f"{name} had the fewest positives")
+        for study_id, present in positives.items():
+            if left == 0:
+                return
+            if not present:
+                left -= self._takes(study_id, present, "no positive observation")
+
+    def _takes(self, study_id: str, present: Classes, reason: str) -> bool:
+        if not self._is_usable(study_id):
+            self.num_unusable += 1
+            return False
+        self.chosen[study_id] = reason
+        for name in present:
+            self._count[name] += 1
+        return True
+
+
+class _Queues:
+    """The studies of each class that are left, in the seeded order."""
+
+    def __init__(self, positives: Mapping[str, Classes], count: Mapping[str, int]) -> None:
+        self._positives = positives
+        self._count = count
+        self._taken: set[str] = set()
+        queues: dict[str, list[str]] = {name: [] for name in count}
+        for study_id, present in positives.items():
+            for name in present:
+                queues[name].append(study_id)
+        self._num_in_pool = {name: len(queue) for name, queue in queues.items()}
+        self._queues = {name: iter(queue) for name, queue in queues.items()}
+        self._windows: dict[str, list[str]] = {name: [] for name in count}
+        self._open = set(count)
+
+    def next(self) -> tuple[str, str] | None:
+        """The class whose turn it is and the study that it takes; None when no class has one left."""
+        while self._open:
+            # Ties go to the class with fewer studies in the pool: it is the first to run dry.
+            neediest = min(self._open, key=lambda o: (self._count[o], self._num_in_pool[o], o))
             candidates = self._candidates(neediest)
-            if not candidates:
-                open_observations.remove(neediest)
-                continue
-            study_id = min(candidates, key=self._mean_count)
-            self._taken.add(study_id)
-            if self.accepts(study_id):
-                chosen.append(study_id)
-                self._count_positives(study_id)
-        unlabelled = (study_id for study_id, present in self._positives.items() if not present)
-        while len(chosen) < num_studies and (study_id := next(unlabelled, "")):
-            if self.accepts(study_id):
-                chosen.append(study_id)
-        return chosen
+            if candidates:
+                study_id = min(candidates, key=self._mean_count)
+                self._taken.add(study_id)
+                return neediest, study_id
+            self._open.remove(neediest)
+        return None
 
-    def accepts(self, study_id: str) -> bool:
-        """Whether the study can be used; counts those that can't."""
-        accepted = self._is_usable(study_id)
-        self.num_unusable += not accepted
-        return accepted
-
-    def _candidates(self, observation: Observation) -> list[str]:
-        window = [study_id for study_id in self._windows[observation] if study_id not in self._taken]
-        for study_id in self._queues[observation]:
+    def _candidates(self, name: str) -> list[str]:
+        window = [study_id for study_id in self._windows[name] if study_id not in self._taken]
+        for study_id in self._queues[name]:
             if study_id not in self._taken:
                 window.append(study_id)
             if len(window) >= NUM_CANDIDATES:
                 break
-        self._windows[observation] = window
+        self._windows[name] = window
         return window
 
     def _mean_count(self, study_id: str) -> float:
         # The mean, not the sum: several rare findings in one study are welcome.
         present = self._positives[study_id]
-        return sum([self._count[observation] for observation in present]) / len(present)
-
-    def _count_positives(self, study_id: str) -> None:
-        for observation in self._positives[study_id]:
-            self._count[observation] += 1
+        return sum([self._count[name] for name in present]) / len(present)
 
 
-def _count(positives: Iterable[frozenset[Observation]]) -> dict[Observation, int]:
-    counts = dict.fromkeys(OBSERVATIONS, 0)
+def _all_classes(studies: Sequence[StudyEntry]) -> Sequence[str]:
+    """The 14 observations, or the groups of a pool's questions."""
+    groups = {study.question.group for study in studies if study.question is not None}
+    return sorted(groups) if groups else OBSERVATIONS
+
+
+def _count(positives: Iterable[Classes], classes: Sequence[str]) -> dict[str, int]:
+    counts = dict.fromkeys(classes, 0)
     for present in positives:
-        for observation in present:
-            counts[observation] += 1
+        for name in present:
+            counts[name] += 1
     return counts
 
 
 def _pool_digest(studies: Sequence[StudyEntry]) -> str:
     digest = hashlib.sha256()
     for study in sorted(studies, key=lambda study: study.study_id):
-        codes = [label_state_to_code(study.labels[observation]) for observation in OBSERVATIONS]
+        codes = [label_state_to_code(study.labels[observation]) for observation in OBSERVATIONS if study.labels]
+        if study.question is not None:
+            codes = [study.question.text, study.question.answer, study.question.group]
         digest.update(json.dumps([study.study_id, codes]).encode())
     return digest.hexdigest()

@@ -1,8 +1,9 @@
-"""Studies with their images to a batch for the policy."""
+"""Makes a batch for the policy of studies with their images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import starmap
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -10,9 +11,22 @@ from torch import Tensor
 
 from orapo.batches import StudyBatch
 from orapo.errors import DataError
+from orapo.prompt import Prompt
 from orapo.records import Study
 
-StudyWithImages = tuple[Study, tuple[Image.Image, ...]]
+
+class StudyWithImages(NamedTuple):
+    """A study beside opened images, which are another study's where images are shuffled.
+
+    Attributes:
+        study: the prompt gives its context, and its report is the oracle's.
+        images: at least one, but for a question.
+        prior_images: of the prior study; none where the prompt shows none.
+    """
+
+    study: Study
+    images: tuple[Image.Image, ...]
+    prior_images: tuple[Image.Image, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -21,28 +35,52 @@ class Collate:
 
     Attributes:
         processor: of the policy, as ``policy.processor.StudyProcessor``.
-        instruction: what the policy is asked.
-        max_report_tokens: an oracle report is cut to this many tokens, EOS included; None for generating only, where a
-            study needs no oracle report and gets no oracle tokens.
+        prompt: the instruction, and the context that the prompt gives.
+        max_report_tokens: an oracle report is cut to this many tokens, EOS included: one that is cut has no EOS, like a
+            rollout that is cut; None for generating only, where a study needs no oracle report and gets no oracle
+            tokens.
     """
 
     processor: Any
-    instruction: str
+    prompt: Prompt
     max_report_tokens: int | None
 
     def __call__(self, rows: Sequence[StudyWithImages]) -> StudyBatch:
         """Builds the batch.
 
         Raises:
-            DataError: a study has an empty report, or the chat template doesn't fit the images.
+            DataError: a study has an empty report, its context or question spells a control token, or the chat template
+                doesn't fit the images.
         """
-        prompts = [self.processor(images, self.instruction) for _, images in rows]
+        rows = list(starmap(StudyWithImages, rows))
+        messages = [self._messages(row) for row in rows]
+        prompts = [
+            self.processor([*row.prior_images, *row.images], told) for row, told in zip(rows, messages, strict=True)
+        ]
         return StudyBatch(
-            studies=tuple(study for study, _ in rows),
+            studies=tuple(row.study for row in rows),
+            messages=tuple(messages),
             prompt_ids=tuple(ids for ids, _ in prompts),
             image_inputs=tuple(inputs for _, inputs in prompts),
-            oracle_ids=tuple(self._oracle_ids(study) for study, _ in rows),
+            oracle_ids=tuple(self._oracle_ids(row.study) for row in rows),
         )
+
+    def _messages(self, row: StudyWithImages) -> list[dict[str, Any]]:
+        numbers = len(row.images), len(row.prior_images)
+        if self.prompt.context:
+            told = "\n".join(self.prompt.context_lines(row.study.context, *numbers))
+            self._refuse_control_tokens(row.study, told, "context", ", or its element out of prompt.context")
+        if row.study.question is not None:
+            self._refuse_control_tokens(row.study, row.study.question.text, "question", "")
+        return self.prompt.messages(row.study, *numbers)
+
+    def _refuse_control_tokens(self, study: Study, told: str, what: str, way_out: str) -> None:
+        for token in self.processor.tokenizer.all_special_tokens:
+            if token in told:
+                raise DataError(
+                    f"study {study.study_id}: its {what} spells the control token {token}, and would become one; "
+                    f"take it out of the data{way_out}"
+                )
 
     def _oracle_ids(self, study: Study) -> Tensor:
         if self.max_report_tokens is None:
@@ -51,7 +89,14 @@ class Collate:
             raise DataError(
                 f"study {study.study_id}: the report is empty; a study needs one to be trained or tested on"
             )
+        return torch.tensor(self._report_ids(study)[: self.max_report_tokens])
+
+    def is_cut(self, study: Study) -> bool:
+        """Whether the oracle report has more than ``max_report_tokens`` tokens."""
+        return self.max_report_tokens is not None and len(self._report_ids(study)) > self.max_report_tokens
+
+    def _report_ids(self, study: Study) -> list[int]:
         # A report that spells a control token is text like any other: it must not become one.
         tokenizer = self.processor.tokenizer
         ids = tokenizer(study.oracle_report, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return torch.tensor([*ids[: self.max_report_tokens - 1], tokenizer.eos_token_id])
+        return [*ids, tokenizer.eos_token_id]

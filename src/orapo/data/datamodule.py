@@ -1,48 +1,64 @@
 """The data module: chooses the balanced training subset and serves training, validation and test batches."""
 
 import math
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 from lightning.pytorch import LightningDataModule
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from orapo.batches import StudyBatch
+from orapo.data.arithmetic import Arithmetic
 from orapo.data.balanced_subset import BalancedSubset, SubsetManifest
 from orapo.data.collate import Collate, StudyWithImages
 from orapo.data.loader import ResumableLoader, StreamBatches
+from orapo.data.phantom_questions import PhantomQuestions
 from orapo.data.phantoms.source import PhantomSource
 from orapo.data.shard import Shard
 from orapo.data.shuffled import derangement
-from orapo.data.source import LeftOut, StudySource
+from orapo.data.source import LeftOut, StudySource, load_prior_images
+from orapo.data.study_reader import OnBadImage, StudyReader
 from orapo.errors import DataError, SettingError
 from orapo.records import Split, Study
-from orapo.settings import settings
+from orapo.settings import Count, NumWorkers, Seed, settings
 
 
 class StudyImages(Dataset[StudyWithImages]):
-    """Studies with their images, opened when asked for."""
+    """A dataset of studies whose images are opened on access."""
 
-    def __init__(self, source: StudySource, studies: Sequence[Study], images_of: Sequence[int] | None = None) -> None:
-        """Lists studies, opens nothing.
+    def __init__(
+        self,
+        source: StudySource,
+        studies: Sequence[Study],
+        images_of: Sequence[int] | None = None,
+        *,
+        max_pixels: int | None = None,
+        with_priors: bool = False,
+    ) -> None:
+        """Stores the studies; opens no image.
 
         Args:
             source: opens the images.
             studies: the rows.
-            images_of: per row, the row whose images it shows instead of its own (the shuffled-image control).
+            images_of: per row, the row whose images, prior ones included, it shows instead of its own (the
+                shuffled-image control).
+            max_pixels: the most pixels of an image that the model can use; None for all.
+            with_priors: whether the images of prior studies are opened too.
         """
-        self._source = source
         self._studies = studies
         self._images_of = images_of
+        self._open = partial(source.load_images, max_pixels=max_pixels)
+        self._with_priors = with_priors
 
     def __len__(self) -> int:
         return len(self._studies)
 
     def __getitem__(self, index: int) -> StudyWithImages:
         shown = self._studies[index if self._images_of is None else self._images_of[index]]
-        return self._studies[index], self._source.load_images(shown)
+        prior_images = load_prior_images(self._open, shown) if self._with_priors else ()
+        return StudyWithImages(self._studies[index], self._open(shown), prior_images)
 
 
 @settings
@@ -54,29 +70,35 @@ class BatchSettings:
         num_steps: training steps (batches of studies), or None when ``num_passes`` is given.
         num_passes: passes over the training subset, > 0, or None when ``num_steps`` is given.
         eval_batch_size: studies a process generates for at a time in validation and test; at least 1.
-        max_validate_studies: the first so many validation studies are used; None uses all.
-        max_test_studies: the first so many test studies are used; None uses all.
+        max_validate_studies: use at most this many validation studies, the first ones; None uses all.
+        max_test_studies: use at most this many test studies, the first ones; None uses all.
         num_workers: processes that open images; 0 opens them in the training process.
         seed: of the order of training studies and of the shuffled images.
+        on_bad_image: what happens to a study with an unreadable image; None where no image is used.
+        looks_ahead: whether a training batch is made while the one before it is used.
     """
 
-    batch_size: PositiveInt
+    batch_size: Count
     num_steps: PositiveInt | None
     num_passes: PositiveFloat | None
-    eval_batch_size: PositiveInt
+    eval_batch_size: Count
     max_validate_studies: PositiveInt | None
     max_test_studies: PositiveInt | None
-    num_workers: NonNegativeInt
-    seed: NonNegativeInt
+    num_workers: NumWorkers
+    seed: Seed
+    on_bad_image: OnBadImage | None = "refuse"
+    looks_ahead: bool = False
 
 
 class ReportDataModule(LightningDataModule):
-    """Builds the balanced subset and its batches; validation and test come with the shuffled-image control beside them.
+    """Builds the balanced subset and its batches; validation and test come with the shuffled-image control beside them,
+    where there are images.
 
     Attributes:
         manifest: which studies train, and why.
-        left_out: every study found unusable, with the reason: those that the tables rule out, and those whose report,
-            once opened, lacks what the settings ask for. Reports that no choice came upon stay unopened.
+        left_out: every study found unusable, with the reason: those that the tables rule out, those whose report, once
+            opened, lacks what the settings ask for, and those with an image that can't be read. Reports and images of
+            studies that were never considered stay unopened.
         train_studies: the chosen subset.
         validate_studies: never used for training.
         test_studies: touched at the start (base policy) and at the end only.
@@ -105,7 +127,7 @@ class ReportDataModule(LightningDataModule):
         self._settings = settings
         self._collate: Collate | None = None
         self._shard = Shard()
-        self._reader = _Reader(source)
+        self._reader = StudyReader(source, settings.on_bad_image)
         entries = source.entries(Split.TRAIN)
         if manifest is None:
             manifest = subset.choose(entries, is_usable=self._reader.is_usable, source_digest=source.digest())
@@ -122,15 +144,22 @@ class ReportDataModule(LightningDataModule):
         self._refuse_shared_patients()
 
     def attach(self, collate: Collate, shard: Shard | None = None) -> None:
-        """Gives the module the policy's way of making batches; called once the policy is loaded.
+        """Sets how the policy makes batches.
 
         Args:
             collate: of the policy.
             shard: which part of every batch and split is served here; None serves all.
 
         Raises:
-            SettingError: there are more processes than studies in a batch.
+            SettingError: there are more processes than studies in a batch, or the prompt is to tell what no training
+                study has.
         """
+        if unfilled := collate.prompt.unfilled(self.train_studies):
+            asked = "; data.source.prior=true reads prior studies" if any("prior" in name for name in unfilled) else ""
+            raise SettingError(
+                f"prompt.context asks for {', '.join(unfilled)}, which none of the {len(self.train_studies):,} "
+                f"training studies of {self._source.name} has; leave it out, or choose data that has it{asked}"
+            )
         self._collate = collate
         self._shard = shard or Shard()
         if self._settings.batch_size < self._shard.size:
@@ -141,8 +170,13 @@ class ReportDataModule(LightningDataModule):
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether the studies are drawings, behind which no patient stands."""
-        return isinstance(self._source, PhantomSource)
+        """Whether the studies are generated here, drawings or sums, so that there are no patients."""
+        return isinstance(self._source, PhantomSource | PhantomQuestions | Arithmetic)
+
+    @property
+    def asks_questions(self) -> bool:
+        """Whether answers are wanted instead of reports."""
+        return self.train_studies[0].question is not None
 
     @property
     def num_steps(self) -> int:
@@ -160,8 +194,9 @@ class ReportDataModule(LightningDataModule):
             len(self.train_studies), settings.batch_size, self.num_steps, settings.seed, self._shard
         )
         return ResumableLoader(
-            StudyImages(self._source, self.train_studies),
+            self._rows(self.train_studies),
             batches,
+            looks_ahead=settings.looks_ahead,
             collate_fn=self._collate_function(),
             num_workers=settings.num_workers,
             persistent_workers=settings.num_workers > 0,
@@ -180,13 +215,23 @@ class ReportDataModule(LightningDataModule):
         return batch.to(device)
 
     def load_images(self, study: Study) -> StudyWithImages:
-        """A study with its images, for pictures and tables."""
-        return study, self._source.load_images(study)
+        """A study with the images that its prompt shows."""
+        return self._rows([study])[0]
+
+    def _rows(self, studies: Sequence[Study], images_of: Sequence[int] | None = None) -> StudyImages:
+        collate = self._collate_function()
+        return StudyImages(
+            self._source,
+            studies,
+            images_of,
+            max_pixels=collate.processor.max_pixels,
+            with_priors=collate.prompt.shows_prior_images,
+        )
 
     def _with_shuffled(self, studies: Sequence[Study]) -> list[DataLoader[StudyWithImages]]:
-        rows = [StudyImages(self._source, studies)]
-        if len(studies) > 1:
-            rows.append(StudyImages(self._source, studies, derangement(len(studies), self._settings.seed)))
+        rows = [self._rows(studies)]
+        if len(studies) > 1 and any(study.image_paths for study in studies):
+            rows.append(self._rows(studies, derangement(len(studies), self._settings.seed)))
         # A process without a study of its own generates for the first one again, which is counted once: Lightning
         # would skip the whole evaluation in a process without a batch, and the others would wait for it.
         own = self._shard.of(len(studies)) or range(1)
@@ -200,7 +245,7 @@ class ReportDataModule(LightningDataModule):
             for row in rows
         ]
 
-    def _collate_function(self) -> Callable[[Sequence[StudyWithImages]], StudyBatch]:
+    def _collate_function(self) -> Collate:
         if self._collate is None:
             raise RuntimeError("attach(collate) must be called before batches are asked for")
         return self._collate
@@ -210,45 +255,6 @@ class ReportDataModule(LightningDataModule):
         for study in (*self.validate_studies, *self.test_studies):
             if study.patient_id in trained:
                 raise DataError(
-                    f"patient {study.patient_id} has study {trained[study.patient_id]} in train and study "
-                    f"{study.study_id} in {study.split}; a patient must be in one split only"
+                    f"a patient has study {trained[study.patient_id]} in train and study {study.study_id} in "
+                    f"{study.split}; a patient must be in one split only"
                 )
-
-
-class _Reader:
-    """Reads studies of a source once, and remembers which can't be used."""
-
-    def __init__(self, source: StudySource) -> None:
-        self._source = source
-        self._studies: dict[str, Study] = {}
-        self.left_out: list[LeftOut] = []
-
-    def is_usable(self, study_id: str) -> bool:
-        """Whether the study, once read, has all that the settings ask for."""
-        return self._read(study_id) is not None
-
-    def read_all(self, study_ids: Sequence[str]) -> tuple[Study, ...]:
-        """The studies of these ids; raises DataError when one can't be used."""
-        studies = [self._studies.get(study_id) or self._read(study_id) for study_id in study_ids]
-        for study_id, study in zip(study_ids, studies, strict=True):
-            if study is None:
-                reason = next(left_out.reason for left_out in self.left_out if left_out.study_id == study_id)
-                raise DataError(f"{self._source.name}: study {study_id} of the subset can't be used: {reason}")
-        return tuple(study for study in studies if study is not None)
-
-    def read_first(self, split: Split, at_most: int | None) -> tuple[Study, ...]:
-        """The first usable studies of a split; raises DataError when there is none."""
-        entries = self._source.entries(split)
-        usable = (study for entry in entries if (study := self._read(entry.study_id)) is not None)
-        studies = tuple(islice(usable, at_most))
-        if not studies:
-            raise DataError(f"{self._source.name}: no {split} study is left after filtering; at least one is needed")
-        return studies
-
-    def _read(self, study_id: str) -> Study | None:
-        read = self._source.read(study_id)
-        if isinstance(read, LeftOut):
-            self.left_out.append(read)
-            return None
-        self._studies[study_id] = read
-        return read

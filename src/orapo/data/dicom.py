@@ -18,12 +18,14 @@ _TAGS = (
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData", "ExtendedOffsetTable"),
     *("ExtendedOffsetTableLengths", "ModalityLUTSequence", "RescaleSlope", "RescaleIntercept"),
-    *("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction"),
+    *("VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "PixelPaddingValue", "PixelPaddingRangeLimit"),
 )
 """All that is read: names, dates and comments of the header never get into memory, nor into a message."""
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _MOST_REASON = 200
+_NO_PLUGIN = "does not support"
+"""In pydicom's words where a plug-in knows the compression, but not with so many bits."""
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 
@@ -51,27 +53,33 @@ class DicomImage:
     size: tuple[int, int]
     dataset: Any
 
-    def picture(self) -> Image.Image:
-        """Decodes the pixels.
-
-        Grey passes the modality table or rescale slope and intercept, then the first VOI table, or else the first
-        window, or else a linear stretch of [min, max]; MONOCHROME1 is inverted. Colour stays as it is.
+    def picture(self) -> tuple[Image.Image, str]:
+        """Decodes the pixels: grey as ``show_grey`` says, colour as it is.
 
         Returns:
-            Mode RGB, 8 bits a channel.
+            Mode RGB, 8 bits a channel; and what to know of it, "" for nothing.
 
         Raises:
-            DataError: pixels that are truncated or damaged, or a window that makes no sense.
+            DataError: pixels that are truncated, damaged or in a compression that can't be read here, or a window that
+                makes no sense.
         """
         pixels = _decode(self.dataset)
         if self.dataset.PhotometricInterpretation in _COLOUR:
             if pixels.dtype != np.uint8:
                 raise DataError(f"has colours of {8 * pixels.itemsize} bits; 8 are accepted")
-            return Image.fromarray(pixels)
-        grey = show_grey(self.dataset, pixels)
-        if self.dataset.PhotometricInterpretation == "MONOCHROME1":
-            grey = 255 - grey
-        return Image.fromarray(grey).convert("RGB")
+            return Image.fromarray(pixels), ""
+        grey, note = show_grey(self.dataset, pixels)
+        return Image.fromarray(grey).convert("RGB"), note
+
+    def check_length(self) -> None:
+        """Raises a DataError where uncompressed pixels are fewer than the header claims; decodes nothing."""
+        from pydicom.pixels.utils import get_expected_length
+
+        if self.dataset.file_meta.TransferSyntaxUID.is_compressed:
+            return  # the reader has looked for the end of the last fragment
+        found, claimed = len(self.dataset.PixelData), get_expected_length(self.dataset)
+        if found < claimed:
+            raise DataError(f"is truncated or damaged DICOM ({found:,} bytes of pixels of {claimed:,})")
 
 
 def open_dicom(file: BinaryIO) -> DicomImage:
@@ -113,6 +121,11 @@ def _check_header(dataset: Any) -> None:
             f"has PhotometricInterpretation {str(dataset.PhotometricInterpretation)[:16]!r}; accepted are "
             f"{', '.join((*_GREY, *_COLOUR))}"
         )
+    if int(dataset.get("SamplesPerPixel") or 1) != (3 if dataset.PhotometricInterpretation in _COLOUR else 1):
+        raise DataError(
+            f"is {dataset.PhotometricInterpretation} of {int(dataset.get('SamplesPerPixel') or 1)} samples a pixel; "
+            "grey has 1 and colour 3"
+        )
     _check_compression(dataset)
 
 
@@ -139,8 +152,15 @@ def _decode(dataset: Any) -> NDArray[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            pixels: NDArray[Any] = pixel_array(dataset)
+            # With all bits as they are: a padding value may stand above BitsStored.
+            pixels: NDArray[Any] = pixel_array(dataset, correct_unused_bits=False)
         except Exception as error:  # every plug-in raises its own
             reason = " ".join(str(error).split())[:_MOST_REASON] or type(error).__name__
+            if _NO_PLUGIN in reason:
+                raise DataError(
+                    f"has {int(dataset.get('BitsStored') or 0)}-bit pixels of transfer syntax "
+                    f"{dataset.file_meta.TransferSyntaxUID.name}, which can't be read here: "
+                    "pip install pylibjpeg pylibjpeg-libjpeg, or decompress it"
+                ) from None
             raise DataError(f"is truncated or damaged DICOM ({reason})") from error
     return pixels

@@ -57,28 +57,38 @@ class StreamBatches(Sampler[list[int]]):
 
 
 class ResumableLoader(DataLoader[StudyBatch]):
-    """A ``DataLoader`` over ``StreamBatches`` that knows how many batches it has handed out."""
+    """A ``DataLoader`` over ``StreamBatches`` that counts the batches it has returned.
 
-    def __init__(self, dataset: Any, batches: StreamBatches, **options: Any) -> None:
+    Attributes:
+        upcoming: the batch after the latest returned one, where it looks ahead; None at the end.
+    """
+
+    def __init__(self, dataset: Any, batches: StreamBatches, *, looks_ahead: bool = False, **options: Any) -> None:
         super().__init__(dataset, batch_sampler=batches, **options)
         self._batches = batches
+        self._looks_ahead = looks_ahead
         self._num_handed_out = 0
+        self.upcoming: StudyBatch | None = None
 
     def __iter__(self) -> Iterator[StudyBatch]:  # type: ignore[override]
         self._num_handed_out = self._batches.first_batch
-        for batch in super().__iter__():
+        batches = super().__iter__()
+        batch = next(batches, None)
+        while batch is not None:
+            self.upcoming = next(batches, None) if self._looks_ahead else None
             self._num_handed_out += 1
             yield batch
+            batch = self.upcoming if self._looks_ahead else next(batches, None)
         self._batches.first_batch = 0
 
     def take_back(self) -> None:
-        """Counts the latest batch as not handed out: its step did not end."""
+        """Counts the latest batch as not returned: its step did not end."""
         self._num_handed_out -= 1
 
     def state_dict(self) -> dict[str, int]:
-        """How many batches have been handed out; Lightning stores it in the checkpoint."""
+        """The number of batches already returned; Lightning stores it in the checkpoint."""
         return {"num_handed_out": self._num_handed_out}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Goes on behind the batches already handed out."""
+        """Continues after the batches already returned."""
         self._batches.first_batch = state["num_handed_out"]

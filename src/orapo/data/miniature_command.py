@@ -1,56 +1,62 @@
 """``orapo data miniature``: a small data set of phantoms in the layout of a real one."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
-from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Miniature(NamedTuple):
+    """What ``orapo.data.miniature.write_miniature_NAME`` writes.
+
+    Attributes:
+        help: one line.
+        options: of this data set alone, by the names of arguments: what ``add_argument`` takes.
+    """
+
+    help: str
+    options: dict[str, dict[str, Any]] = {}  # noqa: RUF012
+
+
+MINIATURES = {
+    "chexpert_plus": Miniature("CheXpert Plus, with CheXpert's gold labels"),
+    "mimic_cxr": Miniature(
+        "MIMIC-CXR-JPG with reports",
+        {
+            "version": {"default": "2.1.0", "help": "of MIMIC-CXR-JPG: 2.0.0 or %(default)s, the default"},
+            "zip_reports": {"action": "store_true", "help": "reports in mimic-cxr-reports.zip, not as files"},
+        },
+    ),
+    "annotation": Miniature(
+        "a data set with an R2Gen-style annotation.json",
+        {"form": {"choices": ("mimic_cxr", "chexpert_plus"), "default": "mimic_cxr"}},
+    ),
+    "iu_xray": Miniature(
+        "IU X-Ray (Open-I)",
+        {"layout": {"choices": ("tables", "xml"), "default": "tables", "help": "default: %(default)s"}},
+    ),
+    "hf_dataset": Miniature("a Hugging Face data set"),
+    "rexgradient": Miniature("ReXGradient-160K"),
+    "rexrank": Miniature("an input file of the leaderboard ReXrank, studies.json, with its images"),
+    "study_table": Miniature("a table of one's own, studies.csv, with its images"),
+}
 
 
 def add_miniature_command(parser: ArgumentParser) -> None:
     """Declares ``miniature DATA_SET FOLDER`` and its options."""
     data_sets = parser.add_subparsers(dest="data_set", required=True, metavar="DATA_SET")
-    plus = data_sets.add_parser("chexpert_plus", help="CheXpert Plus, with CheXpert's gold labels")
-    mimic = data_sets.add_parser("mimic_cxr", help="MIMIC-CXR-JPG with reports")
-    mimic.add_argument("--version", default="2.1.0", help="of MIMIC-CXR-JPG: 2.0.0 or %(default)s, the default")
-    mimic.add_argument("--zip-reports", action="store_true", help="reports in mimic-cxr-reports.zip, not as files")
-    annotation = data_sets.add_parser("annotation", help="a data set with an R2Gen-style annotation.json")
-    annotation.add_argument("--form", choices=("mimic_cxr", "chexpert_plus"), default="mimic_cxr")
-    for options, write in ((plus, _chexpert_plus), (mimic, _mimic_cxr), (annotation, _annotation)):
+    for name, miniature in MINIATURES.items():
+        options = data_sets.add_parser(name, help=miniature.help)
+        for option, told in miniature.options.items():
+            options.add_argument(f"--{option.replace('_', '-')}", **told)
         options.add_argument("folder", help="empty, or not there yet")
         options.add_argument("--num-patients", type=int, default=60, help="at least 10; default: %(default)s")
         options.add_argument("--seed", type=int, default=0, help="of the phantoms; default: %(default)s")
-        options.set_defaults(run=_writer(write))
+        options.set_defaults(run=_run)
 
 
-def _writer(write: Callable[[Namespace], Path]) -> Callable[[Namespace], int]:
-    def run(arguments: Namespace) -> int:
-        print(f"wrote {write(arguments)}")
-        return 0
+def _run(arguments: Namespace) -> int:
+    from orapo.data import miniature  # numpy would hold up --help
 
-    return run
-
-
-# Each is imported once it is asked for: numpy would hold up --help.
-def _chexpert_plus(arguments: Namespace) -> Path:
-    from orapo.data.miniature import write_miniature_chexpert_plus
-
-    write_miniature_chexpert_plus(arguments.folder, arguments.num_patients, arguments.seed)
-    return Path(arguments.folder)
-
-
-def _mimic_cxr(arguments: Namespace) -> Path:
-    from orapo.data.miniature import write_miniature_mimic_cxr
-
-    write_miniature_mimic_cxr(
-        arguments.folder,
-        arguments.num_patients,
-        arguments.seed,
-        version=arguments.version,
-        zip_reports=arguments.zip_reports,
-    )
-    return Path(arguments.folder)
-
-
-def _annotation(arguments: Namespace) -> Path:
-    from orapo.data.miniature import write_miniature_annotation
-
-    return write_miniature_annotation(arguments.folder, arguments.num_patients, arguments.seed, form=arguments.form)
+    write = getattr(miniature, f"write_miniature_{arguments.data_set}")
+    own = {option: getattr(arguments, option) for option in MINIATURES[arguments.data_set].options}
+    print(f"wrote {write(arguments.folder, arguments.num_patients, arguments.seed, **own)}")
+    return 0

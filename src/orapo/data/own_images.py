@@ -1,4 +1,4 @@
-"""One's own images as studies without a report: a file, a list of files, or whatever lies in a folder."""
+"""A user's own images as studies without a report: a file, a list of files, or all files of a folder."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -7,11 +7,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image
-
 from orapo.chexpert import OBSERVATIONS, LabelState
 from orapo.data.dicom import MAGIC, MAGIC_START
-from orapo.data.images import ACCEPTED, DICOM_SUFFIXES, SUFFIXES, check_image_name, load_image
+from orapo.data.images import ACCEPTED, DICOM_SUFFIXES, SUFFIXES, check_image_name
 from orapo.errors import DataError
 from orapo.records import Split, Study
 
@@ -37,7 +35,7 @@ class OwnImages:
     num_passed_over: int = 0
 
 
-def find_own_images(named: Sequence[str], report_per: str) -> OwnImages:
+def find_own_images(named: Sequence[str], report_per: str, key: str = "image") -> OwnImages:
     """The studies that the user names; nothing is opened but the first bytes of files without a telling name.
 
     A folder is searched with everything below it, hidden files and folders left out, and its images are sorted by
@@ -47,25 +45,21 @@ def find_own_images(named: Sequence[str], report_per: str) -> OwnImages:
     Args:
         named: one file, one folder, or several files that are images of one study, in this order.
         report_per: "image", or "folder": the images of one folder are one study.
+        key: by which they are named, for errors.
 
     Raises:
         DataError: a path does not exist, ends unlike an image, or is a folder among several; a folder without images.
     """
     for name in named:
         if not os.path.exists(name):
-            raise DataError(f"image={name} does not exist; it must be an image or a folder of images")
+            raise DataError(f"{key}={name} does not exist; it must be an image or a folder of images")
     if len(named) == 1 and Path(named[0]).is_dir():
         return _in_folder(Path(named[0]), report_per)
     for name in named:
         if Path(name).is_dir():
-            raise DataError(f"image={name} is a folder; a list names the images of one study")
+            raise DataError(f"{key}={name} is a folder; a list names the images of one study")
         check_image_name(name, study_id=Path(name).name)
     return OwnImages((_study(" + ".join(named), named),))
-
-
-def open_own_images(study: Study, longest_side: int) -> tuple[Image.Image, ...]:
-    """Decodes the study's images, in its order: mode RGB, longest side as given; raises DataError naming the file."""
-    return tuple(load_image(path, study_id=study.study_id, longest_side=longest_side) for path in study.image_paths)
 
 
 def _in_folder(folder: Path, report_per: str) -> OwnImages:

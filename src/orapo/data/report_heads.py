@@ -1,16 +1,26 @@
 """The heads of a radiology report's sections: which lines open a section, whatever their spelling."""
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 FINDINGS = "findings"
 IMPRESSION = "impression"
 FINDINGS_AND_IMPRESSION = "findings and impression"
+COMPARISON = "comparison"
 PREAMBLE = "preamble"
 
 _SPELLINGS = {
-    FINDINGS: ("findings", "finding", "chest findings", "radiographic findings"),
-    IMPRESSION: ("impression", "impressions", "final impression", "conclusion", "conclusions", "opinion"),
+    FINDINGS: ("findings", "finding", "finding(s)", "chest findings", "radiographic findings"),
+    IMPRESSION: (
+        "impression",
+        "impressions",
+        "impression(s)",
+        "final impression",
+        "conclusion",
+        "conclusions",
+        "opinion",
+    ),
     FINDINGS_AND_IMPRESSION: (
         "findings and impression",
         "findings & impression",
@@ -45,7 +55,7 @@ _SPELLINGS = {
     ),
     "technique": ("technique", "techniques", "procedure"),
     "examination": ("examination", "exam", "study", "type of exam", "type of examination", "study type"),
-    "comparison": (
+    COMPARISON: (
         "comparison",
         "comparisons",
         "comparison exam",
@@ -80,11 +90,21 @@ _SPELLINGS = {
 }
 _NAME_OF_HEAD = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings}
 # "Comment:" or "Date:" in mixed case may as well be a sentence of a section.
-_MAY_BE_MIXED_CASE = frozenset(
-    {FINDINGS, IMPRESSION, FINDINGS_AND_IMPRESSION, "indication", "history", "technique", "examination", "comparison"}
+MAY_BE_MIXED_CASE = frozenset(
+    {FINDINGS, IMPRESSION, FINDINGS_AND_IMPRESSION, "indication", "history", "technique", "examination", COMPARISON}
     | {"recommendation"}
 )
 _SHORTEST_MISSPELLED = 7
+
+TO_WRITE = (FINDINGS, IMPRESSION, FINDINGS_AND_IMPRESSION)
+"""The sections that a policy may be asked to write."""
+
+
+def spellings(names: Iterable[str]) -> str:
+    """A pattern, without regard to case, of how the heads of these sections may be spelled; the longest first."""
+    found = sorted((spelling for name in names for spelling in _SPELLINGS[name]), key=len, reverse=True)
+    return "|".join(r"[^\S\n]+".join(map(re.escape, spelling.split())) for spelling in found)
+
 
 _IMAGE_WORDS = frozenset(
     {"chest", "radiograph", "radiographs", "film", "films", "view", "views", "x-ray", "x-rays", "xray", "xrays", "ribs"}
@@ -117,7 +137,7 @@ def section_name(head: str, *, has_colon: bool) -> str | None:
         name = "wet read"
     if head.isupper():
         return name or (_misspelled(spelling) if has_colon else None)
-    may_be_mixed = name in _MAY_BE_MIXED_CASE if has_colon else spelling in (FINDINGS, IMPRESSION)
+    may_be_mixed = name in MAY_BE_MIXED_CASE if has_colon else spelling in (FINDINGS, IMPRESSION)
     return name if may_be_mixed and head[0].isupper() else None
 
 

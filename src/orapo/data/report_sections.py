@@ -1,22 +1,24 @@
-"""The text of a radiology report as sections, and the choice of those that a policy shall write."""
+"""The text of a radiology report as sections."""
 
 import re
-from collections.abc import Iterator, Mapping
-from enum import StrEnum
-from typing import Literal
+from collections.abc import Iterator
 
 from orapo.data.report_heads import (
+    COMPARISON,
     FINDINGS,
     FINDINGS_AND_IMPRESSION,
-    IMPRESSION,
+    MAY_BE_MIXED_CASE,
     PREAMBLE,
+    TO_WRITE,
     names_views,
     section_name,
+    spellings,
 )
+from orapo.empty_reports import says_nothing
 from orapo.errors import DataError
 
 EARLIER = "earlier "
-"""Before the name of a section that a later one of the same name replaces."""
+"""Before the name of a section that another of the same name replaces."""
 
 _CANDIDATE = re.compile(  # possessive, lest a long run of spaces takes minutes
     r"^[^\S\n]*+(?:"
@@ -26,22 +28,45 @@ _CANDIDATE = re.compile(  # possessive, lest a long run of spaces takes minutes
     r")",
     re.MULTILINE,
 )
+_BLANK = r"[^\S\n]"
+_COLON = "[:\uff1a]"
+_TO_WRITE = spellings(TO_WRITE)
+_ANY = spellings(sorted(MAY_BE_MIXED_CASE))
+_DECORATED = re.compile(  # ## Findings, **FINDINGS:** text, __Findings__: text, > FINDINGS:, [FINDINGS] text
+    rf"^{_BLANK}*+(?=[#*_>\[])(?P<lead>[#>]{{1,6}}{_BLANK}*+)?(?:(?P<mark>\*{{1,3}}|_{{1,2}})|(?P<bracket>\[))?{_BLANK}*+"
+    rf"(?P<head>{_ANY}){_BLANK}*+"
+    # The same mark closes the head: MIMIC-CXR writes ___ for what it leaves out, and "* " begins an item of a list.
+    rf"(?(mark)(?:{_COLON}{_BLANK}*+(?P=mark)|(?P=mark){_BLANK}*+{_COLON}?)"
+    rf"|(?(bracket){_COLON}?{_BLANK}*+\]{_BLANK}*+{_COLON}?|(?:{_COLON}|(?={_BLANK}*+$))))",
+    re.MULTILINE | re.IGNORECASE,
+)
+_NUMBERED = re.compile(  # 1. FINDINGS: text, 2) Impression, - IMPRESSION: text
+    rf"^{_BLANK}*+(?:(?P<number>\d{{1,2}})[.)]|[-*\u2022]){_BLANK}*+"
+    rf"(?P<head>(?i:{_TO_WRITE}|{_ANY})(?={_BLANK}*+{_COLON})|(?i:{_TO_WRITE})(?={_BLANK}*+$)){_BLANK}*+{_COLON}?",
+    re.MULTILINE,
+)
+_ITEM = re.compile(rf"^{_BLANK}*+(?:(?P<number>\d{{1,2}})[.)]|[-*\u2022])(?={_BLANK})", re.MULTILINE)
+_OTHER_END = re.compile(  # FINDINGS. text, IMPRESSION - text
+    rf"^{_BLANK}*+(?P<head>(?i:{_TO_WRITE})){_BLANK}*+(?:\uff1a|\.(?={_BLANK})|[-\u2013\u2014]{{1,3}}(?={_BLANK}))",
+    re.MULTILINE,
+)
+_WITHIN = re.compile(  # FINDINGS: Clear.  IMPRESSION: Normal.
+    rf"(?=[A-Z])(?<!\w)(?P<head>(?i:{_ANY})){_BLANK}*+{_COLON}[*_]{{0,3}}"
+)
+_NOTE = re.compile(  # FINDINGS: were discussed with Dr. Smith by telephone
+    r"(?:(?:were|was)\s+(?:\w+ly\s+)?(?:discussed|communicated|conveyed|relayed|called|telephoned|reported|reviewed)\b|"
+    r"(?:discussed|communicated)\s+(?:with|to|by|via)\b)"
+)
+_END_OF_COMPARISON = re.compile(r"\A[^\n]*\.[^\S\n]*\n|\n[^\S\n]*\n")
+_AROUND = " \t\u00a0*_"
+_LEAD_ON = frozenset(
+    {"the", "these", "this", "following", "and", "or", "of", "in", "see", "per", "with", "under", "no"}
+)
+_MOST_AROUND = 40
+"""Blanks and marks that may stand before a head within a line."""
 _CHAINED = re.compile(r"[^\S\n]*+(?P<head>[A-Z][A-Z \t()/,&-]{2,59}?)[^\S\n]*+:")
 # Elsewhere, for example within the findings, the name of a view is a part of the text.
-_BEFORE_FINDINGS = frozenset({PREAMBLE, "comparison", "technique", "indication", "history", "examination", "date"})
-_BLANK_LINE = re.compile(r"\n[^\S\n]*+\n")
-
-
-Sections = Literal["findings", "impression", "findings_and_impression"]
-"""The values of a source's setting ``sections``: those of ``Wanted``."""
-
-
-class Wanted(StrEnum):
-    """Which sections make up the report that is learnt."""
-
-    FINDINGS = "findings"
-    IMPRESSION = "impression"
-    FINDINGS_AND_IMPRESSION = "findings_and_impression"
+_BEFORE_FINDINGS = frozenset({PREAMBLE, COMPARISON, "technique", "indication", "history", "examination", "date"})
 
 
 class MissingSection(DataError):
@@ -62,11 +87,15 @@ def parse_sections(text: str) -> dict[str, str]:
     A section opens at the start of a line, with a known head and a colon, or a head in capitals that fills the line.
     Other words before a colon ("LEFT:", "Note:", "AP: 10 cm") open none. Before the findings, a head in capitals that
     names the views ("PA AND LATERAL CHEST:") opens them. A line of underscores or "FINAL REPORT" opens a new preamble.
+    Heads may be marked as Markdown does, numbered, or end in a period or dash. Within a line, a head opens a section
+    where no line of the text begins with one for the same section: "FINDINGS: Clear.  IMPRESSION: Normal."
 
     The last section of each name that isn't empty counts, so that a report stands before its addenda, which MIMIC-CXR
-    puts above it. Text that this replaces is kept under ``"earlier findings"`` and the like. Only the heads themselves,
-    underscore lines and white space around sections are gone. The 54 studies of MIMIC-CXR (of 227,835) whose sections
-    its authors listed by hand are read by the same rules as all others.
+    puts above it; of what a policy writes, the last that says more than "N/A". A note of who was told ("FINDINGS: were
+    discussed with ...") is a notification. A comparison right after findings is one sentence in a line, or a paragraph;
+    with what follows, the findings continue. Text that doesn't count is kept under ``"earlier findings"`` and the like.
+    Only the heads themselves, underscore lines and white space around sections are gone. The 54 studies of MIMIC-CXR
+    (of 227,835) whose sections its authors listed by hand are read by the same rules as all others.
 
     Args:
         text: of any form; never raises.
@@ -75,10 +104,17 @@ def parse_sections(text: str) -> dict[str, str]:
         Sections by canonical lower-case name, in the order of the text, those replaced first. Text before the first
         head is ``"preamble"``. A section that is there without any text is "". Line breaks are single newlines.
     """
-    pieces = [(name, body.strip()) for name, body in _pieces(text.replace("\r\n", "\n").replace("\r", "\n"))]
+    pieces = [(name, body.strip()) for name, body in _pieces(_plain_heads(text))]
+    pieces = [("notification" if name in TO_WRITE and _is_note(body) else name, body) for name, body in pieces]
+    pieces = _with_findings_rejoined(pieces)
     counts: dict[str, int] = {}
     for index, (name, body) in enumerate(pieces):
-        if body or (name not in counts and name != PREAMBLE):
+        if name not in counts:
+            is_better = bool(body) or name != PREAMBLE
+        else:
+            is_empty = says_nothing(body) if name in TO_WRITE else not body
+            is_better = not is_empty or (bool(body) and says_nothing(pieces[counts[name]][1]))
+        if is_better:
             counts[name] = index
     earlier: dict[str, str] = {}
     for index, (name, body) in enumerate(pieces):
@@ -88,61 +124,83 @@ def parse_sections(text: str) -> dict[str, str]:
     return earlier | dict(pieces[index] for index in sorted(counts.values()))
 
 
-def choose_sections(sections: Mapping[str, str], wanted: Wanted) -> str:
-    """The text of the sections asked for, each on one line.
-
-    White space around a section is dropped and every run of it becomes one space; nothing else changes. Where findings
-    and impression stand under one common head, the text is the findings, and also does when both are asked for.
-
-    Args:
-        sections: by name; only ``findings``, ``impression`` and ``findings and impression`` are looked at.
-        wanted: one or both.
-
-    Returns:
-        Not empty; of two sections, the findings, a line break and the impression, without heads.
-
-    Raises:
-        MissingSection: one asked for isn't there, or has no letter in it.
-    """
-    findings = one_line(sections.get(FINDINGS, ""))
-    common = "" if findings else one_line(sections.get(FINDINGS_AND_IMPRESSION, ""))
-    impression = one_line(sections.get(IMPRESSION, ""))
-    if wanted is not Wanted.IMPRESSION and not findings and not common:
-        raise MissingSection("no findings section")
-    if not impression and (wanted is Wanted.IMPRESSION or (wanted is Wanted.FINDINGS_AND_IMPRESSION and not common)):
-        raise MissingSection("no impression section")
-    texts = {
-        Wanted.FINDINGS: (findings or common,),
-        Wanted.IMPRESSION: (impression,),
-        Wanted.FINDINGS_AND_IMPRESSION: (findings or common, impression),
-    }
-    return "\n".join(filter(None, texts[wanted]))
+def _is_note(body: str) -> bool:
+    """Whether the text continues its heading, as in "Findings were discussed with ...", and so states no finding."""
+    return _NOTE.match(body) is not None and "\n\n" not in body
 
 
-def labelled_section(sections: Mapping[str, str]) -> str:
-    """The one section that MIMIC-CXR-JPG's label tables were made from, on one line.
-
-    The impression, else the findings (also those of a common head), else the last paragraphs (what follows the first
-    blank line of the last section), else the comparison.
-
-    Args:
-        sections: of ``parse_sections``, whose last entry is the last section.
-
-    Raises:
-        MissingSection: there is none of these.
-    """
-    in_order = [text for name, text in sections.items() if text and not name.startswith(EARLIER)]
-    last_paragraphs = _BLANK_LINE.split(in_order[-1], maxsplit=1)[1:] if in_order else []
-    named = (sections.get(name, "") for name in (IMPRESSION, FINDINGS, FINDINGS_AND_IMPRESSION))
-    for text in (*named, *last_paragraphs, sections.get("comparison", "")):
-        if line := one_line(text):
-            return line
-    raise MissingSection("no section to label")
+def _with_findings_rejoined(pieces: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """FINDINGS: Clear. / COMPARISON: None. / No effusion. / IMPRESSION: Normal."""
+    rejoined: list[tuple[str, str]] = []
+    for name, body in pieces:
+        before, text = rejoined[-1] if rejoined else ("", "")
+        is_among = name == COMPARISON and before in (FINDINGS, FINDINGS_AND_IMPRESSION)
+        if is_among and (end := _END_OF_COMPARISON.search(body)) is not None:
+            rejoined[-1] = (before, f"{text}\n{body[end.end() :].strip()}".strip())
+            body = body[: end.end()].strip()
+        rejoined.append((name, body))
+    return rejoined
 
 
-def one_line(text: str) -> str:
-    """The text with every run of white space as one space; "" when there is no letter in it."""
-    return " ".join(text.split()) if any(map(str.isalpha, text)) else ""
+def _plain_heads(text: str) -> str:
+    """The text with every head as ``_CANDIDATE`` knows it: at the start of a line, before a colon."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = _DECORATED.sub(lambda line: _as_head(line, _is_decorated_head(line)), text)
+    text = _NUMBERED.sub(lambda line: _as_head(line, _is_numbered_head(line)), text)
+    text = _OTHER_END.sub(lambda line: _as_head(line, _may_open(line["head"])), text)
+    within = [(match, name) for match in _WITHIN.finditer(text) if (name := _within(match)) is not None]
+    if not within:
+        return text
+    at_line_starts = {name for name, _ in _pieces(text)}
+    found = [(match, name) for match, name in within if name not in at_line_starts]
+    begins = min((match.start() for match, name in found if name in TO_WRITE), default=-1)
+    for match, name in reversed(found):
+        # What else stands on the line has a head of its own only where the findings follow.
+        if name in TO_WRITE or match.start() < begins:
+            text = f"{text[: match.start()].rstrip(_AROUND)}\n{match['head']}: {text[match.end() :]}"
+    return text
+
+
+def _as_head(line: re.Match[str], is_head: bool) -> str:
+    return f"{line['head'].upper()}: " if is_head else line[0]
+
+
+def _may_open(head: str) -> bool:
+    """Capitals, or "Findings" and "Impression": in lower case, or with other words, it may be a sentence."""
+    return head.isupper() or section_name(head, has_colon=False) is not None
+
+
+def _is_decorated_head(line: re.Match[str]) -> bool:
+    """Mixed case as at the start of any line; in lower case ("**findings:**") what is to be written, if marked."""
+    is_marked = line["mark"] or line["bracket"] or "#" in (line["lead"] or "")
+    name = section_name(line["head"].upper(), has_colon=True)
+    return section_name(line["head"], has_colon=True) is not None or bool(is_marked and name in TO_WRITE)
+
+
+def _is_numbered_head(line: re.Match[str]) -> bool:
+    """Not one item of a list that goes on with another: "2. RECOMMENDATION: CT." before "3. Effusion."."""
+    if not _may_open(line["head"]):
+        return False
+    after = _ITEM.search(line.string, line.end())
+    if after is None or section_name(line["head"], has_colon=True) in TO_WRITE:
+        return True
+    own, its = line["number"], after["number"]
+    goes_on = int(its) == int(own) + 1 if own and its else own is its
+    head_after = _NUMBERED.match(line.string, after.start())
+    return not goes_on or (head_after is not None and _may_open(head_after["head"]))
+
+
+def _within(match: re.Match[str]) -> str | None:
+    """The section that a head within a line opens; None for a part of a sentence, and at the start of a line."""
+    around = match.string[max(match.start() - _MOST_AROUND, 0) : match.start()]
+    text = around.rstrip(_AROUND)
+    ends_sentence = text.endswith((".", "!", "?"))
+    # "clear IMPRESSION: normal" lacks a period; "as in the FINDINGS: section" is a sentence.
+    goes_on = text[-1:].islower() and text.split()[-1].lower() not in _LEAD_ON
+    if not ends_sentence and (text == around or not (goes_on or text[-1:] in set(";,)]0123456789"))):
+        return None
+    name = section_name(match["head"], has_colon=True)
+    return name if match["head"].isupper() or (ends_sentence and name in TO_WRITE) else None
 
 
 def _pieces(text: str) -> Iterator[tuple[str, str]]:

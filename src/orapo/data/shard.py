@@ -18,10 +18,10 @@ class Shard:
     def of(self, total: int) -> range:
         """The places, out of ``total``, that this process works on.
 
-        The shards of all ranks, one behind the other, are all places in order; their sizes differ by one at most.
+        The shards of all ranks, concatenated, are all places in order; their sizes differ by one at most.
         """
         return range(self.rank * total // self.size, (self.rank + 1) * total // self.size)
 
     def sizes(self, total: int) -> list[int]:
-        """How many of ``total`` each process works on."""
+        """How many of ``total`` each process gets."""
         return [len(Shard(rank, self.size).of(total)) for rank in range(self.size)]

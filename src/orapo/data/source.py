@@ -4,14 +4,14 @@ Listing comes before reading: a balanced subset is chosen from labels alone, so 
 only those of chosen studies are opened, and images only when a batch needs them.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
 from orapo.chexpert import LabelStates, Observation
-from orapo.records import Split, Study
+from orapo.records import Context, Question, Split, Study
 
 
 class StudyEntry(Protocol):
@@ -29,7 +29,12 @@ class StudyEntry(Protocol):
 
     @property
     def labels(self) -> LabelStates:
-        """State of all 14 observations."""
+        """State of all 14 observations; empty for a question."""
+        ...
+
+    @property
+    def question(self) -> Question | None:
+        """None where a report is asked for."""
         ...
 
 
@@ -41,11 +46,13 @@ class ListedStudy:
         study_id: unique within its source.
         patient_id: studies of one patient share it.
         labels: state of all 14 observations; studies with the same states may share one mapping.
+        question: None: a question is listed whole.
     """
 
     study_id: str
     patient_id: str
     labels: LabelStates
+    question: None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +93,40 @@ class StudySource(Protocol):
         """
         ...
 
-    def load_images(self, study: Study) -> tuple[Image.Image, ...]:
-        """Opens the study's images, in the order of ``study.image_paths``; raises DataError when one can't be read."""
+    def load_images(self, study: Study, max_pixels: int | None = None) -> tuple[Image.Image, ...]:
+        """Opens the study's images, in the order of ``study.image_paths``.
+
+        The paths alone say what is opened, so that a prior study, which isn't listed, can be opened as well.
+
+        Args:
+            study: of this source.
+            max_pixels: the most pixels, width times height, that the caller can use; None for all.
+
+        Raises:
+            DataError: an image can't be read.
+        """
         ...
 
     def digest(self) -> str:
         """SHA-256 (64 hex digits) of everything that determines the studies, so that a manifest can name its source."""
         ...
+
+
+def load_prior_images(load_images: Callable[[Study], tuple[Image.Image, ...]], study: Study) -> tuple[Image.Image, ...]:
+    """Opens the images of the study's prior study, none where there is none.
+
+    Args:
+        load_images: of the study's source.
+        study: that has the prior.
+
+    Raises:
+        DataError: as ``load_images``.
+    """
+    prior = study.context.prior
+    if prior is None:
+        return ()
+    shown = replace(study, study_id=prior.study_id, image_paths=prior.image_paths, views=prior.views, context=Context())
+    return load_images(shown)
 
 
 @runtime_checkable

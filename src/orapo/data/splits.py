@@ -2,31 +2,45 @@
 
 import hashlib
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 
+from orapo.data.tables import quoted
 from orapo.errors import DataError, SettingError
 from orapo.records import Split
 from orapo.settings import Fraction, checked
 
 _SPLIT_OF_WORD = {
-    "train": Split.TRAIN,
-    "validate": Split.VALIDATE,
-    "valid": Split.VALIDATE,
-    "val": Split.VALIDATE,
-    "test": Split.TEST,
+    **dict.fromkeys(("train", "training"), Split.TRAIN),
+    **dict.fromkeys(("validate", "validation", "valid", "val", "dev"), Split.VALIDATE),
+    **dict.fromkeys(("test", "testing"), Split.TEST),
 }
+_OTHER_WORDS = frozenset({"development", "devel", "eval", "evaluation", "holdout", "heldout", "trn", "tst"})
+"""That name a part too, but not which of the three."""
+
+_LETTERS = re.compile(r"[^\W\d_]+")
 
 
 def split_from_word(word: str) -> Split:
-    """Reads a table's word for a split, in any case: train, validate (also valid, val), test.
+    """Reads a table's word for a split, in any case, as in ``_SPLIT_OF_WORD``.
 
     Raises:
         DataError: it is none of these.
     """
     split = _SPLIT_OF_WORD.get(word.strip().lower())
     if split is None:
-        raise DataError(f"split {word!r} is none of train, validate (or valid, val), test")
+        allowed = "train (or training), validate (or validation, valid, val, dev), test (or testing)"
+        raise DataError(f"split {quoted(word)} is none of {allowed}")
     return split
+
+
+def name_splits(cells: Collection[str]) -> bool:
+    """Whether a column's cells name parts of a data set: training and another, in whichever words ("external_test")."""
+    named = {cell.strip().lower() for cell in cells}
+    parts = [_LETTERS.findall(cell) for cell in named if cell]
+    is_split = all(any(word in _SPLIT_OF_WORD or word in _OTHER_WORDS for word in words) for words in parts)
+    trains = any(_SPLIT_OF_WORD.get(word) is Split.TRAIN or word == "trn" for words in parts for word in words)
+    return len(named) > 1 and is_split and trains
 
 
 def seeded_rank(key: str, seed: int, purpose: str) -> bytes:
@@ -88,6 +102,19 @@ def split_patients(
         )
     parts_in_order = [Split.TEST] * num_test + [Split.VALIDATE] * num_validate + [Split.TRAIN] * num_train
     return dict(zip(ordered, parts_in_order, strict=True))
+
+
+def hold_out(patient_ids: Iterable[str], num_patients: int, seed: int) -> frozenset[str]:
+    """Patients kept out of training, the first by a seeded hash of their ids; at least one, at most a fifth of them.
+
+    Raises:
+        DataError: fewer than two patients.
+    """
+    patients = set(patient_ids)
+    if len(patients) < 2:
+        raise DataError(f"the table has {len(patients)} training patients; two at least are needed, to hold one out")
+    num_held_out = min(num_patients, max(1, len(patients) // 5))
+    return frozenset(sorted(patients, key=lambda patient: seeded_rank(patient, seed, "validate"))[:num_held_out])
 
 
 def _share(num_patients: int, fraction: float) -> int:

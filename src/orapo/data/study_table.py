@@ -1,215 +1,271 @@
-"""A user's own studies from a CSV file and a folder of images."""
+"""A user's own studies from a CSV file and a folder of images: a row for each image."""
 
-import hashlib
-import json
-import logging
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY
+from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar, Literal, NamedTuple
 
-from PIL import Image
-from pydantic import NonNegativeInt
-
-from orapo.chexpert import OBSERVATIONS, LabelStates, label_state_to_code
-from orapo.data.csv_table import read_csv
-from orapo.data.images import LongestSide, check_image_name, load_image
-from orapo.data.source import LeftOut
-from orapo.data.splits import check_fractions, split_patients
-from orapo.data.study_rows import StudyRow, group_by_study, read_study_rows
-from orapo.data.views import Views, is_frontal
+from orapo.chexpert import OBSERVATIONS, LabelStates
+from orapo.data.context import read_age, read_day, read_order, read_sex
+from orapo.data.expected_files import ExpectedFile
+from orapo.data.images import check_below_root, check_image_name
+from orapo.data.labels import LABEL_COLUMNS, LABEL_NAMES, OLD_NAMES, SharedStates
+from orapo.data.splits import name_splits, split_from_word
+from orapo.data.tables import CsvRow, CsvTable, is_blank, named, number_key, quoted, read_csv
+from orapo.data.tabulated import OwnColumnsSettings, Reader, StudyRow, Tell
+from orapo.data.target import REPORT, words
+from orapo.data.views import view_name
 from orapo.errors import DataError
-from orapo.labeler import Labeler
-from orapo.labeler.types import LabeledReport
-from orapo.records import Split, Study
-from orapo.settings import Fraction, checked
+from orapo.records import Split
+from orapo.settings import settings
 
-logger = logging.getLogger(__name__)
+CONTEXT = ("indication", "comparison", "technique")
+OPTIONAL = ("split", *CONTEXT, "age", "sex", "study_date", "study_order")
+"""Columns that it may have, beside the 14 observations."""
 
+_NOT_BLANK = ("study_id", "patient_id", "image_path", "report")
+_ONE_PER_STUDY = ("patient_id", "report", "labels", *OPTIONAL[1:])
 _NUM_SHOWN = 3
 
 
-class ReportLabeler(Protocol):
-    """What a table without label columns needs: ``orapo.labeler.Labeler``, or another with the same method."""
+class _ImageRow(NamedTuple):
+    """One row of the table; ``labels`` is None when it has no label columns, ``split`` when it has no such column."""
 
-    def label(self, report: str, /) -> LabeledReport:
-        """The 14 label states of one report."""
-        ...
+    line: int
+    cells: Mapping[str, str]
+    study_id: str
+    patient_id: str
+    split: Split | None
+    labels: LabelStates | None
+
+    def value(self, name: str) -> object:
+        return getattr(self, name) if name in ("patient_id", "labels") else self.cells.get(name)
 
 
-class StudyTable:
-    """A study source for a CSV with the columns study_id, patient_id, image_path, view and report.
-
-    Rows with the same study_id are images of one study and agree in everything but image_path and view. Studies keep
-    the order of the table. Optional columns:
-
-    - ``split``: train, validate (or valid, val) or test. Without it, patients are split at random by ``seed``.
-    - the 14 observations, by the names of ``Observation``: 1, 0, -1 or blank. Without them, the reports are labelled.
-
-    The split covers every patient of the table, also those whose images the view filter leaves out, so that another
-    choice of views moves no patient from training to test.
-    """
+class StudyTableReader(Reader["StudyTable"]):
+    """Rows with the same study_id are images of one study and agree in everything but image_path and view."""
 
     name = "study_table"
+    images_are_paths = True
 
-    @checked
-    def __init__(
-        self,
-        csv: str | Path,
-        root: str | Path,
-        *,
-        views: Views = "frontal",
-        columns: Mapping[str, str] | None = None,
-        validate_fraction: Fraction = 0.1,
-        test_fraction: Fraction = 0.2,
-        seed: NonNegativeInt = 0,
-        longest_side: LongestSide = 512,
-        labeler: ReportLabeler | None = None,
-    ) -> None:
-        """Reads and checks the whole table, and that every image file exists; images are decoded when asked for.
+    def __init__(self, settings: "StudyTable") -> None:
+        super().__init__(settings)
+        self.title = settings.csv
+        self._first: dict[str, _ImageRow] = {}
+        self._lines: dict[str, int] = {}
 
-        Args:
-            csv: the table: UTF-8, comma-separated.
-            root: folder that relative image paths start from.
-            views: ``"frontal"`` keeps views that start with PA, AP or FRONTAL, and blank ones; ``"all"`` keeps all.
-            columns: the table's own column names, from the names above, for example ``{"report": "impression"}``.
-            validate_fraction: of the patients, in [0, 1]; unused when the table has a split column.
-            test_fraction: of the patients, in [0, 1]; unused when the table has a split column.
-            seed: of the split.
-            longest_side: images are shrunk to at most this width and height, in pixels, in [32, 8192].
-            labeler: for tables without label columns; ``orapo.labeler.Labeler()`` when None.
-
-        Raises:
-            SettingError: a setting is out of range.
-            DataError: the table can't be used; names the line and the study.
-        """
-        csv = str(csv)
-        check_fractions(validate_fraction, test_fraction)
+    def expected(self) -> Mapping[str, ExpectedFile]:
+        """Nothing is looked for: both are named; raises DataError where the root is no folder."""
+        root = self.settings.root
         if not Path(root).is_dir():
             raise DataError(f"root {root} is not a folder; it must be the one that the image paths start from")
-        table = read_csv(csv)
-        groups = group_by_study(read_study_rows(table, columns or {}), csv)
-        patients = (group[0].patient_id for group in groups)
-        splits = _given_splits(groups) or split_patients(
-            patients, validate_fraction=validate_fraction, test_fraction=test_fraction, seed=seed
+        return {}
+
+    def rows(self, tell: Tell) -> Sequence[StudyRow]:
+        """Studies in the order of the table."""
+        table = read_csv(self.settings.csv)
+        reader = _TableColumns(table, self.settings)
+        images: dict[str, list[_ImageRow]] = {}
+        split_of_patient: dict[str, _ImageRow] = {}
+        for record in table.rows:
+            try:
+                row = reader.read(record)
+                first = self._first.setdefault(row.study_id, row)
+                images.setdefault(row.study_id, []).append(row)
+                self._check_agreement(row, first, split_of_patient.setdefault(row.patient_id, row))
+            except DataError as error:
+                study = record.cells[reader.names["study_id"]]
+                tell(f"{self.settings.csv} line {record.line}: study {named(study)}: {error}")
+        splits = {row.patient_id: row.split for row in self._first.values() if row.split}
+        self.notes = reader.notes(has_split=bool(splits))
+        if not splits:
+            splits = self._split_patients(tell)
+        return _in_time([self._study(rows, splits[rows[0].patient_id]) for rows in images.values()])
+
+    def sections(self, row: StudyRow) -> Mapping[str, str]:
+        """The report as it is, and the columns of context."""
+        cells = self._first[row.study_id].cells
+        return {REPORT: cells["report"], **{name: cells.get(name, "") for name in CONTEXT}}
+
+    def person(self, row: StudyRow) -> tuple[int | None, str]:
+        cells = self._first[row.study_id].cells
+        return read_age(cells.get("age", "")), read_sex(cells.get("sex", ""))
+
+    def image_path(self, row: StudyRow, image: str) -> str:
+        path = Path(self.settings.root) / image
+        if not os.path.isfile(path):  # which a path that is too long isn't either
+            line = self._lines[image]
+            raise DataError(f"{self.settings.csv} line {line}: study {row.study_id}: there is no image {path}")
+        return str(path)
+
+    def place_of_image(self, image: str) -> str:
+        """The file, with symbolic links resolved."""
+        folder, name = os.path.split(os.path.join(self.settings.root, image))
+        path = os.path.join(_resolved(folder), name)
+        return os.path.realpath(path) if os.path.islink(path) else path
+
+    def where(self, row: StudyRow) -> str:
+        return f"{self.settings.csv} line {row.place}: study {row.study_id}"
+
+    def overrule(self, shared: SharedStates, rows: Sequence[StudyRow]) -> Callable[[StudyRow], LabelStates | str]:
+        """The label columns, where the table has them and its own labels are asked for."""
+        if self.settings.labels != "auto":
+            return super().overrule(shared, rows)
+        return lambda row: self._first[row.study_id].labels or ""
+
+    def check_listed(self, rows: Sequence[StudyRow]) -> None:
+        """Every image must be there: a user's own table may have a wrong path in any row."""
+        images = [(row, image) for row in rows for image in row.images]
+        for row, image in images:
+            where = f"{row.study_id} ({self.settings.csv} line {self._lines[image]})"
+            check_image_name(image, study_id=where)
+            check_below_root(image, self.settings.root, study_id=where)
+        root = Path(self.settings.root)
+        missing = [(row, image) for row, image in images if not os.path.isfile(root / image)]
+        if missing:
+            shown = [f"line {self._lines[image]}, study {row.study_id}: {image}" for row, image in missing[:_NUM_SHOWN]]
+            more = "; ..." if len(missing) > _NUM_SHOWN else ""
+            raise DataError(
+                f"{self.settings.csv}: {len(missing)} of {len(images)} image files are not under {self.settings.root}: "
+                f"{'; '.join(shown)}{more}"
+            )
+
+    def _split_patients(self, tell: Tell) -> dict[str, Split]:
+        patients = [row.patient_id for row in self._first.values()]
+        try:
+            return self.settings.deal_out(patients)
+        except DataError as error:
+            tell(str(error))
+            return dict.fromkeys(patients, Split.TRAIN)
+
+    def _study(self, rows: Sequence[_ImageRow], split: Split) -> StudyRow:
+        first = rows[0]
+        self._lines |= {row.cells["image_path"]: row.line for row in rows}
+        return StudyRow(
+            study_id=first.study_id,
+            patient_id=first.patient_id,
+            split=split,
+            images=tuple(row.cells["image_path"] for row in rows),
+            views=tuple(view_name(row.cells["view"]) for row in rows),
+            place=first.line,
+            order=read_order(first.cells.get("study_order", "")),
+            day=read_day(first.cells.get("study_date", "")),
         )
-        listed, groups = groups, _keep_views(groups, views, csv)
-        kept = {group[0].study_id for group in groups}
-        self._left_out = [
-            (group[0].study_id, splits[group[0].patient_id]) for group in listed if group[0].study_id not in kept
-        ]
-        _check_image_files(groups, Path(root), csv)
-        self._longest_side = longest_side
-        self._studies = _build_studies(groups, splits, Path(root), labeler)
-        self._by_id = {study.study_id: study for study in self._studies}
-        settings = {
-            "views": views,
-            "columns": dict(columns or {}),
-            "validate_fraction": validate_fraction,
-            "test_fraction": test_fraction,
-            "seed": seed,
-            "longest_side": longest_side,
-        }
-        self._digest = _digest(table.sha256, settings, self._studies)
-        counts = ", ".join(f"{len(self.studies(split))} {split.value}" for split in Split)
-        source_of_labels = "the table" if groups[0][0].labels is not None else "the report labeler"
-        logger.info("%s: %d studies (%s), labels from %s", csv, len(self._studies), counts, source_of_labels)
 
-    def studies(self, split: Split) -> Sequence[Study]:
-        """The studies of one split in the order of the table; empty when the table assigns none to it."""
-        return [study for study in self._studies if study.split is split]
+    def _check_agreement(self, row: _ImageRow, first: _ImageRow, of_patient: _ImageRow) -> None:
+        if row.split is not of_patient.split:
+            raise DataError(
+                f"its patient is in split {row.split} here and in {of_patient.split} in line {of_patient.line}; all "
+                "studies of a patient must be in one split"
+            )
+        for name in _ONE_PER_STUDY:
+            if row.value(name) == first.value(name):
+                continue
+            if name == "labels" and row.labels and first.labels:
+                name = next(o.value for o in OBSERVATIONS if row.labels[o] is not first.labels[o])
+            raise DataError(
+                f"{name} differs from line {first.line}; "
+                "rows of one study are its images and must agree in everything else"
+            )
 
-    def entries(self, split: Split) -> Sequence[Study]:
-        """Same as ``studies``: the table holds the reports."""
-        return self.studies(split)
 
-    def left_out(self, split: Split) -> Sequence[LeftOut]:
-        """Studies without an image of the views asked for."""
-        return [LeftOut(study_id, "no frontal image") for study_id, of in self._left_out if of is split]
+class _TableColumns:
+    """Which columns a table has, and its rows read by them."""
 
-    def read(self, study_id: str) -> Study:
-        """The study of this id; raises DataError when the table has none."""
-        study = self._by_id.get(study_id)
-        if study is None:
-            raise DataError(f"study {study_id} is not in the table, or the view filter leaves it out")
-        return study
+    def __init__(self, table: CsvTable, settings: "StudyTable") -> None:
+        found = settings.find_columns(table.path, table.columns, LABEL_COLUMNS)
+        self.names = {name: column for name, column in found.items() if name not in LABEL_COLUMNS}
+        self._labels = [found.get(name) or found.get(OLD_NAMES.get(name, ""), "") for name in LABEL_NAMES]
+        missing = [name for name, column in zip(LABEL_NAMES, self._labels, strict=True) if not column]
+        if 0 < len(missing) < len(LABEL_NAMES):
+            raise DataError(
+                f"{table.path} lacks the label columns {', '.join(missing)}; give all 14, "
+                "or none to have the reports labelled"
+            )
+        self._has_labels = not missing
+        self._shared = SharedStates()
+        self._patients: dict[str, str] = {}
+        self._studies: dict[str, str] = {}
+        self._passed_over = [name for name in table.columns if name not in found.values()]
+        if "split" not in self.names:
+            self._refuse_split_by_another_name(table)
 
-    def load_images(self, study: Study) -> tuple[Image.Image, ...]:
-        """Decodes the study's images, in its order: mode RGB, longest side as set; raises DataError naming the file."""
-        return tuple(
-            load_image(path, study_id=study.study_id, longest_side=self._longest_side) for path in study.image_paths
+    def read(self, record: CsvRow) -> _ImageRow:
+        """One row; raises DataError when a cell is blank or not allowed."""
+        cells = {name: record.cells[column] for name, column in self.names.items()}
+        for name in _NOT_BLANK:
+            if is_blank(cells[name]) or (name == "report" and not words(cells[name])):
+                raise DataError(f"{self.names[name]} is {quoted(cells[name])}; every row needs one")
+        read_age(cells.get("age", ""))
+        read_day(cells.get("study_date", ""))
+        read_order(cells.get("study_order", ""))
+        codes = tuple(record.cells[column] for column in self._labels) if self._has_labels else None
+        study_id, patient_id = cells["study_id"], cells["patient_id"]
+        return _ImageRow(
+            line=record.line,
+            cells=cells,
+            # The first spelling counts for all: 7, 7.0 and 007 are one.
+            study_id=self._studies.setdefault(number_key(study_id), study_id),
+            patient_id=self._patients.setdefault(number_key(patient_id), patient_id),
+            split=split_from_word(cells["split"]) if "split" in cells else None,
+            labels=None if codes is None else self._shared.of_codes(codes),
         )
 
-    def digest(self) -> str:
-        """SHA-256 over the bytes of the table, the settings, and every study's split and labels; not the images."""
-        return self._digest
+    def notes(self, *, has_split: bool) -> list[str]:
+        """What a user should know of the table, a line each."""
+        notes = [] if has_split else ["no split column: patients are split at random by data.source.seed"]
+        if not self._has_labels:
+            notes.append("no label columns: the reports will be labelled by orapo.labeler")
+        if self._passed_over:
+            notes.append(f"columns passed over: {', '.join(name or '(no name)' for name in self._passed_over)}")
+        return notes
+
+    def _refuse_split_by_another_name(self, table: CsvTable) -> None:
+        """A table's split that goes unnoticed would put its test patients into training."""
+        for name in self._passed_over:
+            cells = {row.cells[name].strip().lower() for row in table.rows}
+            if name_splits(cells):
+                shown = ", ".join(map(quoted, sorted(cells)[:_NUM_SHOWN]))
+                raise DataError(
+                    f"{table.path}: column {name!r} holds {shown}, but there is no column 'split'; "
+                    f"name it so, or set columns={{split: {name}}}"
+                )
 
 
-def _given_splits(groups: Iterable[Sequence[StudyRow]]) -> dict[str, Split]:
-    """Split of each patient by the table; empty when it has no split column."""
-    return {group[0].patient_id: group[0].split for group in groups if group[0].split}
+def _in_time(rows: Sequence[StudyRow]) -> list[StudyRow]:
+    """Orders a patient's studies by study_order where each of them has one, else all of them by their days.
+
+    A day and an order can't be compared.
+    """
+    by_day = {row.patient_id for row in rows if row.order is None and row.day is not None}
+    return [row._replace(order=row.day) if row.patient_id in by_day else row for row in rows]
 
 
-def _keep_views(groups: list[list[StudyRow]], views: Views, csv: str) -> list[list[StudyRow]]:
-    if views == "all":
-        return groups
-    left_out = Counter(row.view for group in groups for row in group if not is_frontal(row.view))
-    kept = [rows for group in groups if (rows := [row for row in group if is_frontal(row.view)])]
-    counted = ", ".join(f"{view}: {count}" for view, count in sorted(left_out.items()))
-    if not kept:
-        raise DataError(
-            f"{csv}: no study is left with views=frontal (images left out by view: {counted}); "
-            "PA, AP, FRONTAL and blank count as frontal; views=all keeps every image"
-        )
-    if left_out:
-        logger.warning(
-            "%s: views=frontal leaves out %d images (%s) and with them %d of %d studies; views=all keeps them",
-            csv,
-            left_out.total(),
-            counted,
-            len(groups) - len(kept),
-            len(groups),
-        )
-    return kept
+@cache
+def _resolved(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
-def _check_image_files(groups: Sequence[Sequence[StudyRow]], root: Path, csv: str) -> None:
-    rows = [row for group in groups for row in group]
-    for row in rows:
-        check_image_name(row.image_path, study_id=f"{row.study_id} ({csv} line {row.line})")
-    missing = [row for row in rows if not (root / row.image_path).is_file()]
-    if missing:
-        shown = "; ".join(f"line {row.line}, study {row.study_id}: {row.image_path}" for row in missing[:_NUM_SHOWN])
-        more = "; ..." if len(missing) > _NUM_SHOWN else ""
-        raise DataError(f"{csv}: {len(missing)} of {len(rows)} image files are not under {root}: {shown}{more}")
+@settings
+class StudyTable(OwnColumnsSettings):
+    """Settings of a user's own table: UTF-8, comma-separated, columns as in ``required`` and ``optional``.
 
+    Splits cover every patient of the table, also those whose images the view filter leaves out, so that another choice
+    of views moves no patient from training to test.
 
-def _build_studies(
-    groups: Sequence[Sequence[StudyRow]], splits: Mapping[str, Split], root: Path, labeler: ReportLabeler | None
-) -> list[Study]:
-    labeler = labeler or Labeler()
-    return [
-        Study(
-            study_id=rows[0].study_id,
-            patient_id=rows[0].patient_id,
-            split=splits[rows[0].patient_id],
-            image_paths=tuple(str(root / row.image_path) for row in rows),
-            views=tuple(row.view for row in rows),
-            oracle_report=rows[0].report,
-            labels=_labels(rows[0], labeler),
-        )
-        for rows in groups
-    ]
+    Attributes:
+        csv: the table.
+        root: folder that relative image paths start from.
+        labels: ``"auto"`` takes the table's own columns, and where it has none the labeler's labels.
+    """
 
+    csv: str
+    root: str
+    _: KW_ONLY
+    labels: Literal["auto", "labeler", "table"] = "auto"
 
-def _labels(row: StudyRow, labeler: ReportLabeler) -> LabelStates:
-    return row.labels if row.labels is not None else labeler.label(row.report).states
-
-
-def _digest(table_sha256: str, settings: Mapping[str, object], studies: Sequence[Study]) -> str:
-    # Neither the path of the table nor the root: the same data elsewhere is the same data.
-    digest = hashlib.sha256(json.dumps([table_sha256, settings], sort_keys=True).encode())
-    for study in studies:
-        codes = [label_state_to_code(study.labels[observation]) for observation in OBSERVATIONS]
-        digest.update(json.dumps([study.study_id, study.split.value, codes]).encode())
-    return digest.hexdigest()
+    reader: ClassVar[type[Reader[Any]]] = StudyTableReader
+    required = ("study_id", "patient_id", "image_path", "view", "report")
+    optional = OPTIONAL

@@ -4,12 +4,14 @@ import json
 import logging
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orapo.chexpert import OBSERVATIONS, Observation
+from orapo.chexpert import OBSERVATIONS
+from orapo.data.tables import named
 from orapo.errors import DataError
+from orapo.foreign import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -25,29 +27,31 @@ class SubsetManifest:
         num_requested: studies asked for; more than ``len(study_ids)`` when the pool was smaller.
         num_pool: studies that the choice was made from.
         num_unusable: studies that were about to be taken and turned out to lack what the settings ask for.
-        positives_before: studies of the pool that are positive, per observation.
-        positives_after: chosen studies that are positive, per observation.
+        positives_before: studies of the pool that are positive, per observation; questions, per group.
+        positives_after: likewise of the chosen studies.
         seed: of the choice.
         uncertain_is_positive: whether an uncertain label counted as positive.
         rule: the rule of choice, in words.
         note: what a reader should know of this choice; "" when it went as asked.
         source_digest: identifies the data that the choice was made from.
+        reasons: why each study was taken, by id; empty in manifests of older runs.
     """
 
     study_ids: tuple[str, ...]
     num_requested: int
     num_pool: int
     num_unusable: int
-    positives_before: Mapping[Observation, int]
-    positives_after: Mapping[Observation, int]
+    positives_before: Mapping[str, int]
+    positives_after: Mapping[str, int]
     seed: int
     uncertain_is_positive: bool
     rule: str
     note: str
     source_digest: str
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
     def check_source(self, study_ids: Collection[str], source_digest: str) -> None:
-        """Checks that the chosen studies can be had; a source that has changed since is logged as a warning.
+        """Checks that the source has the chosen studies; a source that has changed since is logged as a warning.
 
         Args:
             study_ids: all that the source lists for training.
@@ -58,12 +62,17 @@ class SubsetManifest:
         """
         missing = [study_id for study_id in self.study_ids if study_id not in study_ids]
         if missing:
-            shown = ", ".join(missing[:_NUM_SHOWN]) + (", ..." if len(missing) > _NUM_SHOWN else "")
+            shown = ", ".join(map(named, missing[:_NUM_SHOWN])) + (", ..." if len(missing) > _NUM_SHOWN else "")
             raise DataError(
                 f"{len(missing)} of the {len(self.study_ids)} studies of the subset are not in the source: {shown}; "
                 "a subset can only be used with the data it was chosen from"
             )
-        if source_digest != self.source_digest:
+        version, of_manifest = (digest.rpartition(":")[0] for digest in (source_digest, self.source_digest))
+        if version != of_manifest:
+            logger.info(
+                "the subset was chosen by another version of orapo, whose digest can't be compared with today's"
+            )
+        elif source_digest != self.source_digest:
             logger.warning(
                 "the subset was chosen from a source with digest %s, this one has %s: its table, labels or settings "
                 "have changed, though all chosen studies are there",
@@ -75,7 +84,8 @@ class SubsetManifest:
         """Writes the manifest as JSON; the file appears whole or not at all."""
         content: dict[str, Any] = {"num_studies": len(self.study_ids)}
         content |= {name: getattr(self, name) for name in self.__slots__}
-        content["study_ids"] = content.pop("study_ids")  # last, since it is long
+        for name in ("study_ids", "reasons"):  # last, since they are long
+            content[name] = content.pop(name)
         temporary = Path(path).with_name(f"{Path(path).name}.part")
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         os.replace(temporary, path)
@@ -87,17 +97,13 @@ class SubsetManifest:
         Raises:
             DataError: no such file, not JSON, a field missing or of the wrong kind, or a study listed twice.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise DataError(f"there is no subset manifest {path}") from error
-        except (OSError, ValueError) as error:
-            raise DataError(f"subset manifest {path} can't be read: {' '.join(str(error).split())}") from error
+        content = read_json(path)
         _check_fields(content, path)
         return cls(
             study_ids=tuple(content["study_ids"]),
             positives_before=_counts(content, "positives_before", path),
             positives_after=_counts(content, "positives_after", path),
+            reasons=_reasons(content, path),
             **{name: content[name] for name in _KIND_OF_FIELD},
         )
 
@@ -119,17 +125,28 @@ def _check_fields(content: object, path: str | Path) -> None:
         raise DataError(f"subset manifest {path} holds a {type(content).__name__}; it must be a JSON object")
     for name, kind in {**_KIND_OF_FIELD, "study_ids": list}.items():
         if type(content.get(name)) is not kind:
-            raise DataError(f"subset manifest {path}: {name} is {content.get(name)!r}; it must be a {kind.__name__}")
+            told = named(repr(content.get(name)))
+            raise DataError(f"subset manifest {path}: {name} is {told}; it must be a {kind.__name__}")
     study_ids = content["study_ids"]
     if not all(isinstance(study_id, str) for study_id in study_ids):
         raise DataError(f"subset manifest {path}: every one of study_ids must be a string")
     if len(set(study_ids)) < len(study_ids):
         twice = next(study_id for study_id in study_ids if study_ids.count(study_id) > 1)
-        raise DataError(f"subset manifest {path}: study {twice} is listed twice")
+        raise DataError(f"subset manifest {path}: study {named(twice)} is listed twice")
 
 
-def _counts(content: Mapping[str, Any], name: str, path: str | Path) -> dict[Observation, int]:
+def _reasons(content: Mapping[str, Any], path: str | Path) -> dict[str, str]:
+    reasons = content.get("reasons", {})
+    if not isinstance(reasons, dict) or not all(isinstance(reason, str) for reason in reasons.values()):
+        raise DataError(f"subset manifest {path}: reasons must be an object from study to text")
+    return reasons
+
+
+def _counts(content: Mapping[str, Any], name: str, path: str | Path) -> dict[str, int]:
     counts = content.get(name)
-    if not isinstance(counts, dict) or set(counts) != set(OBSERVATIONS):
-        raise DataError(f"subset manifest {path}: {name} must have a count for each of the 14 observations")
-    return {observation: counts[observation] for observation in OBSERVATIONS}
+    are_counts = isinstance(counts, dict) and counts and all(type(count) is int for count in counts.values())
+    if not isinstance(counts, dict) or not are_counts or counts.keys() < set(OBSERVATIONS):
+        raise DataError(
+            f"subset manifest {path}: {name} must have a count for each of the 14 observations, or group of questions"
+        )
+    return counts

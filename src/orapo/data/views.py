@@ -1,18 +1,40 @@
 """Which projections count as frontal, whatever the data set calls them."""
 
+import re
+from functools import cache
 from typing import Literal
+
+from orapo.data.tables import is_blank
 
 Views = Literal["frontal", "all"]
 """Which images of a study are kept."""
 
 _FRONTAL_WORDS = ("PA", "AP", "FRONTAL")
+_SIGNS = re.compile(r"[\W_]+")
+_IN_FULL = {"POSTERO ANTERIOR": "PA", "POSTEROANTERIOR": "PA", "ANTERO POSTERIOR": "AP", "ANTEROPOSTERIOR": "AP"}
 
 
+@cache
+def view_name(cell: str) -> str:
+    """A view as a table has it: upper-case words; "" where it isn't known ("nan").
+
+    "AP_SUPINE" and "ap supine" are AP SUPINE; "POSTERO_ANTERIOR" is PA.
+    """
+    if is_blank(cell):
+        return ""
+    name = " ".join(_SIGNS.sub(" ", cell.upper()).split())
+    for words, short in _IN_FULL.items():
+        if name == words or name.startswith(f"{words} "):
+            return short + name[len(words) :]
+    return name
+
+
+@cache
 def is_frontal(view: str, *, blank: bool = True) -> bool:
-    """Whether a view counts as frontal: its first word is PA, AP or FRONTAL (upper case).
+    """Whether a view counts as frontal: its first word is PA, AP or FRONTAL.
 
     Args:
-        view: the name, upper case, "" when it isn't known.
+        view: of ``view_name``.
         blank: whether one that isn't known counts.
     """
     words = view.split()

@@ -1,1 +1,1 @@
-"""Held-out measures of generated reports."""
+"""Measures of generated reports on held-out studies."""

@@ -1,84 +1,69 @@
 """Clinical efficacy: precision, recall and F1 of the observations that generated reports call present.
 
-A report counts as calling an observation present when its label state is positive (or also uncertain, if asked for);
+A report calls an observation present when its label state is positive (or also uncertain, in the lenient reading);
 negative and unmentioned don't count. This is the examiner's rule and shares no code with the training reward.
+
+Every ratio in both readings of uncertain labels, over all 14 observations and over the five of the CheXpert
+competition, in three averages: macro (mean of the observations' ratios), micro (ratios of the added counts) and example
+(mean of the studies' own ratios). Names are "<reading>/<set>/<average>/<ratio>" and "<reading>/<observation>/<ratio>".
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orapo.chexpert import OBSERVATIONS, LabelStates, Observation, positive_observations
+from orapo.chexpert import COMPETITION_OBSERVATIONS, OBSERVATIONS, LabelStates, Observation, positive_observations
 from orapo.errors import DataError
-from orapo.measures.ratios import UNDEFINED_RATIO, ratio
+from orapo.evaluation.resampling import Array, Measures, joined, mean_of_defined, ratio_of_sums
+from orapo.measures.ratios import ratio
+
+READINGS: Mapping[str, bool] = {"uncertain_not_positive": False, "uncertain_positive": True}
+"""Name of a reading to ``uncertain_is_positive``."""
 
 
-@dataclass(frozen=True, slots=True)
-class PrecisionRecallF1:
-    """Three ratios in [0, 1]; undefined ones are ``UNDEFINED_RATIO``."""
-
-    precision: float
-    recall: float
-    f1: float
+def reading_of(uncertain_is_positive: bool) -> str:
+    """The name of how a config counts uncertain labels."""
+    return next(name for name, is_lenient in READINGS.items() if is_lenient == uncertain_is_positive)
 
 
-@dataclass(frozen=True, slots=True)
-class ObservationScores:
-    """Counts over studies of one observation, and the ratios that follow from them.
+OBSERVATION_SETS: Mapping[str, tuple[Observation, ...]] = {
+    "all_14": OBSERVATIONS,
+    "competition_5": COMPETITION_OBSERVATIONS,
+}
+AVERAGES = ("macro", "micro", "example")
+RATIOS = ("precision", "recall", "f1")
+COUNTED = ("support", "true_positives", "false_positives", "false_negatives")
+"""Of each observation, beside its ratios."""
 
-    Attributes:
-        true_positives: present and called present.
-        false_positives: absent and called present.
-        false_negatives: present and not called present.
-        support: studies in which it is present, ``true_positives + false_negatives``.
-        precision: in [0, 1].
-        recall: in [0, 1].
-        f1: in [0, 1].
-    """
-
-    true_positives: int
-    false_positives: int
-    false_negatives: int
-    support: int
-    precision: float
-    recall: float
-    f1: float
+_EXAMPLE = len(RATIOS) * len(OBSERVATION_SETS)
 
 
-@dataclass(frozen=True, slots=True)
-class ClinicalScores:
-    """Held-out clinical scores of one system on N studies.
+@dataclass(frozen=True)
+class _Layout:
+    """The columns of one reading: TP, FP, FN of 14 observations, then the example ratios of each set."""
 
-    Attributes:
-        macro: unweighted mean over the 14 observations; its F1 is the mean of the 14 F1 values, not the F1 of the
-            mean precision and mean recall.
-        micro: from the counts of all 14 observations added up.
-        per_observation: in the order of ``OBSERVATIONS``.
-        num_studies: N.
-        uncertain_is_positive: the mapping used, for the generated and the true label states alike.
-    """
+    reading: str
 
-    macro: PrecisionRecallF1
-    micro: PrecisionRecallF1
-    per_observation: Mapping[Observation, ObservationScores]
-    num_studies: int
-    uncertain_is_positive: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings for summary.json, with observations under their CheXpert names."""
-        return {
-            "num_studies": self.num_studies,
-            "uncertain_is_positive": self.uncertain_is_positive,
-            "undefined_ratio": UNDEFINED_RATIO,
-            "macro": asdict(self.macro),
-            "micro": asdict(self.micro),
-            "per_observation": {
-                observation.value: asdict(scores) for observation, scores in self.per_observation.items()
-            },
-        }
+    def from_sums(self, sums: Array) -> dict[str, Array]:
+        """Column sums [R, C] to ratios [R], as ``Measures`` has them; the last column counts studies."""
+        counts = sums[:, : 3 * len(OBSERVATIONS)].reshape(len(sums), 3, len(OBSERVATIONS))
+        examples = sums[:, -1 - _EXAMPLE : -1] / sums[:, -1:]
+        single = _ratios(counts[:, 0], counts[:, 1], counts[:, 2], ratio_of_sums)
+        found: dict[str, Array] = {}
+        for number, (name, observations) in enumerate(OBSERVATION_SETS.items()):
+            places = [OBSERVATIONS.index(observation) for observation in observations]
+            added = counts[:, :, places].sum(axis=2)
+            micro = _ratios(added[:, 0], added[:, 1], added[:, 2], ratio_of_sums)
+            for place, kind in enumerate(RATIOS):
+                found[f"{self.reading}/{name}/macro/{kind}"] = mean_of_defined(single[place][:, places])
+                found[f"{self.reading}/{name}/micro/{kind}"] = micro[place]
+                found[f"{self.reading}/{name}/example/{kind}"] = examples[:, number * len(RATIOS) + place]
+        for column, observation in enumerate(OBSERVATIONS):
+            for place, kind in enumerate(RATIOS):
+                found[f"{self.reading}/{observation.value}/{kind}"] = single[place][:, column]
+        return found
 
 
 def positive_matrix(states: Sequence[LabelStates], *, uncertain_is_positive: bool) -> NDArray[np.bool_]:
@@ -92,68 +77,91 @@ def positive_matrix(states: Sequence[LabelStates], *, uncertain_is_positive: boo
     return np.array(matrix, dtype=np.bool_).reshape(len(rows), len(OBSERVATIONS))
 
 
-def clinical_scores(
+def clinical_measures(
     predicted_states: Sequence[LabelStates],
     true_states: Sequence[LabelStates],
-    *,
-    uncertain_is_positive: bool = False,
-) -> ClinicalScores:
-    """Scores N generated reports, given as label states, against the studies' true label states.
+    readings: Collection[str] = tuple(READINGS),
+    prefix: str = "",
+) -> Measures:
+    """The measures of N generated reports, given as label states, against the studies' true label states.
 
     Args:
         predicted_states: of the generated reports, length N.
-        true_states: of the same studies in the same order, length N.
-        uncertain_is_positive: whether uncertain counts as present, on both sides.
+        true_states: of the same studies in the same order, at least 1.
+        readings: of uncertain labels, by the keys of ``READINGS``.
+        prefix: before every name.
 
     Raises:
         DataError: no studies, different lengths, or a study that lacks one of the 14 observations.
     """
+    parts = []
+    for reading in readings:
+        predicted, true = _matrices(predicted_states, true_states, reading)
+        called = predicted.astype(np.float64)
+        parts.append(from_expected(f"{prefix}{reading}", called, true, _example_ratios(predicted, true)))
+    return joined(*parts)
+
+
+def observation_counts(predicted_states: Sequence[LabelStates], true_states: Sequence[LabelStates]) -> dict[str, float]:
+    """``COUNTED`` of every observation in both readings, named "<reading>/<observation>/<count>".
+
+    Raises:
+        DataError: as ``clinical_measures``.
+    """
+    counts: dict[str, float] = {}
+    for reading in READINGS:
+        predicted, true = _matrices(predicted_states, true_states, reading)
+        counted = (true, predicted & true, predicted & ~true, ~predicted & true)
+        for column, observation in enumerate(OBSERVATIONS):
+            for name, matrix in zip(COUNTED, counted, strict=True):
+                counts[f"{reading}/{observation.value}/{name}"] = int(matrix[:, column].sum())
+    return counts
+
+
+def _matrices(
+    predicted_states: Sequence[LabelStates], true_states: Sequence[LabelStates], reading: str
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     if not true_states or len(predicted_states) != len(true_states):
         raise DataError(
-            f"clinical scores need one generated report for each of at least 1 study, "
+            f"clinical measures need one generated report for each of at least 1 study, "
             f"got {len(predicted_states)} reports for {len(true_states)} studies"
         )
-    predicted = positive_matrix(predicted_states, uncertain_is_positive=uncertain_is_positive)
-    true = positive_matrix(true_states, uncertain_is_positive=uncertain_is_positive)
-    true_positives = np.sum(predicted & true, axis=0)
-    false_positives = np.sum(predicted & ~true, axis=0)
-    false_negatives = np.sum(~predicted & true, axis=0)
-    per_observation = {
-        observation: _observation_scores(int(tp), int(fp), int(fn))
-        for observation, tp, fp, fn in zip(OBSERVATIONS, true_positives, false_positives, false_negatives, strict=True)
-    }
-    return ClinicalScores(
-        macro=_mean_scores(per_observation),
-        micro=precision_recall_f1(int(true_positives.sum()), int(false_positives.sum()), int(false_negatives.sum())),
-        per_observation=per_observation,
-        num_studies=len(true_states),
-        uncertain_is_positive=uncertain_is_positive,
+    is_lenient = READINGS[reading]
+    predicted = positive_matrix(predicted_states, uncertain_is_positive=is_lenient)
+    return predicted, positive_matrix(true_states, uncertain_is_positive=is_lenient)
+
+
+def from_expected(reading: str, predicted: Array, true: NDArray[np.bool_], example: Array) -> Measures:
+    """Measures from the probability that each observation is called present.
+
+    Args:
+        reading: name of the reading of uncertain labels.
+        predicted: [N, 14], probability (0 or 1 for a report) that the observation is called present.
+        true: [N, 14].
+        example: [N, 6], each study's own ratios, expected: precision, recall, F1 of each observation set.
+    """
+    columns = [predicted * true, predicted * ~true, (1 - predicted) * true, example, np.ones((len(true), 1))]
+    return Measures(np.concatenate(columns, axis=1), _Layout(reading).from_sums, {})
+
+
+def _example_ratios(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> Array:
+    """[N, 6]: each study's own precision, recall and F1, over each observation set."""
+    return np.concatenate([np.stack(example_ratios(predicted, true, name), axis=1) for name in OBSERVATION_SETS], 1)
+
+
+def example_ratios(predicted: NDArray[np.bool_], true: NDArray[np.bool_], observation_set: str) -> tuple[Array, ...]:
+    """Precision, recall and F1 over the observations of each study: three arrays of the leading shape of [..., 14]."""
+    places = [OBSERVATIONS.index(observation) for observation in OBSERVATION_SETS[observation_set]]
+    called, present = predicted[..., places], true[..., places]
+    hits = (called & present).sum(axis=-1)
+    return _ratios(hits, called.sum(axis=-1) - hits, present.sum(axis=-1) - hits, ratio)
+
+
+def _ratios(
+    true_positives: Array, false_positives: Array, false_negatives: Array, quotient: Callable[[Array, Array], Array]
+) -> tuple[Array, Array, Array]:
+    return (
+        quotient(true_positives, true_positives + false_positives),
+        quotient(true_positives, true_positives + false_negatives),
+        quotient(2 * true_positives, 2 * true_positives + false_positives + false_negatives),
     )
-
-
-def precision_recall_f1(true_positives: int, false_positives: int, false_negatives: int) -> PrecisionRecallF1:
-    """The three ratios of one table of counts; F1 = 2 TP / (2 TP + FP + FN), defined even where precision isn't."""
-    numerators = np.array([true_positives, true_positives, 2 * true_positives])
-    errors = np.array([false_positives, false_negatives, false_positives + false_negatives])
-    precision, recall, f1 = ratio(numerators, numerators + errors).tolist()
-    return PrecisionRecallF1(precision=precision, recall=recall, f1=f1)
-
-
-def _observation_scores(true_positives: int, false_positives: int, false_negatives: int) -> ObservationScores:
-    ratios = precision_recall_f1(true_positives, false_positives, false_negatives)
-    return ObservationScores(
-        true_positives=true_positives,
-        false_positives=false_positives,
-        false_negatives=false_negatives,
-        support=true_positives + false_negatives,
-        precision=ratios.precision,
-        recall=ratios.recall,
-        f1=ratios.f1,
-    )
-
-
-def _mean_scores(per_observation: Mapping[Observation, ObservationScores]) -> PrecisionRecallF1:
-    rows = np.array([[scores.precision, scores.recall, scores.f1] for scores in per_observation.values()])
-    # Over contiguous rows, as the resampled scores are summed: the two agree to the last bit.
-    precision, recall, f1 = np.ascontiguousarray(rows.T).mean(axis=1).tolist()
-    return PrecisionRecallF1(precision=precision, recall=recall, f1=f1)

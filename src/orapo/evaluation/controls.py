@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates
 from orapo.errors import DataError
-from orapo.evaluation.clinical import positive_matrix
-from orapo.evaluation.clinical_measures import OBSERVATION_SETS, READINGS, from_expected
+from orapo.evaluation.clinical import OBSERVATION_SETS, READINGS, from_expected, positive_matrix
 from orapo.evaluation.resampling import Array, Measures, joined
 from orapo.measures.ratios import ratio
 
@@ -27,7 +26,7 @@ class CommonReport:
     Attributes:
         text: the report; of equally frequent ones the first.
         count: how often it occurs; 1 says that no report occurs twice.
-        num_reports: among so many.
+        num_reports: the number of reports counted.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""The tables of an evaluation: a system beside its controls, every number with its interval."""
+"""The tables of a run's own test or of evaluate.py: a system beside its controls, scores with intervals."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,11 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from orapo.chexpert import OBSERVATIONS
-from orapo.evaluation.clinical_measures import AVERAGES, OBSERVATION_SETS, RATIOS, READINGS
+from orapo.display import visible
+from orapo.empty_reports import says_nothing
+from orapo.evaluation.answers import ACCURACY, ANSWERED
+from orapo.evaluation.clinical import AVERAGES, OBSERVATION_SETS, RATIOS, READINGS
+from orapo.evaluation.examiner import REFUSED, SCORE, SystemScores
 from orapo.evaluation.mark_measures import DIFFERENCE, KINDS, SIDES
 from orapo.evaluation.resampling import Difference, Estimate
-from orapo.evaluation.system_measures import SystemScores
-from orapo.evaluation.text_measures import OVERLAP
+from orapo.evaluation.text_measures import ATTRIBUTES, OVERLAP
 
 WIDTH = 124
 """Columns of the tables, on a terminal too: cut off, an interval would mislead."""
@@ -23,6 +26,9 @@ _NUMBERS = 23
 """Columns of a number with its interval."""
 
 _LONGEST_TITLE = 40
+_LONGEST_NAME = 22
+_MOST_GROUPS = 6
+"""Of questions; the files have all."""
 
 SET_TITLES = {"all_14": "14 observations", "competition_5": "the 5 of the CheXpert competition"}
 READING_TITLES = {"uncertain_not_positive": "uncertain is not positive", "uncertain_positive": "uncertain is positive"}
@@ -34,6 +40,8 @@ TEXT_TITLES = {
     "chrf": "chrF",
     "cider_d": "CIDEr-D (0 to 10)",
     "attribute_f1": "attribute F1",
+    "change_accuracy": "accuracy of stated changes",
+    "change_recall": "recall of changes",
     "mean_words": "words per report",
     "repetition": "repeated 4-grams",
     "empty_report_fraction": "empty report share",
@@ -45,16 +53,14 @@ MARK_TITLES = {"with_mark": "with the mark", "without_mark": "without it", DIFFE
 
 @dataclass(frozen=True)
 class EvaluationTables:
-    """What the tables say.
+    """The content of the tables.
 
     Attributes:
-        headline: what was evaluated, on what.
+        headline: what was evaluated, on what, and on how many studies.
         systems: the system first, then its controls, by key.
         against_title: of the second system, "" for none.
         differences: system minus the second one, by measure.
         reading: the reading of uncertain labels that is printed; the file has both.
-        num_with_report: studies that text is compared on.
-        num_studies: all of them.
         confidence: of the intervals.
     """
 
@@ -63,8 +69,6 @@ class EvaluationTables:
     against_title: str
     differences: Mapping[str, Difference]
     reading: str
-    num_with_report: int
-    num_studies: int
     confidence: float
 
 
@@ -74,25 +78,45 @@ def tables_text(tables: EvaluationTables, *, everything: bool) -> str:
     console = Console(file=stream, width=WIDTH, force_terminal=False, color_system=None)
     for part in _parts(tables, list(READINGS) if everything else [tables.reading]):
         console.print(part)
-    return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines())
+    return "".join(f"{visible(line.rstrip())}\n" for line in stream.getvalue().split("\n")[:-1])
 
 
 def _parts(tables: EvaluationTables, readings: Sequence[str]) -> Iterator[RenderableType]:
     yield Text(tables.headline, style="bold")
     computed = {key: system for key, system in tables.systems.items() if not system.not_computed}
+    if ACCURACY in computed["system"].estimates:
+        yield _answer_table(computed)
+        yield _text_table(computed)
+        if tables.differences:
+            yield _difference_table(tables, ())
+        yield from _notes(tables)
+        return
     for reading in readings:
         for observation_set in OBSERVATION_SETS:
             yield _clinical_table(computed, reading, observation_set)
+        for reader in readers_of(computed["system"]):
+            read = {key: one for key, one in computed.items() if f"{reader}/{REFUSED}" in one.estimates}
+            yield _clinical_table(read, f"{reader}/{reading}", "all_14")
         yield _observation_table(computed, reading)
         yield from _mark_table(computed, reading)
-    yield _text_table(tables, computed)
+    yield _text_table(computed)
     if tables.differences:
         yield _difference_table(tables, readings)
     yield from _notes(tables)
 
 
+def readers_of(system: SystemScores) -> tuple[str, ...]:
+    """The second readers that measured a system."""
+    return tuple(name.removesuffix(f"/{REFUSED}") for name in system.estimates if name.endswith(f"/{REFUSED}"))
+
+
+def _reading_title(reading: str) -> str:
+    reader, _, own = reading.rpartition("/")
+    return READING_TITLES[own] + (f", read by {reader}" if reader else "")
+
+
 def _clinical_table(systems: Mapping[str, SystemScores], reading: str, observation_set: str) -> Table:
-    table = _table(f"Clinical: {SET_TITLES[observation_set]}, {READING_TITLES[reading]}")
+    table = _table(f"Clinical: {SET_TITLES[observation_set]}, {_reading_title(reading)}")
     for heading in ("average", "P", "R", "F1"):
         table.add_column(heading, justify="left" if heading == "average" else "right", no_wrap=True)
     for system in systems.values():
@@ -102,16 +126,38 @@ def _clinical_table(systems: Mapping[str, SystemScores], reading: str, observati
     return table
 
 
+def _answer_table(systems: Mapping[str, SystemScores]) -> Table:
+    """A row a system: all questions with intervals, and the first ``_MOST_GROUPS`` groups without."""
+    own = systems["system"]
+    groups = [name.removeprefix(f"{ACCURACY}/") for name in own.estimates if name.startswith(f"{ACCURACY}/")]
+    shown = groups[:_MOST_GROUPS]
+    left = f"; {len(groups) - len(shown)} more groups in the files" if len(groups) > len(shown) else ""
+    table = _table(f"Accuracy of answers; by group, with its number of questions{left}")
+    for heading in ("all", "with an answer"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for group in shown:
+        table.add_column(f"{_short(group, 9)} {own.counts[f'{group}/support']:.0f}", justify="right")
+    for system in systems.values():
+        found = system.estimates
+        cells = [_cell(found[name]) if name in found else "-" for name in (ACCURACY, ANSWERED)]
+        cells += [f"{found[f'{ACCURACY}/{group}'].value:.3f}" for group in shown]
+        table.add_row(_short(system.title, _LONGEST_NAME), *cells)
+    return table
+
+
 def _observation_table(systems: Mapping[str, SystemScores], reading: str) -> Table:
-    own, shuffled = systems["system"], systems.get("shuffled_images")
+    own = systems["system"]
+    others = {
+        title: systems[key] for key, title in (("base", "base"), ("shuffled_images", "shuffled")) if key in systems
+    }
     table = _table(f"Each observation: {_short(own.title)}, {READING_TITLES[reading]}")
-    for heading in ("support", "P", "R", "F1", "shuffled F1"):
+    for heading in ("support", "P", "R", "F1", *(f"{title} F1" for title in others)):
         table.add_column(heading, justify="right", no_wrap=True)
     for observation in OBSERVATIONS:
         name = f"{reading}/{observation.value}"
         cells = [_cell(own.estimates[f"{name}/{kind}"]) for kind in RATIOS]
-        other = "-" if shuffled is None else f"{shuffled.estimates[f'{name}/f1'].value:.3f}"
-        table.add_row(observation.value, f"{own.counts[f'{name}/support']:.0f}", *cells, other)
+        cells += [f"{other.estimates[f'{name}/f1'].value:.3f}" for other in others.values()]
+        table.add_row(observation.value, f"{own.counts[f'{name}/support']:.0f}", *cells)
     return table
 
 
@@ -133,12 +179,18 @@ def _mark_table(systems: Mapping[str, SystemScores], reading: str) -> Iterator[T
     yield table
 
 
-def _text_table(tables: EvaluationTables, systems: Mapping[str, SystemScores]) -> Table:
+def _text_table(systems: Mapping[str, SystemScores]) -> Table:
     worded = [system for system in systems.values() if "mean_words" in system.estimates]
-    table = _table(f"Text: {tables.num_with_report} of {tables.num_studies} studies have a report to compare with")
+    pairs = worded[0].pairs
+    num_with_report = sum(not says_nothing(pair.oracle_report) for pair in pairs)
+    told = f": {num_with_report} of {len(pairs)} studies have a report to compare with"
+    table = _table("Text" + ("" if ACCURACY in worded[0].estimates else told))
     for system in worded:
         table.add_column(_short(system.title), justify="right", max_width=_NUMBERS, overflow="fold")
-    for name, title in TEXT_TITLES.items():
+    named = dict.fromkeys(name for system in worded for name in system.estimates if name.startswith(SCORE))
+    scores = {name: _short(name.removeprefix(SCORE).replace("_", " "), _LONGEST_NAME) for name in named}
+    unread = {f"{reader}/{REFUSED}": f"refused, {reader}" for reader in readers_of(worded[0])}
+    for name, title in (TEXT_TITLES | scores | unread).items():
         cells = [_cell(system.estimates[name], name) if name in system.estimates else "-" for system in worded]
         if any(cell != "-" for cell in cells):
             table.add_row(title, *cells)
@@ -149,13 +201,17 @@ def _difference_table(tables: EvaluationTables, readings: Sequence[str]) -> Tabl
     table = _table(f"Difference to {tables.against_title} (paired over studies)")
     table.add_column("difference", justify="right", no_wrap=True)
     table.add_column("p", justify="right", no_wrap=True)
+    readers = [f"{reader}/" for reader in readers_of(tables.systems["system"])]
     names = [
-        f"{reading}/{observations}/{average}/f1"
+        f"{reader}{reading}/{observations}/{average}/f1"
+        for reader in ("", *readers)
         for reading in readings
         for observations in OBSERVATION_SETS
         for average in AVERAGES
     ]
-    for name in (*names, *OVERLAP, "attribute_f1", "mean_words", "repetition"):
+    scores = [name for name in tables.differences if name.startswith(SCORE)]
+    answers = [name for name in tables.differences if name.startswith(ACCURACY)][: 1 + _MOST_GROUPS]
+    for name in (*names, *answers, *OVERLAP, *ATTRIBUTES, "mean_words", "repetition", *scores):
         if name in tables.differences:
             found = tables.differences[name]
             cell = f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
@@ -169,6 +225,9 @@ def _notes(tables: EvaluationTables) -> Iterator[str]:
             yield f"{system.title}: not computed: {system.not_computed}"
         elif system.note:
             yield f"{system.title}: {system.note}"
+    if ACCURACY in tables.systems["system"].estimates:
+        yield f"Brackets: {tables.confidence:.0%} percentile bootstrap over questions."
+        return
     yield (
         f"Brackets: {tables.confidence:.0%} percentile bootstrap over studies. 0/0 counts as 0, in example ratios too: "
         "a study without any finding, rightly reported so, scores 0 there."
@@ -182,9 +241,9 @@ def _table(title: str) -> Table:
     return table
 
 
-def _short(title: str) -> str:
+def _short(title: str, longest: int = _LONGEST_TITLE) -> str:
     """The end of a long name, which tells paths apart."""
-    return title if len(title) <= _LONGEST_TITLE else f"...{title[3 - _LONGEST_TITLE :]}"
+    return title if len(title) <= longest else f"...{title[3 - longest :]}"
 
 
 def _cell(estimate: Estimate, name: str = "") -> str:

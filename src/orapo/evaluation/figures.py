@@ -1,4 +1,4 @@
-"""Pictures of a run: the learning curve, and the drawing habits that every picture of this package shares.
+"""Figures of a run: the learning curve, and the style shared by all figures of this package.
 
 Drawn on matplotlib's Agg canvas through ``Figure`` alone: no window, no global state, no display needed.
 """
@@ -6,7 +6,7 @@ Drawn on matplotlib's Agg canvas through ``Figure`` alone: no window, no global 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,21 +51,36 @@ def save_figure(figure: "Figure", path: Path) -> None:
     figure.savefig(path, metadata={"Software": None} if path.suffix == ".png" else None)
 
 
+class Score(NamedTuple):
+    """The score that validation is drawn by: its column of validation.csv, and its title."""
+
+    column: str
+    title: str
+    unit: str
+    floor: str
+
+
+REPORTS = Score("macro_f1", "Validation macro F1", "mean F1 of 14 observations", "always-positive report")
+ANSWERS = Score("accuracy", "Validation accuracy", "share of right answers", "majority answer")
+
+
 def learning_curve(
     metrics_rows: Sequence[MetricsRow],
     validation_rows: Sequence[MetricsRow],
     path: Path,
     *,
-    floor_macro_f1: float | None = None,
+    floor: float | None = None,
+    score: Score = REPORTS,
 ) -> None:
-    """Draws reward, macro F1, zero-reward rate and mixing weight against the training step.
+    """Draws reward, the score of validation, zero-reward rate and mixing weight against the training step.
 
     Args:
         metrics_rows: one a step, with ``step``, ``reward``, ``zero_reward_rate``, ``mixing_weight``; other keys are
             ignored, and a panel without values says so.
-        validation_rows: one a validation, with ``step``, ``macro_f1``, ``shuffled_macro_f1``.
+        validation_rows: one a validation, with ``step``, the score's column, and that with ``shuffled_`` before it.
         path: the picture to write, 1350 x 870 pixels as PNG.
-        floor_macro_f1: of the always-positive report on the same studies, drawn as a line when given.
+        floor: of the report or answer that looks at nothing, on the same studies, drawn as a line when given.
+        score: what validation is drawn by.
 
     Raises:
         DataError: a row without ``step``, or a value that is no number.
@@ -73,7 +88,7 @@ def learning_curve(
     figure = new_figure(9.0, 5.8)
     axes = figure.subplots(2, 2, sharex=True)
     _training_panel(axes[0, 0], metrics_rows, "reward", "Reward of the rollouts", "mean reward (0 to 1)", GREEN)
-    _validation_panel(axes[0, 1], validation_rows, floor_macro_f1)
+    _validation_panel(axes[0, 1], validation_rows, score, floor)
     _training_panel(
         axes[1, 0], metrics_rows, "zero_reward_rate", "Zero-reward rate", "fraction of rollouts (0 to 1)", VERMILLION
     )
@@ -94,7 +109,7 @@ def learning_curve(
 
 
 def _training_panel(panel: Any, rows: Sequence[MetricsRow], key: str, title: str, unit: str, colour: str) -> None:
-    _dress(panel, title, unit)
+    dress(panel, title, unit)
     steps, values = series(rows, key)
     if not len(values):
         _say_absent(panel)
@@ -105,9 +120,10 @@ def _training_panel(panel: Any, rows: Sequence[MetricsRow], key: str, title: str
     panel.plot(steps, running_mean(values, window), color=colour, linewidth=2.0, solid_capstyle="round")
 
 
-def _validation_panel(panel: Any, rows: Sequence[MetricsRow], floor: float | None) -> None:
-    _dress(panel, "Validation macro F1", "mean F1 of 14 observations")
-    curves = [("macro_f1", "own images", BLUE, "o", "-"), ("shuffled_macro_f1", "shuffled images", AMBER, "s", "--")]
+def _validation_panel(panel: Any, rows: Sequence[MetricsRow], score: Score, floor: float | None) -> None:
+    dress(panel, score.title, score.unit)
+    shuffled = f"shuffled_{score.column}"
+    curves = [(score.column, "own images", BLUE, "o", "-"), (shuffled, "shuffled images", AMBER, "s", "--")]
     drawn = 0
     for key, label, colour, marker, dash in curves:
         steps, values = series(rows, key)
@@ -117,14 +133,15 @@ def _validation_panel(panel: Any, rows: Sequence[MetricsRow], floor: float | Non
             panel.plot(steps, values, label=label, clip_on=False, zorder=3, **style)
             drawn += 1
     if floor is not None:
-        panel.axhline(floor, color=GREY, linestyle=":", linewidth=1.5, label="always-positive report")
+        panel.axhline(floor, color=GREY, linestyle=":", linewidth=1.5, label=score.floor)
     if drawn:
         panel.legend(frameon=False, fontsize=8.5, loc="upper left", labelcolor=INK)
     else:
         _say_absent(panel)
 
 
-def _dress(panel: Any, title: str, unit: str) -> None:
+def dress(panel: Any, title: str, unit: str) -> None:
+    """Adds title, unit of the y axis and a light grid."""
     panel.set_title(title, loc="left", fontsize=10.5, color=INK, fontweight="bold")
     panel.set_ylabel(unit, fontsize=9, color=INK)
     panel.tick_params(labelsize=8.5, colors=GREY, labelbottom=True)

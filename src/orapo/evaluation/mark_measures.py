@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from orapo.chexpert import OBSERVATIONS, Observation
 from orapo.errors import DataError
-from orapo.evaluation.clinical import positive_matrix
-from orapo.evaluation.clinical_measures import READINGS
+from orapo.evaluation.clinical import READINGS, positive_matrix
 from orapo.evaluation.report_pairs import ReportPair
 from orapo.evaluation.resampling import Array, Measures, joined, ratio_of_sums
 

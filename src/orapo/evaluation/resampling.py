@@ -1,4 +1,4 @@
-"""How much a score would move with other studies of the same kind: percentile bootstrap over studies.
+"""Uncertainty of a score over studies: percentile bootstrap.
 
 A measure is a function of sums over studies (counts, or per-study values). Drawing studies with replacement only
 changes how often each study counts, so that all resamples of all measures are one matrix product: [R, N] times [N, C].
@@ -9,8 +9,9 @@ below its own score. A ratio that the studies define is therefore left out of th
 average there is that of the other observations (``ratio_of_sums``, ``mean_of_defined``).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
@@ -56,7 +57,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Measures:
-    """Measures of one system on N studies.
+    """The measures of one system on N studies, as sums over studies.
 
     Attributes:
         columns: [N, C], what each study adds.
@@ -70,14 +71,29 @@ class Measures:
     stated: Mapping[str, float]
 
     def values(self) -> dict[str, float]:
-        """Each measure on the studies as they are."""
+        """Each measure over all studies, without resampling."""
         found = {name: float(values[0]) for name, values in self.from_sums(self.columns.sum(axis=0)[None]).items()}
         return {name: self.stated.get(name, value) for name, value in found.items()}
 
 
+@dataclass(frozen=True)
+class Draws:
+    """The measures of one system under a ``Bootstrap``'s resamples.
+
+    Attributes:
+        num_studies: N.
+        values: on the studies as they are.
+        resampled: [R] of each measure.
+    """
+
+    num_studies: int
+    values: Mapping[str, float]
+    resampled: Mapping[str, Array]
+
+
 @settings
 class Bootstrap:
-    """Draws studies with replacement; the same seed and number of studies give the same draws for every system.
+    """Resamples studies with replacement; equal seed and number of studies give equal resamples for every system.
 
     Attributes:
         num_resamples: R, at least 100.
@@ -98,22 +114,25 @@ class Bootstrap:
         resampled = self._resampled(measures)
         return {name: Estimate(value, *self._interval(value, resampled[name])) for name, value in values.items()}
 
-    def differences(self, first: Measures, second: Measures) -> dict[str, Difference]:
+    def draw(self, measures: Measures) -> "Draws":
+        """The measures' resamples, to compare with another system's."""
+        return Draws(len(measures.columns), measures.values(), self._resampled(measures))
+
+    def differences(self, first: "Measures | Draws", second: "Measures | Draws") -> dict[str, Difference]:
         """Paired differences of the measures that both systems have; both see the same draws of studies.
 
         Raises:
             DataError: the systems were measured on different numbers of studies.
         """
-        if len(first.columns) != len(second.columns):
+        ours, theirs = (one if isinstance(one, Draws) else self.draw(one) for one in (first, second))
+        if ours.num_studies != theirs.num_studies:
             raise DataError(
-                f"a paired test needs the same studies, got {len(first.columns)} and {len(second.columns)} of them"
+                f"a paired test needs the same studies, got {ours.num_studies} and {theirs.num_studies} of them"
             )
-        ours, theirs = first.values(), second.values()
-        our_draws, their_draws = self._resampled(first), self._resampled(second)
         return {
-            name: self._difference(ours[name] - theirs[name], our_draws[name] - their_draws[name])
-            for name in ours
-            if name in theirs
+            name: self._difference(value - theirs.values[name], ours.resampled[name] - theirs.resampled[name])
+            for name, value in ours.values.items()
+            if name in theirs.values
         }
 
     def _difference(self, value: float, draws: Array) -> Difference:
@@ -157,15 +176,43 @@ def ratio_of_sums(numerator: Array, denominator: Array) -> Array:
 
 def mean_of_defined(values: Array) -> Array:
     """Means over the last axis of what isn't NaN; NaN where all is."""
-    # Contiguous rows: without NaN the mean is then the same to the last bit as that of ``clinical_scores``.
+    # Contiguous rows: without NaN the mean is then the same to the last bit as that of numpy's mean.
     is_defined = np.ascontiguousarray(~np.isnan(values))
     total = np.where(is_defined, np.ascontiguousarray(values), 0.0).sum(axis=-1)
     count = is_defined.sum(axis=-1)
     return np.where(count == 0, np.nan, total / np.maximum(count, 1))
 
 
+def renamed(measures: Measures, names: Mapping[str, str]) -> Measures:
+    """The measures whose names are values of ``names``, under its keys."""
+
+    def from_sums(sums: Array) -> dict[str, Array]:
+        found = measures.from_sums(sums)
+        return {name: found[own] for name, own in names.items()}
+
+    stated = {name: measures.stated[own] for name, own in names.items() if own in measures.stated}
+    return Measures(measures.columns, from_sums, stated)
+
+
+def mean_of(runs: Sequence[Measures]) -> Measures:
+    """The mean over several systems on the same studies, of each measure that all of them have."""
+    widths = np.cumsum([0, *(run.columns.shape[1] for run in runs)]).tolist()
+
+    def from_sums(sums: Array) -> dict[str, Array]:
+        parts = zip(runs, pairwise(widths), strict=True)
+        found = [run.from_sums(sums[:, first:last]) for run, (first, last) in parts]
+        common = [name for name in found[0] if all(name in one for one in found)]
+        return {name: mean_of_defined(np.stack([one[name] for one in found], axis=1)) for name in common}
+
+    stated = {}
+    for name in runs[0].stated:
+        if all(name in run.stated for run in runs):
+            stated[name] = sum(run.stated[name] for run in runs) / len(runs)
+    return Measures(np.concatenate([run.columns for run in runs], axis=1), from_sums, stated)
+
+
 def joined(*parts: Measures) -> Measures:
-    """All measures of parts about the same studies, as one."""
+    """Joins measures of the same studies."""
     widths = np.cumsum([0, *(part.columns.shape[1] for part in parts)]).tolist()
 
     def from_sums(sums: Array) -> dict[str, Array]:

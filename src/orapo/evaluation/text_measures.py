@@ -1,16 +1,16 @@
-"""Text measures as sums over studies, for intervals and paired tests; nothing is downloaded.
+"""Measures of the text and of the cost of generating it, as sums over studies; nothing is downloaded.
 
 Overlap is computed on lower-cased letters and digits, over the studies whose oracle report says something. BLEU and
 chrF are ratios of added counts, so that their counts are kept per study to resample them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from orapo.errors import DataError
 from orapo.evaluation.resampling import Array, Measures, mean_of_defined, ratio_of_sums
-from orapo.measures.attributes import attribute_agreement
+from orapo.measures.attributes import attribute_agreement, change_agreement
 from orapo.measures.cider import cider_d
 from orapo.measures.overlap import BLEU_COUNTS, bleu, bleu_counts, chrf_counts, chrf_orders
 from orapo.measures.rouge import ROUGE, rouge_scores
@@ -18,32 +18,68 @@ from orapo.measures.words import normalised, repetition
 
 OVERLAP = (*ROUGE, "bleu_4", "chrf", "cider_d")
 """Measures that need an oracle report."""
+ATTRIBUTES = ("attribute_f1", "change_accuracy", "change_recall")
+"""Measures that need oracle reports that state attributes, or changes."""
 
 
 def length_measures(generated_reports: Sequence[str]) -> Measures:
     """``mean_words``, split at white space, ``repetition`` and ``empty_report_fraction``, of N generated reports."""
-    rows = [[len(report.split()), repetition(report), normalised(report) == "", 1] for report in generated_reports]
-    names = ("mean_words", "repetition", "empty_report_fraction")
+    return mean_measures(
+        {
+            "mean_words": [len(report.split()) for report in generated_reports],
+            "repetition": [repetition(report) for report in generated_reports],
+            "empty_report_fraction": [normalised(report) == "" for report in generated_reports],
+        }
+    )
+
+
+def mean_measures(values: Mapping[str, Sequence[float | None]]) -> Measures:
+    """The mean of each quantity over those of N studies that have it; None where one has none.
+
+    A quantity that no study has is left out.
+    """
+    known = {name: column for name, column in values.items() if any(value is not None for value in column)}
+    num_studies = max((len(column) for column in values.values()), default=0)
+    rows = [[value or 0.0, value is not None] for column in known.values() for value in column]
+    table = np.array(rows, dtype=np.float64).reshape(len(known), num_studies, 2).transpose(1, 0, 2)
 
     def from_sums(sums: Array) -> dict[str, Array]:
-        return {name: sums[:, place] / sums[:, -1] for place, name in enumerate(names)}
+        return {name: ratio_of_sums(sums[:, 2 * place], sums[:, 2 * place + 1]) for place, name in enumerate(known)}
 
-    return Measures(np.array(rows, dtype=np.float64), from_sums, {})
+    return Measures(table.reshape(num_studies, 2 * len(known)), from_sums, {})
+
+
+def cost_measures(
+    num_images: Sequence[int], seconds: Sequence[float | None], cost_usd: Sequence[float | None]
+) -> Measures:
+    """``seconds_per_image`` and ``cost_usd_per_image`` of N studies, each only where it is known for all of them."""
+    known = {"seconds_per_image": seconds, "cost_usd_per_image": cost_usd}
+    given = {name: values for name, values in known.items() if None not in values}
+    columns = np.array([num_images, *given.values()], dtype=np.float64).T
+
+    def from_sums(sums: Array) -> dict[str, Array]:
+        return {name: sums[:, place] / sums[:, 0] for place, name in enumerate(given, start=1)}
+
+    return Measures(columns, from_sums, {})
 
 
 def attribute_measures(generated_reports: Sequence[str], oracle_reports: Sequence[str]) -> Measures:
-    """``attribute_f1``: the mean over the studies whose oracle report states an attribute, of N generated reports.
-
-    Raises:
-        DataError: different lengths, or no oracle report states one.
-    """
+    """``attribute_f1``: the mean over the studies whose oracle report states an attribute; none where none does."""
     scores = [attribute_agreement(*pair).f1 for pair in zip(generated_reports, oracle_reports, strict=True)]
-    if all(score is None for score in scores):
-        raise DataError(f"none of the {len(oracle_reports)} oracle reports states an attribute of a finding")
-    rows = [[score or 0.0, score is not None] for score in scores]
+    return mean_measures({"attribute_f1": scores})
+
+
+def change_measures(generated_reports: Sequence[str], oracle_reports: Sequence[str]) -> Measures:
+    """``change_accuracy`` and ``change_recall``, over the changes that the oracle reports of N studies state.
+
+    Recall is the share that the generated reports state too. Accuracy leaves out findings for which the generated
+    report states no change, so that a finding that was not seen doesn't count.
+    """
+    rows = [change_agreement(*pair) for pair in zip(generated_reports, oracle_reports, strict=True)]
 
     def from_sums(sums: Array) -> dict[str, Array]:
-        return {"attribute_f1": ratio_of_sums(sums[:, 0], sums[:, 1])}
+        stated, answered, right = sums.T
+        return {"change_accuracy": ratio_of_sums(right, answered), "change_recall": ratio_of_sums(right, stated)}
 
     return Measures(np.array(rows, dtype=np.float64), from_sums, {})
 
@@ -88,7 +124,7 @@ def _from_sums(sums: Array) -> dict[str, Array]:
 
 
 def _stated(rouge: list[list[float]], generated: Sequence[str], oracle: Sequence[str]) -> dict[str, float]:
-    """What torchmetrics says of the whole set, to the last bit as ``text_scores`` has it."""
+    """What torchmetrics says of the whole set, to the last bit."""
     import torch
     from torchmetrics.functional.text import bleu_score
 

@@ -1,20 +1,20 @@
-"""A model behind an API that is shown images: the judge's way of calling litellm, with pictures."""
+"""A model behind an API that sees images, called through litellm like the judge."""
 
 import base64
 import hashlib
 import io
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from PIL import Image
 from pydantic import BaseModel
 
+from orapo.data.collate import StudyWithImages
 from orapo.errors import SettingError
 from orapo.experiment.api_settings import ApiSettings
-from orapo.prompt import chat_messages
+from orapo.prompt import Prompt
 from orapo.reward.llm.endpoint import Completion, Endpoint
 from orapo.reward.llm.prompts import Request
 from orapo.settings import settings
@@ -36,32 +36,37 @@ class TimedCompletion(Completion):
 
 @dataclass(frozen=True)
 class VisionRequest(Request):
-    """The study's images and the instruction; ``subject`` is a digest of the images.
+    """The images and words of one study's prompt; ``subject`` is a digest of the images.
 
     Attributes:
-        num_images: of the study.
+        num_images: in the prompt.
     """
 
     num_images: int = 1
 
+    def corrected(self, reason: str) -> "VisionRequest":
+        """The same question: there is no form that a report could have missed."""
+        return self
+
 
 class _FreeText(BaseModel):
-    """A report has no schema; nothing is asked for."""
+    """A report has no schema, so none is sent."""
 
 
-def vision_request(images: Sequence[Image.Image], instruction: str) -> VisionRequest:
+def vision_request(row: StudyWithImages, prompt: Prompt) -> VisionRequest:
     """The same turn that a local policy is shown, each image as a PNG."""
-    encoded = [_png(image) for image in images]
+    encoded = [_png(image) for image in (*row.prior_images, *row.images)]
     urls = iter(f"data:image/png;base64,{base64.b64encode(png).decode()}" for png in encoded)
-    messages: list[dict[str, Any]] = chat_messages(len(images), instruction)
+    messages = prompt.messages(row.study, len(row.images), len(row.prior_images))
+    words = "".join(part["text"] for message in messages for part in message["content"] if part["type"] == "text")
     for message in messages:
         message["content"] = [
             {"type": "image_url", "image_url": {"url": next(urls)}} if part["type"] == "image" else part
             for part in message["content"]
         ]
     subject = hashlib.sha256(b"".join(hashlib.sha256(png).digest() for png in encoded)).hexdigest()
-    digest = hashlib.sha256(instruction.encode()).hexdigest()
-    return VisionRequest("report", tuple(messages), _FreeText, digest, subject, len(images))
+    digest = hashlib.sha256(words.encode()).hexdigest()
+    return VisionRequest("report", tuple(messages), _FreeText, digest, subject, len(encoded))
 
 
 @settings
@@ -76,11 +81,11 @@ class VisionEndpoint(Endpoint):
 
     @property
     def answer_settings(self) -> dict[str, object]:
-        """The settings that a report depends on."""
+        """The settings that a report depends on, for the cache."""
         return super().answer_settings | {"reasoning_effort": self.reasoning_effort}
 
     def estimate_tokens(self, request: Request) -> tuple[int, int]:
-        """The most tokens, in and out, that a call is likely to take."""
+        """An upper estimate of the tokens of a call, in and out."""
         assert isinstance(request, VisionRequest)
         parts: list[Any] = [part for message in request.messages for part in message["content"]]
         characters = sum(len(part.get("text", "")) for part in parts)
@@ -104,7 +109,7 @@ class VisionEndpoint(Endpoint):
 
 
 def open_endpoint(asked: ApiSettings) -> VisionEndpoint:
-    """The endpoint of these settings; nothing is opened yet."""
+    """The endpoint of these settings; connects to nothing yet."""
     return VisionEndpoint(
         asked.model,
         api_base=asked.api_base,

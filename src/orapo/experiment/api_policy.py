@@ -6,26 +6,26 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import count
-from typing import Any, cast
+from typing import Any
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
+from orapo.data.datamodule import StudyImages
 from orapo.data.evaluation_studies import EvaluationStudies
 from orapo.errors import OrapoError, RunPaused, SettingError
+from orapo.evaluation.report_pairs import Written
 from orapo.experiment.api_endpoint import TimedCompletion, VisionRequest, open_endpoint, vision_request
 from orapo.experiment.api_settings import ApiSettings
-from orapo.experiment.written_reports import Written
+from orapo.prompt import Prompt
 from orapo.remote.background import background_loop
 from orapo.remote.cache import Answer, AnswerCache, CacheMiss, cache_key
 from orapo.remote.call_errors import CallError, CallErrorKind, InvalidAnswer
-from orapo.remote.retry import GaveUp, RetryPolicy, WorkingClock
-from orapo.reward.llm.asker import Asker
-from orapo.reward.llm.budget import Budget, BudgetSpent
-from orapo.reward.llm.limits import Limits, LimitSettings
-from orapo.reward.llm.thoughts import without_thoughts
-from orapo.reward.llm.usage import Usage
+from orapo.remote.retry import ActiveTimer, GaveUp
+from orapo.reward.llm.endpoint import Completion
+from orapo.reward.llm.json_text import without_thoughts
+from orapo.reward.llm.limits import Budget, BudgetSpent, Limits
+from orapo.reward.llm.retrying_client import RetryingClient, Usage
 
 REFUSED, UNANSWERED, CUT_OFF = "refused_reports", "unanswered_reports", "cut_off_reports"
 _LOOK_SECONDS = 0.2
@@ -42,25 +42,24 @@ class ApiPolicy:
     counted. Where nobody answers, or the budget is spent, the evaluation stops; what was written is kept.
     """
 
-    def __init__(self, settings: ApiSettings, instruction: str) -> None:
-        """Opens nothing.
+    def __init__(self, settings: ApiSettings, prompt: Prompt) -> None:
+        """Checks the endpoint's settings; connects to nothing yet.
 
         Args:
             settings: checked, privacy included.
-            instruction: the one that local policies get.
+            prompt: the one that local policies get.
 
         Raises:
             SettingError: a value that only the endpoint can check, such as its address.
         """
         self._settings = settings
-        self._instruction = instruction
+        self._prompt = prompt
         self._usage = Usage()
         self._num_done = 0
         self._endpoint = open_endpoint(settings)
         self._budget = Budget(settings.max_cost)
-        limits = LimitSettings(settings.max_concurrent, settings.requests_per_minute, settings.tokens_per_minute)
-        retry = RetryPolicy(max_tries=settings.max_tries, deadline_seconds=settings.deadline_seconds)
-        self._asker = _ReportAsker(self._endpoint, Limits(limits), retry, self._budget, self._usage, is_last=True)
+        limits = Limits(settings.limits)
+        self._client = RetryingClient(self._endpoint, limits, settings.retry, self._budget, self._usage)
         self._cache = AnswerCache(settings.cache_path, settings.cache)
 
     @property
@@ -78,19 +77,19 @@ class ApiPolicy:
         """One report a study; the bar counts studies.
 
         Raises:
-            RunPaused: the budget is spent, or nobody answers: called again, the evaluation goes on where it stopped.
+            RunPaused: the budget is spent, or no answer comes; called again, the evaluation continues where it stopped.
             ApiRejected: the key, the model or a parameter is wrong.
             SettingError: a budget, and a price that nobody knows.
         """
         self._check_price()
-        shown = images_of if images_of is not None else range(len(studies.studies))
-        running = asyncio.run_coroutine_threadsafe(self._write_all(studies, shown), background_loop())
+        rows = studies.rows(self._prompt, images_of)
+        running = asyncio.run_coroutine_threadsafe(self._write_all(rows), background_loop())
         answers = self._await(running, len(studies.studies), "Writing reports" if images_of is None else "Shuffled")
-        rows = [json.loads(answer.text) for answer in answers]
-        kinds = Counter(row["kind"] for row in rows if row["kind"])
+        written = [json.loads(answer.text) for answer in answers]
+        kinds = Counter(one["kind"] for one in written if one["kind"])
         return Written(
-            reports=tuple(row["report"] for row in rows),
-            seconds=tuple(row["seconds"] for row in rows),
+            reports=tuple(one["report"] for one in written),
+            seconds=tuple(one["seconds"] for one in written),
             cost_usd=tuple(answer.cost_usd for answer in answers) if self._endpoint.price_is_known else None,
             counts={name: float(kinds[name]) for name in (REFUSED, UNANSWERED, CUT_OFF)},
         )
@@ -133,20 +132,20 @@ class ApiPolicy:
             return SettingError(f"system.cache=read_only: {self._settings.cache_path} lacks a report; use read_write")
         return error
 
-    async def _write_all(self, studies: EvaluationStudies, shown: Sequence[int]) -> list[Answer]:
+    async def _write_all(self, rows: StudyImages) -> list[Answer]:
         self._num_done = 0
         free = asyncio.Semaphore(self._settings.max_concurrent)  # images of waiting studies stay unopened
 
         async def one(place: int) -> Answer:
             async with free:
-                images = await asyncio.to_thread(studies.images, place)
-                answer = await self._answer(await asyncio.to_thread(vision_request, images, self._instruction))
+                row = await asyncio.to_thread(rows.__getitem__, place)
+                answer = await self._answer(await asyncio.to_thread(vision_request, row, self._prompt))
             self._num_done += 1
             return answer
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(place)) for place in shown]
+                tasks = [group.create_task(one(place)) for place in range(len(rows))]
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
         return [task.result() for task in tasks]
@@ -156,49 +155,36 @@ class ApiPolicy:
         key = cache_key(
             endpoint.cache_identity, request.prompt_digest, request.stage, request.subject, endpoint.answer_settings
         )
-        answer, is_hit = await self._cache.get_or_ask(key, lambda: self._asker.write(request))
+        answer, is_hit = await self._cache.get_or_ask(key, lambda: self._ask(request))
         self._usage.cache_hits += is_hit
         return answer
 
-
-class _ReportAsker(Asker):
-    """The judge's asker, for free text."""
-
-    async def write(self, request: VisionRequest) -> Answer:
+    async def _ask(self, request: VisionRequest) -> Answer:
         """One report; its cost holds that of useless answers before it."""
-        clock, tries, paid = WorkingClock(), count(), 0.0
-        refused = silent = False
+        timer, paid = ActiveTimer(), 0.0
 
-        async def attempt(correction: str | None) -> TimedCompletion:
-            nonlocal paid, refused, silent
-            refused = silent = False
-            try:
-                completion = cast(TimedCompletion, await self._call(request, clock, failures=next(tries)))
-            except CallError as error:
-                refused = error.kind is CallErrorKind.REFUSED
-                raise
+        def accept(completion: Completion) -> str:
+            nonlocal paid
+            assert isinstance(completion, TimedCompletion)
             paid += completion.cost_usd
-            completion = replace(completion, text=without_thoughts(completion.text).strip())
-            silent = not completion.text
+            report = without_thoughts(completion.text).strip()
             # Cut off before its first word it would be so again.
-            if silent and not completion.is_cut_off:
+            if not report and not completion.is_cut_off:
                 raise InvalidAnswer("the answer is empty")
-            return completion
+            return _stored(report, CUT_OFF if completion.is_cut_off else "", completion.seconds)
 
         try:
-            found = await self._retry.run(attempt, lambda kind: self._usage.retries.update([kind]), clock)
-        except GaveUp:
-            if not (refused or silent):
+            return replace(await self._client.ask(request, accept), cost_usd=paid)
+        except GaveUp as error:
+            refused = isinstance(error.failure, CallError) and error.failure.kind is CallErrorKind.REFUSED
+            if not refused and not isinstance(error.failure, InvalidAnswer):
                 raise
-            return _stored("", REFUSED if refused else UNANSWERED, clock(), self.endpoint.model, 0, 0, paid)
+            text = _stored("", REFUSED if refused else UNANSWERED, timer())
+            return Answer(text, self._endpoint.model, 0, 0, paid)
         except CallError as error:
-            raise ApiRejected(f"{self.endpoint.model}: {error.reason}; correct system.model or its settings") from None
-        self._usage.paid_calls += 1
-        kind = CUT_OFF if found.is_cut_off else ""
-        tokens = found.prompt_tokens, found.completion_tokens
-        return _stored(found.text, kind, found.seconds, found.model, *tokens, paid)
+            reason = f"{self._endpoint.model}: {error.reason}"
+        raise ApiRejected(f"{reason}; correct system.model or its settings")
 
 
-def _stored(report: str, kind: str, seconds: float, model: str, prompt: int, completion: int, cost: float) -> Answer:
-    text = json.dumps({"report": report, "kind": kind, "seconds": round(seconds, 4)}, ensure_ascii=False)
-    return Answer(text=text, model=model, prompt_tokens=prompt, completion_tokens=completion, cost_usd=cost)
+def _stored(report: str, kind: str, seconds: float) -> str:
+    return json.dumps({"report": report, "kind": kind, "seconds": round(seconds, 4)}, ensure_ascii=False)

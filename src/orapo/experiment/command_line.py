@@ -1,6 +1,7 @@
 """Commands with a Hydra config: errors in one line, exit codes, traceback on request."""
 
 import functools
+import logging
 import os
 import signal
 import sys
@@ -13,27 +14,25 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from orapo.errors import OrapoError, RunInterrupted, RunPaused, SettingError
+from orapo.display import visible
+from orapo.errors import OrapoError, RunInterrupted, RunPaused, RunTerminated, SettingError, first_line
 from orapo.experiment.config_help import CONF
-from orapo.experiment.config_keys import check_arguments, check_words, explained, in_order
+from orapo.experiment.config_keys import check_arguments, check_values, check_words, explained, in_order
 from orapo.experiment.config_tree import check_targets
+from orapo.experiment.machine import machine_error
 from orapo.experiment.processes import own_rank, scratch_folder
+from orapo.stopping import STOP_SIGNALS, Stopped
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 128 + signal.SIGINT
+EXIT_TERMINATED = 128 + signal.SIGTERM
 EXIT_PAUSED = 75
 """sysexits' EX_TEMPFAIL: nothing is wrong, try again later."""
 
-_OUT_OF_MEMORY = (
-    "out of memory; lower training.studies_per_micro_batch, rollout.per_study, rollout.max_new_tokens or "
-    "training.eval_batch_size (eval_batch_size or batch_size in evaluate.py and generate.py), set "
-    "model.gradient_checkpointing=true, or train an adapter (model.lora) on model.dtype=bfloat16"
-)
 
-
-class _PastHydra(BaseException):
-    """Carries a user's error past Hydra, which catches every ``Exception`` of a task."""
+class PastHydra(BaseException):
+    """Carries a user's error past Hydra, which catches every ``Exception`` of a task or a callback."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -51,7 +50,8 @@ def run_command(
     """Composes the config from the command line, runs ``task`` on it, and exits.
 
     A user's error is one line on standard error and exit code 1; ``HYDRA_FULL_ERROR=1`` shows the traceback instead.
-    An interrupted run exits with 130, one that waits for its judge or its budget with 75.
+    A command that a signal interrupts exits with 130 (Ctrl-C) or 143, one that waits for its judge, its budget or its
+    next turn on the machine with 75.
 
     Args:
         task: is given the config.
@@ -62,20 +62,22 @@ def run_command(
             the overrides above its line.
     """
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    # A log file on a full disk is no reason for tracebacks: what the command writes itself fails, and is told.
+    logging.raiseExceptions = False
     asked = os.environ.get(FULL_ERROR)
     # Hydra would print its own report and exit; the error itself is needed here.
     os.environ[FULL_ERROR] = "1"
-    command = hydra.main(version_base="1.3", config_path=str(config_folder.resolve()), config_name=config_name)(
-        _checked(task if tells_hydra else _without_hydra(task))
-    )
+    checked = _Checked(task if tells_hydra else _without_hydra(task))
+    command = hydra.main(version_base="1.3", config_path=str(config_folder.resolve()), config_name=config_name)(checked)
     try:
+        check_values(sys.argv[1:])
         if rewrite is not None:
             sys.argv[1:] = rewrite(sys.argv[1:])
         check_arguments(sys.argv[1:], config_folder)
         sys.argv[1:] = in_order(sys.argv[1:])
         try:
             command()
-        except _PastHydra as carried:
+        except PastHydra as carried:
             raise carried.error from carried.error.__cause__
     except RunInterrupted as stop:
         print(stop, file=sys.stderr)
@@ -87,12 +89,14 @@ def run_command(
         if asked == "1":
             raise
         told = explained(error, sys.argv[1:], config_folder, config_name) or one_line(error)
-        print(f"error: {told}", file=sys.stderr)
+        print(f"error: {visible(told)}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
-    except (MemoryError, RuntimeError) as error:
-        if asked == "1" or not is_out_of_memory(error):
+    except Exception as error:
+        # Before the task begins, only Hydra has run, on what was typed.
+        refused = machine_error(error) if checked.has_begun else _not_composed(error)
+        if asked == "1" or refused is None:
             raise
-        print(f"error: {_OUT_OF_MEMORY}", file=sys.stderr)
+        print(f"error: {visible(refused)}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
     finally:
         os.environ.pop(FULL_ERROR)
@@ -104,36 +108,44 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     """The config of a run with these overrides, outside of Hydra's command line.
 
     Raises:
-        SettingError: an override names what there is not, or can't be read.
+        SettingError: an override names a key or file that doesn't exist, or can't be parsed.
     """
+    check_values(overrides)
     check_arguments(overrides, CONF)
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra.compose("config", in_order(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise SettingError(explained(error, overrides, CONF, "config") or one_line(error)) from error
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
+        raise SettingError(_not_composed(error)) from error
     check_targets(config)
     check_words(config)
     return config
 
 
-def _checked(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    @functools.wraps(task)
-    def checked(config: DictConfig) -> Any:
-        check_targets(config)
-        check_words(config)
-        return task(config)
+class _Checked:
+    """A task that is given a checked config, within which signals are heard."""
 
-    return checked
+    def __init__(self, task: Callable[[DictConfig], Any]) -> None:
+        functools.update_wrapper(self, task)
+        self.has_begun = False
+        self._task = task
+
+    def __call__(self, config: DictConfig) -> Any:
+        self.has_begun = True
+        try:
+            with STOP_SIGNALS.heard():
+                check_targets(config)
+                check_words(config)
+                return self._task(config)
+        except Stopped as stop:
+            raise stop.error() from stop
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the GPU or the computer had too little; known by name, since importing torch takes seconds."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in str(error)
-    )
+def _not_composed(error: Exception) -> str:
+    """What Hydra and OmegaConf let through raw, as for a key within a list, or a number as the name of a group."""
+    return f"the overrides can't be composed: {first_line(error)}; every key stands with a comment in conf/"
 
 
 def _without_hydra(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
@@ -142,15 +154,14 @@ def _without_hydra(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], 
         try:
             return task(config)
         except (OrapoError, HydraException, OmegaConfBaseException) as error:
-            raise _PastHydra(error) from None
+            raise PastHydra(error) from None
 
     return carried
 
 
 def exit_code(error: OrapoError) -> int:
-    """Of a process that stops with this error."""
     if isinstance(error, RunInterrupted):
-        return EXIT_INTERRUPTED
+        return EXIT_TERMINATED if isinstance(error, RunTerminated) else EXIT_INTERRUPTED
     return EXIT_PAUSED if isinstance(error, RunPaused) else EXIT_ERROR
 
 
@@ -176,4 +187,4 @@ def one_line(error: BaseException) -> str:
         lines += [line.strip() for line in str(error.__cause__).splitlines() if line.strip()]
     # omegaconf adds the key's path and the object's type on lines of their own.
     told = [line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type="))]
-    return "; ".join(dict.fromkeys(told)) or type(error).__name__
+    return visible("; ".join(dict.fromkeys(told))) or type(error).__name__

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orapo.errors import OrapoError
+from orapo.errors import OrapoError, SettingError
 
 if TYPE_CHECKING:
     from orapo.comparison.compare import Comparison
+    from orapo.comparison.cross import CrossTable
+    from orapo.comparison.tables import Table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,11 +19,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     # Hydra and numpy take most of a second to import, and --help has been answered by now.
     from orapo.comparison.compare import DEFAULT_SORT, compare_runs
-    from orapo.comparison.text_table import print_comparison
+    from orapo.comparison.cross import cross_table, shown_tables
+    from orapo.comparison.tables import comparison_tables
+    from orapo.comparison.text_table import print_tables
     from orapo.experiment.command_line import EXIT_ERROR
+    from orapo.experiment.machine import refuse_unwritable
     from orapo.experiment.train_settings import CHANGEABLE
 
     try:
+        if asked.show_private and not asked.cases:
+            raise SettingError("--show-private is of --cases, which is not given")
+        for option in ("csv", "latex", "plots", "page", "cases"):
+            if (path := getattr(asked, option)) is not None:
+                refuse_unwritable(path if option == "plots" else path.parent, f"the folder of --{option}")
         comparison = compare_runs(
             asked.paths,
             sort=asked.sort or DEFAULT_SORT,
@@ -29,8 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with_published=asked.published,
             ignored=CHANGEABLE,
         )
-        print_comparison(comparison)
-        for path in _write(comparison, asked):
+        crossed = cross_table(comparison) if asked.cross else None
+        tables = list(comparison_tables(comparison) if crossed is None else shown_tables(crossed))
+        print_tables(tables, (*comparison.problems, *(() if crossed is None else crossed.problems)))
+        for path in _write(comparison, crossed, tables, asked):
             print(f"written: {path}")
     except (OrapoError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -38,27 +50,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _write(comparison: "Comparison", asked: argparse.Namespace) -> list[Path]:
+def _write(
+    comparison: "Comparison", crossed: "CrossTable | None", tables: "list[Table]", asked: argparse.Namespace
+) -> list[Path]:
     written: list[Path] = []
-    # matplotlib takes seconds to import: only who asks for pictures pays for it.
+    # pandas and matplotlib take seconds to import: only who asks for files pays for it.
     if asked.csv or asked.latex:
-        from orapo.comparison.table_files import latex_table, write_csv
+        from orapo.comparison.cross import write_cross_csv
+        from orapo.comparison.table_files import latex_tables, write_csv
 
         if asked.csv:
-            write_csv(comparison, asked.csv)
+            write_csv(comparison, asked.csv) if crossed is None else write_cross_csv(crossed, asked.csv)
             written.append(asked.csv)
         if asked.latex:
-            written.append(_write_text(asked.latex, latex_table(comparison)))
-    if asked.plots or asked.page:
-        from orapo.comparison.pictures import comparison_pictures, write_pictures
-        from orapo.comparison.results_page import results_page
+            written.append(_write_text(asked.latex, latex_tables(tables)))
+    if asked.plots:
+        from orapo.comparison.pictures import comparison_pictures, cross_pictures, write_pictures
 
-        pictures = comparison_pictures(comparison)
-        if asked.plots:
-            written += write_pictures(pictures, asked.plots)
-        if asked.page:
-            written.append(_write_text(asked.page, results_page(comparison, pictures)))
+        pictures = comparison_pictures(comparison) if crossed is None else cross_pictures(crossed)
+        written += write_pictures(pictures, asked.plots)
+    if asked.page:
+        from orapo.comparison.cross import shown_tables
+        from orapo.comparison.results_page import cross_page, results_page
+
+        if crossed is None:
+            page = results_page(comparison, tables)
+        else:
+            page = cross_page(comparison, tuple(shown_tables(crossed, len(crossed.columns))))
+        written.append(_write_text(asked.page, page))
+    if asked.cases:
+        written.append(_write_text(asked.cases, _case_page(comparison, shows_private=asked.show_private)))
     return written
+
+
+def _case_page(comparison: "Comparison", *, shows_private: bool) -> str:
+    from orapo.comparison.case_page import case_page
+    from orapo.comparison.cases import Cases, case_systems, shown_groups
+    from orapo.experiment.case_images import CaseImages, data_section
+
+    groups = shown_groups(comparison)
+    if left_out := sum(bool(group.finished) for group in comparison.groups) - len(groups):
+        print(f"--cases shows {len(groups)} groups, the baseline first; {left_out} more are left out")
+    systems, (data, *others) = case_systems(groups), [data_section(group.finished[0]) for group in groups]
+    is_private = any(one.get("is_private", True) for one in (data, *others))
+    images = CaseImages(None)
+    if shows_private or not is_private:
+        images = CaseImages.of_config(data, systems[0].pairs[0].study_id)
+    return case_page(
+        Cases(
+            systems=systems,
+            is_private=is_private,
+            shows_private=shows_private,
+            uncertain_is_positive=data.get("uncertain_is_positive") is True,
+            images_of=images.images_of,
+            no_images=images.reason,
+        )
+    )
 
 
 def _write_text(path: Path, text: str) -> Path:
@@ -79,8 +126,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sort", metavar="KEY", help=told_of_sort)
     parser.add_argument("--baseline", metavar="NAME", help="group to compare with: its label, a part of it, or a run")
     parser.add_argument("--published", action="store_true", help="add the paper's rows")
+    told_of_cross = "what was rewarded against what was measured, in place of the other tables, in every file too"
+    parser.add_argument("--cross", action="store_true", help=told_of_cross)
     parser.add_argument("--csv", metavar="FILE", type=Path, help="write groups, runs, evaluations and published rows")
-    parser.add_argument("--latex", metavar="FILE", type=Path, help="write the table of groups")
+    parser.add_argument("--latex", metavar="FILE", type=Path, help="write the tables")
     parser.add_argument("--plots", metavar="FOLDER", type=Path, help="write curves, observations and effects as PNG")
-    parser.add_argument("--page", metavar="FILE", type=Path, help="write one self-contained HTML page")
+    parser.add_argument("--page", metavar="FILE", type=Path, help="write tables and curves as one self-contained page")
+    told_of_cases = "write every test study of the first systems as one page: images, reports, facts, observations"
+    parser.add_argument("--cases", metavar="FILE", type=Path, help=told_of_cases)
+    told_of_private = "of private data, let --cases show reports, pictures and study ids"
+    parser.add_argument("--show-private", action="store_true", help=told_of_private)
     return parser

@@ -1,20 +1,25 @@
 """The config as typed settings: every key is known, every value in range, before anything heavy is imported."""
 
 from collections.abc import Mapping
+from dataclasses import field, replace
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, PositiveInt
 
+from orapo.data.study_reader import OnBadImage
+from orapo.data.target import Target as ReportTarget
 from orapo.errors import SettingError
+from orapo.experiment.first_stage import first_config
 from orapo.experiment.targets import build, check, plain
 from orapo.experiment.trainer_settings import TrainerSettings, read_trainer
-from orapo.policy.settings import ModelSettings, SamplingSettings
+from orapo.measures.served import ServedSettings
+from orapo.policy.settings import ModelSettings, PromptSettings, SamplingSettings
 from orapo.policy.vllm.settings import ServerSettings
-from orapo.settings import PlainName, Text, read, settings
+from orapo.settings import PlainName, Seed, Text, read, settings
 from orapo.training.settings import TrainingSettings
 
-OptimizedMetric = Literal["macro_f1", "macro_precision", "macro_recall", "micro_f1"]
+OptimizedMetric = Literal["macro_f1", "macro_precision", "macro_recall", "micro_f1", "accuracy"]
 """Columns of validation.csv that a search may optimise; the test split is for the end."""
 
 Target = Mapping[str, Any]
@@ -28,16 +33,20 @@ class DataSettings:
     Attributes:
         source: config of a ``StudySource``.
         subset: config of the ``BalancedSubset`` that picks the training studies.
-        is_private: whether patients stand behind the studies.
+        is_private: whether the studies are of patients.
         manifest: subset.json of an earlier run, to train on the same studies; None chooses by ``subset``.
-        max_report_tokens: an oracle report is cut to so many tokens, EOS included; at least 2.
+        max_report_tokens: an oracle report is cut to this many tokens, EOS included; at least 2.
         uncertain_is_positive: whether an uncertain label counts as present, in subset, reward and evaluation.
-        max_validate_studies: the first so many validation studies are used; None uses all.
-        max_test_studies: likewise of the test split.
+        max_validate_studies: use at most this many validation studies, the first ones; None uses all.
+        max_test_studies: the same for the test split.
+        on_bad_image: what happens to a study with an unreadable image.
         csv: for the sources that read a table.
         root: for the sources that read files.
         reports: for the sources whose reports lie apart from their images.
         annotation: for the source that reads a published split.
+        path: for the source that opens a Hugging Face data set, and for questions: their table, or one for each split.
+        json: for the source that reads a file of the leaderboard.
+        target: which sections are learnt, for the sources whose reports have some.
     """
 
     source: Target
@@ -47,11 +56,16 @@ class DataSettings:
     max_validate_studies: PositiveInt | None
     max_test_studies: PositiveInt | None
     is_private: bool
-    manifest: str | None
-    csv: str | None = None
-    root: str | None = None
-    reports: str | None = None
-    annotation: str | None = None
+    manifest: Text | None
+    # The saved configs of older runs have none.
+    on_bad_image: OnBadImage = "refuse"
+    csv: Text | None = None
+    root: Text | None = None
+    reports: Text | None = None
+    annotation: Text | None = None
+    path: Text | Mapping[str, Text] | None = None
+    json: Text | None = None
+    target: ReportTarget | None = None
 
 
 @settings
@@ -62,11 +76,16 @@ class CallbackSettings:
         checkpoint_every_steps: training steps between checkpoints, at least 1.
         rollouts_every_steps: training steps between samples of rollouts, at least 1.
         rollouts_studies: studies per sample, at least 1.
+        keep_last: checkpoints that stay, at least 1; None: 2, or 1 where all weights of a large model train.
+        keep_optimizer: whether checkpoints hold what a run needs to continue from them, or only the weights that train.
     """
 
     checkpoint_every_steps: PositiveInt
     rollouts_every_steps: PositiveInt
     rollouts_studies: PositiveInt
+    # Saved configs of older runs have neither.
+    keep_last: PositiveInt | None = None
+    keep_optimizer: bool = True
 
 
 @settings
@@ -79,6 +98,7 @@ class WandbSettings:
         job_type: "train" here.
         num_table_studies: test studies in the table of images and reports, at least 1.
         timeout_seconds: how long to wait for the server before the run goes offline, at least 1.
+        allow_external: whether that table may be of private data, which may leave this machine by it.
     """
 
     project: str
@@ -86,6 +106,7 @@ class WandbSettings:
     job_type: str
     num_table_studies: PositiveInt
     timeout_seconds: PositiveInt
+    allow_external: bool = False
 
 
 @settings
@@ -97,6 +118,17 @@ class LoggerSettings:
     """
 
     wandb: WandbSettings | None
+
+
+@settings
+class ExaminerSettings:
+    """What the test is measured by, beside the labeler.
+
+    Attributes:
+        served: metrics of a server; None for none.
+    """
+
+    served: ServedSettings | None = None
 
 
 @settings
@@ -124,9 +156,16 @@ class RolloutSettings(SamplingSettings):
 
     Attributes:
         server: a vLLM server; None samples in the training process.
+        ahead: batches that the server samples while one is updated, 0 or 1.
     """
 
     server: ServerSettings | None = None
+    ahead: Annotated[int, Field(ge=0, le=1)] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ahead and self.server is None:
+            raise SettingError(f"ahead is {self.ahead}; it must be 0 without a server (rollout=vllm)")
 
 
 @settings
@@ -135,7 +174,7 @@ class Experiment:
 
     config: DictConfig
     run_name: PlainName
-    seed: NonNegativeInt
+    seed: Seed
     resume: Text | None
     model: ModelSettings
     data: DataSettings
@@ -149,16 +188,18 @@ class Experiment:
     callbacks: CallbackSettings
     paths: PathSettings
     # The saved configs of older runs have none.
+    first: Mapping[str, Any] | None = None
     optimized_metric: OptimizedMetric = "macro_f1"
+    examiner: ExaminerSettings = field(default_factory=ExaminerSettings)
 
     @property
     def server(self) -> ServerSettings | None:
-        """Of the rollouts."""
+        """The server that samples rollouts, if any."""
         return self.rollout.server
 
     @property
     def wandb(self) -> WandbSettings | None:
-        """Of the logger."""
+        """The settings of W&B, where that is the logger."""
         return self.logger.wandb
 
 
@@ -169,25 +210,65 @@ def read_experiment(config: DictConfig) -> Experiment:
         SettingError: an unknown, missing or mistyped key, or a value out of range.
     """
     content: dict[str, Any] = {"config": config, **plain(config)}
-    if "model" in content:
-        content["model"] = build(content["model"], "model")
+    read_model(content)
     if "trainer" in content:
         content["trainer"] = read_trainer(content["trainer"])
     experiment = read(Experiment, content)
     if experiment.server is not None:
-        experiment.server.check(experiment.model, experiment.rollout, experiment.data.is_private)
+        experiment.server.check(experiment.rollout, experiment.data.is_private)
     check_data(experiment.data)
     for section, path in ((experiment.labeler, "labeler"), (experiment.reward, "reward")):
         check(section, path)
     check_reward(experiment.reward)
     # Last, as its losses import torch.
-    least = build(experiment.objective, "objective").min_rollouts_per_study
+    objective = build(experiment.objective, "objective")
+    server = experiment.server
+    if objective.correction != "none":
+        if server is None or server.logps == "server":
+            raise SettingError(
+                f"objective.correction is {objective.correction!r}; it is for rollout=vllm with "
+                "rollout.server.logps=recomputed: elsewhere the ratio of the loss is to the sampler itself"
+            )
+        if experiment.rollout.temperature != 1:
+            raise SettingError(
+                f"rollout.temperature is {experiment.rollout.temperature:g} with objective.correction="
+                f"{objective.correction}; it must be 1, as the server's log-probabilities are of temperature 1"
+            )
+    least = objective.min_rollouts_per_study
     if experiment.rollout.per_study < least:
         raise SettingError(
             f"rollout.per_study is {experiment.rollout.per_study}; it must be at least {least}, "
             "since an advantage compares the rollouts of a group"
         )
+    if (first := first_config(config)) is not None:
+        if experiment.server is not None and experiment.model.lora is not None:
+            raise SettingError(
+                "rollout=vllm can't follow a first stage with an adapter: the server would put the new adapter on the "
+                "base without the first one; use rollout=local"
+            )
+        try:
+            read_experiment(first)
+        except SettingError as error:
+            raise SettingError(f"first.{error}") from error
     return experiment
+
+
+def read_model(content: dict[str, Any]) -> None:
+    """Replaces the sections ``model`` and ``prompt``, if present, by checked settings.
+
+    Raises:
+        SettingError: a key or value of either that is not allowed.
+    """
+    prompt = content.pop("prompt", {})
+    if not isinstance(prompt, Mapping):
+        raise SettingError(f"prompt is {prompt!r}; it must be a section")
+    context = read(PromptSettings, prompt, "prompt").context
+    if "model" not in content:
+        return
+    model = build(content["model"], "model")
+    if model.context:
+        raise SettingError(f"model.context is {list(model.context)}; it is called prompt.context")
+    content["model"] = replace(model, context=context)
 
 
 def check_reward(reward: Target) -> None:
@@ -200,11 +281,16 @@ def check_reward(reward: Target) -> None:
         return
     from orapo.reward.terms.registry import check_terms
 
-    check_terms(reward["terms"] or {}, reward.get("term_settings"), reward.get("modules") or ())
+    check_terms(
+        reward["terms"] or {},
+        reward.get("term_settings"),
+        reward.get("modules") or (),
+        has_model="model" in reward,
+    )
 
 
 def check_data(data: DataSettings) -> None:
-    """Checks what the source and the choice of studies are made of, and reads nothing.
+    """Checks the settings of the source and of the choice of studies; reads nothing.
 
     Raises:
         SettingError: an argument that they do not know, or that is not allowed.

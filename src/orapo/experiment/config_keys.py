@@ -1,6 +1,7 @@
 """Keys that a command line gets wrong: the field's other words, misspellings, and keys that have moved."""
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,7 +27,10 @@ WORDS: dict[tuple[str, ...], tuple[str, ...]] = {
         "objective.policy_loss.clip_high",
     ),
     ("w", "weight", "lambda", "dpo_weight"): ("objective.w_min", "objective.w_max"),
-    ("b", "bs", "train_batch_size", "global_batch_size"): ("training.batch_size", "eval_batch_size"),
+    ("b", "bs", "train_batch_size", "global_batch_size", "rollout_batch_size"): (
+        "training.batch_size",
+        "eval_batch_size",
+    ),
     ("micro_batch_size", "per_device_train_batch_size", "gradient_accumulation_steps"): (
         "training.studies_per_micro_batch",
     ),
@@ -44,18 +48,37 @@ WORDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("budget", "max_train_samples"): ("data.subset.num_studies",),
     ("r", "lora_r", "lora_rank"): ("model.lora.rank",),
     ("lora_alpha",): ("model.lora.alpha",),
+    ("peft_config", "use_lora", "use_peft"): ("model.lora",),
+    ("reward_funcs", "reward_weights"): ("reward.terms",),
+    ("loss_type",): ("objective.policy_loss",),
 }
 """The field's words for a setting, in lower case, and what it is called here; those that a command has are told."""
 
 CLOSED = ("", "rollout", "training", "objective")
 """Sections, and the top of a config, whose keys are ours alone: what else stands there is a mistake."""
 
+MOVED = {"data.source.sections": ("data.target", {"findings_and_impression": "both"})}
+"""Keys that stand elsewhere today, and words that their values have there; accepted as they were."""
+
 ADDED = ("+experiment=", "+sweep=", "+row=")
+
+_NO_NAME = re.compile(r"[+-]?[\d.]+(?:e[+-]?\d+)?|true|false|nan|[+-]?inf", re.IGNORECASE)
+"""Values that Hydra takes for something else than the name of a file, and stops at."""
+_VARIABLE = re.compile(r"[A-Za-z_]\w*")
+_UNLIKE_A_VARIABLE = re.compile(r"(?=\D*\d)[A-Za-z0-9]{16,}")
+_SECRETS = frozenset({"api_key", "apikey", "token", "hf_token", "access_token", "password", "secret", "authorization"})
+_SECRET = re.compile(
+    r"(?:bearer\s+)?(?:(?:sk|pk|rk|gsk|xai|hf|gh[opsu]|glpat|wandb_v1)[-_](?=[^\d]*\d)[\w-]{16,}|AIza[\w-]{20,}"
+    r"|AKIA[A-Z0-9]{12,}|eyJ[\w-]{10,}\.[\w.-]+)",
+    re.IGNORECASE,
+)
+_HOLDS_SECRET = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD", "_ACCESS_KEY")
+_SHORTEST_SECRET = 12
 
 _REFUSED = re.compile(
     r"Could not (?:override|delete) '([^']+)'|Could not delete from config\. '([^']+)' does not exist"
 )
-_NO_CHOICE = re.compile(r"Could not find '(.+)/([^/']+)'\s+Available options in '[^']+':\n((?:\t\S+\n?)+)")
+_NO_CHOICE = re.compile(r"Could not find '([^'\n]+)/([^/'\n]+)'\s+Available options in '[^']+':\n((?:\t\S+\n?)+)")
 
 
 def nearest(key: str, known: Iterable[str]) -> list[str]:
@@ -93,11 +116,62 @@ def check_words(config: DictConfig) -> None:
 def in_order(arguments: Sequence[str]) -> list[str]:
     """The arguments with ``+experiment`` before ``+sweep`` before ``+row``, however they were typed.
 
-    The later one wins where two of them set the same key.
+    The later one wins where two of them set the same key. Keys that have moved take their place of today.
     """
+    arguments = [_today(argument) for argument in arguments]
     ranks = {argument: rank for argument in arguments for rank, a in enumerate(ADDED) if argument.startswith(a)}
     added = iter(sorted((argument for argument in arguments if argument in ranks), key=lambda added: ranks[added]))
     return [next(added) if argument in ranks else argument for argument in arguments]
+
+
+def _today(argument: str) -> str:
+    key, equals, value = argument.partition("=")
+    if key.startswith("first."):
+        # The first stage names what differs in it and nothing else: Hydra takes the other keys for new ones.
+        key = f"++{key}"
+    name, words = MOVED.get(key, (key, {}))
+    for old, new in words.items():
+        value = re.sub(rf"\b{old}\b", new, value)
+    return f"{name}{equals}{value}"
+
+
+def check_values(arguments: Sequence[str]) -> None:
+    """Refuses a key without a value, as an unset variable of the shell leaves it: as a path it would mean this folder.
+
+    Refuses passwords, too, before they stand in a file: a run keeps its command line.
+
+    Raises:
+        SettingError: names the key; no password.
+    """
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        _check_secret(key, value)
+        if equals and not value.strip().strip("'\"").strip():
+            raise SettingError(f"{argument} has no value; give one or leave the key out ({key}=null is none)")
+
+
+def _check_secret(key: str, value: str) -> None:
+    name = key.rpartition(".")[2].lstrip("+~").lower()
+    values = [each.strip(" '\"[]") for each in value.split(",")]
+    if name == "api_key_variable":
+        odd = [each for each in values if each and not _VARIABLE.fullmatch(each)]
+        odd += [each for each in values if _UNLIKE_A_VARIABLE.fullmatch(each) and each not in os.environ]
+        what = "must be the name of an environment variable, which holds the key" if odd else ""
+    else:
+        is_secret = name in _SECRETS and values != ["null"]
+        what = "" if not is_secret and not any(map(_is_secret, values)) else "holds a key or password"
+    if what:
+        raise SettingError(
+            f"{key} {what}; keys stand in environment variables only (api_key_variable names one), as a run keeps its "
+            "command line"
+        )
+
+
+def _is_secret(value: str) -> bool:
+    in_use = (
+        held for name, held in os.environ.items() if name.endswith(_HOLDS_SECRET) and len(held) >= _SHORTEST_SECRET
+    )
+    return _SECRET.fullmatch(value) is not None or any(held in value for held in in_use)
 
 
 def check_arguments(arguments: Sequence[str], config_folder: Path) -> None:
@@ -115,6 +189,9 @@ def check_arguments(arguments: Sequence[str], config_folder: Path) -> None:
             raise SettingError(f"{argument}: who writes the reports is now system{key.removeprefix('policy')}={value}")
         if (key == "training" and not value.startswith("{")) or (key == "rollout" and value in models):
             raise SettingError(f"{argument}: these settings come with model={value if value in models else 'NAME'}")
+        if key and (config_folder / key).is_dir() and _NO_NAME.fullmatch(value.strip()):
+            options = sorted(file.stem for file in (config_folder / key).glob("*.yaml"))
+            raise SettingError(f"{argument} is no choice; allowed: {', '.join(options)}")
         if key == "experiment" and value.startswith("["):
             raise SettingError(f"{argument}: a run has one experiment; sweep them with -m +experiment=A,B")
 
@@ -137,7 +214,12 @@ def explained(error: BaseException, arguments: Sequence[str], config_folder: Pat
     if refused is None:
         return None
     key = str(refused[1] or refused[2])
-    return _not_a_setting(key, _known_keys(arguments, config_folder, config_name, with_hydra=key.startswith("hydra")))
+    config = _composed(arguments, config_folder, config_name, with_hydra=key.startswith("hydra"))
+    if (section := _section_to_fill(key, config)) is not None:
+        argument = next((a for a in arguments if a.startswith(f"{key}=")), f"{key}=VALUE")
+        return f"what stands in {section} is yours to add, with a plus: '+{argument}'"
+    keys = [path for path in _paths(config) if config_name == "config" or path.split(".")[0] not in OF_TRAINING]
+    return _not_a_setting(key, keys)
 
 
 def _not_a_setting(key: str, known: Iterable[str]) -> str:
@@ -146,18 +228,29 @@ def _not_a_setting(key: str, known: Iterable[str]) -> str:
     return f"{key} is not a setting{hint}; every key stands with a comment in conf/"
 
 
-def _known_keys(arguments: Sequence[str], config_folder: Path, config_name: str, *, with_hydra: bool) -> list[str]:
+def _section_to_fill(key: str, config: DictConfig) -> str | None:
+    """The empty section that ``key`` is or stands in: whatever a user calls the keys there, Hydra knows none."""
+    content: Any = OmegaConf.to_container(config, resolve=False)
+    parts = key.split(".")
+    for number, part in enumerate(parts, start=1):
+        content = content.get(part) if isinstance(content, dict) else None
+        if content == {}:
+            return ".".join(parts[:number])
+    return None
+
+
+def _composed(arguments: Sequence[str], config_folder: Path, config_name: str, *, with_hydra: bool) -> DictConfig:
+    """The config by the choices of groups among the arguments; empty where none can be composed."""
     groups = {folder.name for folder in config_folder.iterdir() if folder.is_dir()}
     choices = [a for a in arguments if a.partition("=")[0].lstrip("+").partition("/")[0] in groups and "," not in a]
     for overrides in (choices, []):
         GlobalHydra.instance().clear()
         try:
             with initialize_config_dir(str(config_folder.resolve()), version_base="1.3"):
-                config = compose(config_name, overrides, return_hydra_config=with_hydra)
+                return compose(config_name, overrides, return_hydra_config=with_hydra)
         except Exception:  # a choice may be what is wrong
             continue
-        return [path for path in _paths(config) if config_name == "config" or path.split(".")[0] not in OF_TRAINING]
-    return []
+    return OmegaConf.create({})
 
 
 def _paths(config: DictConfig, prefix: str = "") -> list[str]:

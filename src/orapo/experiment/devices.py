@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch.accelerators.cuda import CUDAAccelerator
 
-from orapo.errors import SettingError
+from orapo.errors import SettingError, first_line
 from orapo.experiment.host_memory import free_memory_bytes, memory_bytes
 
 _NVIDIA = Path("/proc/driver/nvidia/version")
@@ -60,9 +60,5 @@ def cuda_fault() -> str | None:
     try:
         torch.cuda.init()  # type: ignore[no-untyped-call]
     except (RuntimeError, AssertionError) as error:
-        return f"CUDA does not work: {_first_line(error)}"
+        return f"CUDA does not work: {first_line(error)}"
     return None if CUDAAccelerator.is_available() else "torch finds no GPU (CUDA_VISIBLE_DEVICES may hide it)"
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]

@@ -25,7 +25,7 @@ _KEY = re.compile(r"\w+_API_KEY")
 
 
 def check_keys() -> Iterator[Finding]:
-    """Which keys are there, by name."""
+    """Which API keys are set, by name."""
     present = {name for name, value in os.environ.items() if value.strip()}
     if "WANDB_API_KEY" in present or _netrc_has("wandb"):
         yield Finding(OK, "W&B", "a key is here: logger=wandb")

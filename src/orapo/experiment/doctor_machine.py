@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
+from orapo.errors import first_line
 from orapo.experiment.host_memory import free_memory_bytes, memory_bytes
 from orapo.labeler.arguments import num_cores
 
@@ -167,8 +168,3 @@ def check_hub() -> Iterator[Finding]:
         else "others are fetched when asked for"
     )
     yield Finding(OK, "hub cache", f"{models} models in {HF_HUB_CACHE}; {how}")
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of its message, or its kind."""
-    return next((line.strip(" .") for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,41 +1,46 @@
-"""One evaluation, step by step: read the studies, write reports, score them beside the controls, write down."""
+"""One evaluation, step by step: read the studies, write reports, score them beside the controls, write the files."""
 
 import logging
-import math
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from orapo.comparison.case_page import case_page
+from orapo.comparison.cases import Cases, CaseSystem
 from orapo.data.evaluation_studies import EvaluationStudies
-from orapo.data.shuffled import derangement
-from orapo.data.source import MarkedSource
+from orapo.data.shuffled import derangement, with_other_priors
+from orapo.data.source import StudySource
 from orapo.empty_reports import says_nothing
-from orapo.evaluation.clinical_measures import READINGS
+from orapo.errors import SettingError
+from orapo.evaluation.clinical import reading_of
 from orapo.evaluation.evaluation_table import EvaluationTables, tables_text
-from orapo.evaluation.exports import RADEVAL_FILE, write_radeval
-from orapo.evaluation.mark_measures import mark_measures
-from orapo.evaluation.report_pairs import ReportLabeler, ReportPair, pair_reports, write_report_pairs
-from orapo.evaluation.resampling import Bootstrap, Measures, joined
-from orapo.evaluation.system_measures import SystemScores, observation_counts, system_measures
+from orapo.evaluation.examiner import Examiner, SystemScores
+from orapo.evaluation.exports import export_reports
+from orapo.evaluation.report_pairs import write_report_pairs
+from orapo.evaluation.resampling import Difference
+from orapo.experiment.case_images import CaseImages
 from orapo.experiment.evaluate_config import Evaluation
 from orapo.experiment.evaluated_systems import open_other, open_system
 from orapo.experiment.evaluation_controls import (
     TITLES,
     TrainingStudies,
-    always_positive,
-    common_report,
-    label_frequencies,
+    controls,
+    make_examiner,
+    why_not_shuffled,
 )
-from orapo.experiment.evaluation_files import FILES, FORMAT, write_evaluation
+from orapo.experiment.evaluation_files import FILES, FORMAT, plain_differences, reports_name, tested, write_evaluation
 from orapo.experiment.quiet import quiet_libraries
 from orapo.experiment.results import PACKAGES, git_commit
+from orapo.experiment.score_file import ScoreFile
 from orapo.experiment.targets import build, plain
-from orapo.experiment.written_reports import NotComputed, System, Written
+from orapo.experiment.written_reports import NotComputed, System
 from orapo.training.metrics import Stopwatch
 
 log = logging.getLogger(__name__)
+
+CASE_PAGE = "cases.html"
 
 
 def evaluate(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
@@ -48,107 +53,180 @@ def evaluate(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
         OrapoError: whatever the user can mend.
     """
     quiet_libraries()
-    config = evaluation.config
-    bootstrap = evaluation.bootstrap
-    labeler: ReportLabeler = build(config.labeler, "labeler")
     watch = Stopwatch()
     with watch.phase("data"):
-        source = build(config.data.source, "data.source")
-        studies = EvaluationStudies.read(source, evaluation.data.max_test_studies)
+        studies = _test_studies(evaluation)
         training = TrainingStudies.read(evaluation, studies)
-    print(f"{len(studies.studies)} test studies of {source.name}, {len(studies.left_out)} left out")
+    print(f"{len(studies.studies)} test studies of {studies.source.name}, {len(studies.left_out)} left out")
+    if evaluation.config.page and studies.studies[0].question is not None:
+        raise SettingError("page=true shows reports, and these studies are questions; leave it out")
     _warn_of_shared_patients(training, studies)
+    _warn_of_unfilled_context(evaluation, studies)
+    work = _Work.of(evaluation, studies)
     with watch.phase("model"):
-        other = None if config.against is None else open_other(str(config.against), evaluation)
+        other = None if evaluation.config.against is None else open_other(str(evaluation.config.against), evaluation)
         system = open_system(evaluation)
-    work = _Work(evaluation, studies, labeler, bootstrap)
-    with watch.phase("reports"):
-        own, pairs = work.measured(system, None)
-        scores = {"system": work.scored(evaluation.name, own, pairs, system)}
-        scores["shuffled_images"] = work.shuffled(system)
-    with watch.phase("controls"):
-        scores["always_positive"] = always_positive(studies.studies, bootstrap)
-        scores["label_frequencies"] = label_frequencies(training, studies.studies, config.seed, bootstrap)
-        scores["most_common_report"] = common_report(training, studies.studies, labeler, bootstrap)
-    against = None
-    if other is not None:
-        with watch.phase("against"):
-            second, second_pairs = work.measured(other, None)
-            scores["against"] = work.scored(f"against: {config.against}", second, second_pairs, other)
-            against = {"system": other.described, "differences": bootstrap.differences(own, second)}
-    tables = _tables(evaluation, scores, against, studies, bootstrap)
+    scores, differences = work.all_scores(system, other, training, watch)
     content = {
         "format": FORMAT,
         "name": evaluation.name,
         "system": system.described,
         "data": _described_data(studies, training),
         "scores": {key: row.to_dict() for key, row in scores.items()},
-        "against": None if against is None else _plain_differences(against),
-        "bootstrap": asdict(bootstrap),
-        "seed": config.seed,
+        "against": None
+        if other is None
+        else {"system": other.described, "differences": plain_differences(differences)},
+        "bootstrap": asdict(evaluation.bootstrap),
+        "seed": evaluation.config.seed,
         "seconds": {phase: round(seconds, 3) for phase, seconds in watch.seconds.items()},
-        "settings": plain(config),
+        "settings": plain(evaluation.config),
         "packages": {name: version(name) for name in (*PACKAGES, "torchmetrics")},
         "git_commit": git_commit(),
     }
-    folder.mkdir(parents=True)
-    write_evaluation(content, tables, folder)
-    write_report_pairs(folder / "reports.jsonl", pairs)
-    files = dict(FILES)
-    if config.export == "radeval":
-        count = write_radeval(folder / RADEVAL_FILE, pairs)
-        files[RADEVAL_FILE] = f"{count} pairs of reports for RadEval"
+    tables = _tables(evaluation, studies, scores, differences)
+    files = _write(content, tables, evaluation.config.export, folder)
+    if evaluation.config.page:
+        (folder / CASE_PAGE).write_text(_case_page(evaluation, studies.source, scores), encoding="utf-8")
+        files[CASE_PAGE] = "every study to look at, in a browser"
     print(tables_text(tables, everything=False))
     print(f"Everything lies in {folder}")
+    width = max(map(len, files))
     for name, meaning in files.items():
-        print(f"  {name:<16} {meaning}")
+        print(f"  {name:<{width}}  {meaning}")
     return content
 
 
+def _case_page(evaluation: Evaluation, source: StudySource, scores: Mapping[str, SystemScores]) -> str:
+    shown = [scores[key] for key in ("system", "against") if key in scores]
+    data, shows_private = evaluation.data, bool(evaluation.config.show_private)
+    images = CaseImages(None)
+    if shows_private or not data.is_private:
+        images = CaseImages.of_source(source, shown[0].pairs[0].study_id)
+    return case_page(
+        Cases(
+            systems=tuple(CaseSystem(system.title, system.pairs) for system in shown),
+            is_private=data.is_private,
+            shows_private=shows_private,
+            uncertain_is_positive=data.uncertain_is_positive,
+            images_of=images.images_of,
+            no_images=images.reason,
+        )
+    )
+
+
+def _test_studies(evaluation: Evaluation) -> EvaluationStudies:
+    data = evaluation.data
+    # A file of reports is scored without the images, unless those decide which studies there are.
+    opens_images = data.on_bad_image == "drop" or evaluation.kind != "reports"
+    source = build(evaluation.config.data.source, "data.source")
+    return EvaluationStudies.read(source, data.max_test_studies, data.on_bad_image if opens_images else None)
+
+
+def _tables(
+    evaluation: Evaluation,
+    studies: EvaluationStudies,
+    scores: Mapping[str, SystemScores],
+    differences: Mapping[str, Difference],
+) -> EvaluationTables:
+    count = tested(len(studies.studies), evaluation.data.max_test_studies)
+    return EvaluationTables(
+        headline=f"{evaluation.name}: {count} of {studies.source.name}",
+        systems=scores,
+        against_title=str(evaluation.config.against or ""),
+        differences=differences,
+        reading=reading_of(evaluation.data.uncertain_is_positive),
+        confidence=evaluation.bootstrap.confidence,
+    )
+
+
+def _write(content: dict[str, Any], tables: EvaluationTables, export: str | None, folder: Path) -> dict[str, str]:
+    """Makes the folder and writes its files; returns what each file holds."""
+    folder.mkdir(parents=True)
+    write_evaluation(content, tables, folder)
+    files = dict(FILES)
+    for key, row in tables.systems.items():
+        if row.pairs:
+            name = reports_name(key)
+            write_report_pairs(folder / name, row.pairs)
+            files.setdefault(name, f"the same of {row.title}")
+    return files if export is None else files | export_reports(export, folder, tables.systems["system"].pairs)
+
+
+@dataclass(frozen=True)
 class _Work:
     """What scoring a system needs."""
 
-    def __init__(
-        self, evaluation: Evaluation, studies: EvaluationStudies, labeler: ReportLabeler, bootstrap: Bootstrap
-    ) -> None:
-        self._evaluation = evaluation
-        self._studies = studies
-        self._labeler = labeler
-        self._bootstrap = bootstrap
-        self._counts: dict[int, dict[str, float]] = {}
+    evaluation: Evaluation
+    examiner: Examiner
+    scores: ScoreFile
+    studies: EvaluationStudies
 
-    def measured(self, system: System, images_of: Sequence[int] | None) -> tuple[Measures, tuple[ReportPair, ...]]:
-        """Has the reports written, and measures them."""
-        written: Written = system.write(self._studies, images_of)
-        studies = self._studies.studies
-        pairs = pair_reports(studies, written.reports, self._labeler)
-        shown = studies if images_of is None else [studies[place] for place in images_of]
-        measures = system_measures(pairs, [len(s.image_paths) for s in shown], written.seconds, written.cost_usd)
-        source = self._studies.source
-        if isinstance(source, MarkedSource) and (observation := source.mark_goes_with) is not None:
-            marks = [source.has_mark(study.study_id) for study in shown]
-            measures = joined(measures, mark_measures(pairs, marks, observation))
-        self._counts[id(measures)] = dict(written.counts)
-        return measures, pairs
+    @classmethod
+    def of(cls, evaluation: Evaluation, studies: EvaluationStudies) -> "_Work":
+        config, labeler = evaluation.config, build(evaluation.config.labeler, "labeler")
+        is_lenient = evaluation.data.uncertain_is_positive
+        examiner = make_examiner(
+            studies.source, labeler, evaluation.bootstrap, evaluation.served, uncertain_is_positive=is_lenient
+        )
+        return cls(evaluation, examiner, ScoreFile(None if config.scores is None else Path(config.scores)), studies)
 
-    def scored(self, title: str, measures: Measures, pairs: Sequence[ReportPair], system: System) -> SystemScores:
-        """The system's row of the table."""
-        own = self._counts[id(measures)]
-        note = ", ".join(f"{name.replace('_', ' ')} {count:g}" for name, count in own.items() if count)
-        return SystemScores(title, self._bootstrap.estimates(measures), observation_counts(pairs) | own, note=note)
+    def all_scores(
+        self, system: System, other: System | None, training: TrainingStudies, watch: Stopwatch
+    ) -> tuple[dict[str, SystemScores], dict[str, Difference]]:
+        """The rows of the table by key, and the first system's differences from the other one."""
+        evaluation, studies = self.evaluation, self.studies.studies
+        with watch.phase("reports"):
+            own = self.examined("system", evaluation.name, system)
+            scores = {"system": own, "shuffled_images": self.shuffled(system)}
+            if evaluation.kind != "reports" and evaluation.model.prompt.tells_prior:
+                scores["shuffled_priors"] = self.shuffled_priors(system)
+        with watch.phase("controls"):
+            scores |= controls(self.examiner, training, studies, evaluation.config.seed, self.scores)
+        if other is None:
+            return scores, {}
+        with watch.phase("against"):
+            scores["against"] = self.examined("against", f"against: {evaluation.config.against}", other)
+            return scores, self.examiner.differences(own, scores["against"])
+
+    def examined(
+        self,
+        key: str,
+        title: str,
+        system: System,
+        images_of: Sequence[int] | None = None,
+        told: EvaluationStudies | None = None,
+    ) -> SystemScores:
+        """Has the reports written, reads and measures them; ``told`` are the studies as the system gets them."""
+        written = system.write(told or self.studies, images_of)
+        pairs = self.scores.added(key, self.examiner.read(self.studies.studies, written, images_of))
+        return self.examiner.scored(title, pairs, written.counts)
 
     def shuffled(self, system: System) -> SystemScores:
         """The same system, each study shown another one's images."""
-        title, config = TITLES["shuffled_images"], self._evaluation.config
-        if not config.shuffled_images:
-            return SystemScores(title, {}, {}, not_computed="shuffled_images=false")
-        if len(self._studies.studies) < 2:
-            return SystemScores(title, {}, {}, not_computed="there is only one study")
+        title, count = TITLES["shuffled_images"], len(self.studies.studies)
+        if not self.evaluation.config.shuffled_images:
+            return SystemScores(title, not_computed="shuffled_images=false")
+        if reason := why_not_shuffled(self.studies.studies):
+            return SystemScores(title, not_computed=reason)
         try:
-            measures, pairs = self.measured(system, derangement(len(self._studies.studies), config.seed))
+            return self.examined("shuffled_images", title, system, derangement(count, self.evaluation.config.seed))
         except NotComputed as reason:
-            return SystemScores(title, {}, {}, not_computed=str(reason))
-        return self.scored(title, measures, pairs, system)
+            return SystemScores(title, not_computed=str(reason))
+
+    def shuffled_priors(self, system: System) -> SystemScores:
+        """The same system, each study shown its own images and given another one's prior study."""
+        title, studies = TITLES["shuffled_priors"], self.studies.studies
+        if not self.evaluation.config.shuffled_priors:
+            return SystemScores(title, not_computed="shuffled_priors=false")
+        if sum(study.context.prior is not None for study in studies) < 2:
+            return SystemScores(title, not_computed="fewer than two studies have a prior study")
+        told = replace(self.studies, studies=with_other_priors(studies, self.evaluation.config.seed))
+        return self.examined("shuffled_priors", title, system, told=told)
+
+
+def _warn_of_unfilled_context(evaluation: Evaluation, studies: EvaluationStudies) -> None:
+    if evaluation.kind != "reports" and (unfilled := evaluation.model.prompt.unfilled(studies.studies)):
+        log.warning("prompt.context asks for %s, which no test study has", ", ".join(unfilled))
 
 
 def _warn_of_shared_patients(training: TrainingStudies, studies: EvaluationStudies) -> None:
@@ -165,39 +243,9 @@ def _described_data(studies: EvaluationStudies, training: TrainingStudies) -> di
         "source": studies.source.name,
         "digest": studies.source.digest(),
         "num_studies": len(studies.studies),
-        "num_with_report": _num_with_report(studies),
+        "num_with_report": sum(not says_nothing(study.oracle_report) for study in studies.studies),
         "num_left_out": len(studies.left_out),
         "num_training_studies": len(training.studies),
         "training_studies_not_read": training.reason or None,
         "num_patients_shared_with_training": training.shared_patients(studies.studies),
     }
-
-
-def _num_with_report(studies: EvaluationStudies) -> int:
-    return sum(not says_nothing(study.oracle_report) for study in studies.studies)
-
-
-def _tables(
-    evaluation: Evaluation,
-    scores: dict[str, SystemScores],
-    against: dict[str, Any] | None,
-    studies: EvaluationStudies,
-    bootstrap: Bootstrap,
-) -> EvaluationTables:
-    count = len(studies.studies)
-    return EvaluationTables(
-        headline=f"{evaluation.name}: {count} test studies of {studies.source.name}",
-        systems=scores,
-        against_title="" if against is None else str(evaluation.config.against),
-        differences={} if against is None else against["differences"],
-        reading=next(name for name, positive in READINGS.items() if positive == evaluation.data.uncertain_is_positive),
-        num_with_report=_num_with_report(studies),
-        num_studies=count,
-        confidence=bootstrap.confidence,
-    )
-
-
-def _plain_differences(against: dict[str, Any]) -> dict[str, Any]:
-    differences = {name: asdict(found) for name, found in against["differences"].items()}
-    assert all(math.isfinite(found["value"]) for found in differences.values())
-    return {"system": against["system"], "differences": differences}

@@ -7,14 +7,20 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from orapo.errors import RunInterrupted, SettingError
+from orapo.errors import SettingError
 from orapo.experiment.api_settings import ApiSettings
 from orapo.experiment.command_line import run_command
 from orapo.experiment.config_help import CONF
 from orapo.experiment.evaluate_config import Evaluation, read_evaluation
+from orapo.experiment.machine import refuse_unwritable
+from orapo.stopping import Stopped
 
 FLAGS = ("--export", "--against")
 """Options that may also be written as flags: ``--export radeval`` is ``export=radeval``."""
+
+
+SWITCHES = {"--page": "page=true", "--show-private": "show_private=true"}
+"""Flags without a value."""
 
 
 def main() -> None:
@@ -28,7 +34,9 @@ def with_overrides_for_flags(arguments: Sequence[str]) -> list[str]:
     while waiting:
         argument = waiting.pop(0)
         flag, equals, value = argument.partition("=")
-        if flag not in FLAGS:
+        if argument in SWITCHES:
+            written.append(SWITCHES[argument])
+        elif flag not in FLAGS:
             written.append(argument)
         elif equals:
             written.append(f"{flag[2:]}={value}")
@@ -48,13 +56,14 @@ def evaluate_command(config: DictConfig) -> None:
     folder = evaluation_folder(evaluation)
     if folder.exists():
         raise SettingError(f"{folder} exists already; choose another name")
+    refuse_unwritable(folder, "the evaluation's folder")
     # Lightning and transformers take seconds to import: a misspelt key has been refused by now.
     from orapo.experiment.evaluate import evaluate
 
     try:
         evaluate(evaluation, folder)
-    except KeyboardInterrupt:
-        raise RunInterrupted("stopped by Ctrl-C; no evaluation is written") from None
+    except Stopped as stop:
+        raise stop.error("; no evaluation is written") from None
 
 
 def evaluation_folder(evaluation: Evaluation) -> Path:

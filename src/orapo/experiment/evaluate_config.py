@@ -11,13 +11,14 @@ from pydantic import NonNegativeInt, PositiveInt
 from orapo.errors import SettingError
 from orapo.evaluation.resampling import Bootstrap
 from orapo.experiment.api_settings import ApiSettings
-from orapo.experiment.config import DataSettings, PathSettings, Target, check_data
+from orapo.experiment.config import DataSettings, ExaminerSettings, PathSettings, Target, check_data, read_model
 from orapo.experiment.config_tree import without_training
 from orapo.experiment.finished_run import MODEL_FOLDER, model_of_folder, model_of_run, run_config, with_run
-from orapo.experiment.targets import build, check, plain
+from orapo.experiment.targets import check, plain
 from orapo.experiment.trainer_settings import Accelerator, Precision
+from orapo.measures.served import ServedSettings
 from orapo.policy.settings import ModelSettings, SamplingSettings
-from orapo.settings import PlainName, Text, read, settings
+from orapo.settings import Count, NumWorkers, PlainName, Seed, Text, read, settings
 
 OF_THE_RUN = {
     "seed": "seed",
@@ -29,7 +30,7 @@ OF_THE_RUN = {
     "precision": "trainer.precision",
 }
 """Keys of an evaluation that a run answers, by the run's own key."""
-SECTIONS_OF_THE_RUN = ("model", "data", "labeler")
+SECTIONS_OF_THE_RUN = ("model", "prompt", "data", "labeler")
 TINY = "tiny"
 
 
@@ -42,7 +43,7 @@ class LocalSettings:
 
 @settings
 class Evaluated:
-    """What is evaluated: at most one of the three, besides ``system=api``."""
+    """The system to evaluate: at most one of the three, besides ``system=api``."""
 
     run: Text | None
     checkpoint: Text | None
@@ -55,27 +56,32 @@ class EvaluationSettings(Evaluated):
 
     base: Text | None
     missing_reports: Literal["refuse", "empty"]
+    scores: Text | None
     against: Text | None
-    export: Literal["radeval"] | None
+    export: Literal["radeval", "rexrank", "cxr_report_metric", "crimson"] | None
+    page: bool
+    show_private: bool
     name: PlainName | None
-    seed: NonNegativeInt
+    seed: Seed
     shuffled_images: bool
+    shuffled_priors: bool
     max_new_tokens: PositiveInt
     min_new_tokens: NonNegativeInt
-    eval_batch_size: PositiveInt
-    num_workers: NonNegativeInt
+    eval_batch_size: Count
+    num_workers: NumWorkers
     accelerator: Accelerator
     precision: Precision
     model: ModelSettings
     data: DataSettings
     labeler: Target
+    examiner: ExaminerSettings
     system: LocalSettings | ApiSettings
     paths: PathSettings
     bootstrap: Bootstrap
 
     @property
     def sampling(self) -> SamplingSettings:
-        """One greedy report a study."""
+        """Greedy, one report a study."""
         return SamplingSettings(max_new_tokens=self.max_new_tokens, min_new_tokens=self.min_new_tokens, greedy=True)
 
 
@@ -91,6 +97,7 @@ class Evaluation:
         sampling: greedy, one report a study.
         data: of the test studies.
         bootstrap: of the intervals.
+        served: metrics of a server; None for none.
         training_config: the config, of the run or this one, whose data section names the training studies.
         manifest: subset.json of the training studies, None to choose them by the config.
         config: the whole config.
@@ -103,6 +110,7 @@ class Evaluation:
     sampling: SamplingSettings
     data: DataSettings
     bootstrap: Bootstrap
+    served: ServedSettings | None
     training_config: DictConfig
     manifest: str | None
     config: DictConfig
@@ -127,7 +135,9 @@ def read_evaluation(config: DictConfig, overrides: Sequence[str]) -> Evaluation:
         config = with_run(config, training_config, overrides, SECTIONS_OF_THE_RUN, OF_THE_RUN)
     config = without_training(config, overrides)
     settings = _settings(config)
-    model, base = _model(settings, kind, overrides)
+    if settings.show_private and not settings.page:
+        raise SettingError("show_private=true is of page=true, which is not given")
+    model, base = _model(settings, kind, training_config, overrides)
     return Evaluation(
         kind=kind,
         name=_name(settings, kind, model),
@@ -136,6 +146,7 @@ def read_evaluation(config: DictConfig, overrides: Sequence[str]) -> Evaluation:
         sampling=settings.sampling,
         data=settings.data,
         bootstrap=settings.bootstrap,
+        served=settings.examiner.served,
         training_config=training_config,
         manifest=str(Path(config.run) / "subset.json") if kind == "run" else settings.data.manifest,
         config=config,
@@ -144,8 +155,7 @@ def read_evaluation(config: DictConfig, overrides: Sequence[str]) -> Evaluation:
 
 def _settings(config: DictConfig) -> EvaluationSettings:
     content = plain(config)
-    if "model" in content:
-        content["model"] = build(content["model"], "model")
+    read_model(content)
     if "system" in content:
         content["system"] = read_system(content["system"])
     made = read(EvaluationSettings, content)
@@ -169,7 +179,7 @@ def read_system(content: Any) -> LocalSettings | ApiSettings:
 
 
 def _kind(config: DictConfig, evaluated: Evaluated) -> str:
-    """What is evaluated; without any word of it, the config's model as a checkpoint."""
+    """The kind of system to evaluate; by default the config's model as a checkpoint."""
     named = [field.name for field in fields(evaluated) if getattr(evaluated, field.name) is not None]
     if OmegaConf.select(config, "system.kind") == "api":
         named.append("system=api")
@@ -178,10 +188,12 @@ def _kind(config: DictConfig, evaluated: Evaluated) -> str:
     return (named or ["checkpoint"])[0].removeprefix("system=")
 
 
-def _model(settings: EvaluationSettings, kind: str, overrides: Sequence[str]) -> tuple[ModelSettings, str | None]:
+def _model(
+    settings: EvaluationSettings, kind: str, run: DictConfig, overrides: Sequence[str]
+) -> tuple[ModelSettings, str | None]:
     model, base = settings.model, settings.base
     if kind == "run":
-        model, base = model_of_run(model, Path(str(settings.run)), base)
+        model, base = model_of_run(model, Path(str(settings.run)), run, base)
     elif settings.checkpoint is not None:
         path = _tiny_folder() if settings.checkpoint == TINY else settings.checkpoint
         model = replace(model_of_folder(model, Path(path), overrides), path=path)

@@ -15,14 +15,14 @@ REPORT_FILES = ("reports.jsonl", "test_reports.jsonl")
 
 
 def open_system(evaluation: Evaluation) -> System:
-    """What the config says is to be evaluated."""
+    """Opens the system that the config says to evaluate."""
     if evaluation.kind == "reports":
         return ReportFile(Path(evaluation.config.reports), evaluation.config.missing_reports)
     if evaluation.kind == "api":
         # litellm's helpers are for those who ask a model.
         from orapo.experiment.api_policy import ApiPolicy
 
-        return ApiPolicy(ApiSettings.read(evaluation.config.system), evaluation.model.instruction)
+        return ApiPolicy(ApiSettings.read(evaluation.config.system), evaluation.model.prompt)
     return _local(evaluation)
 
 

@@ -3,20 +3,23 @@
 import csv
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from orapo.display import spreadsheet_cell
 from orapo.evaluation.evaluation_table import EvaluationTables, tables_text
-from orapo.evaluation.system_measures import SystemScores
+from orapo.evaluation.examiner import SystemScores
+from orapo.evaluation.resampling import Difference
 
 FORMAT = 1
 """Of evaluation.json; counted up when a key changes its meaning, together with its reader in orapo.comparison."""
 
 FILES = {
     "evaluation.json": "all numbers with intervals, settings, versions, seeds",
-    "table.txt": "the tables, both readings of uncertain labels",
+    "table.txt": "the tables; of reports, both readings of uncertain labels",
     "table.csv": "one row a system and measure",
-    "reports.jsonl": "every study: both reports, both label states",
+    "reports.jsonl": "every study: both reports, both label states, or the answer",
 }
 CSV_COLUMNS = ("system", "measure", "value", "low", "high", "not_computed")
 
@@ -30,7 +33,23 @@ def write_evaluation(content: Mapping[str, Any], tables: EvaluationTables, folde
         writer = csv.writer(file)
         writer.writerow(CSV_COLUMNS)
         for key, system in tables.systems.items():
-            writer.writerows(_csv_rows(key, system))
+            writer.writerows(map(spreadsheet_cell, row) for row in _csv_rows(key, system))
+
+
+def plain_differences(differences: Mapping[str, Difference]) -> dict[str, Any]:
+    """For JSON, by measure."""
+    return {name: asdict(found) for name, found in differences.items()}
+
+
+def reports_name(key: str) -> str:
+    """The file of a row's reports: the system's own, and those of what it is set beside, for other tools to score."""
+    return "reports.jsonl" if key == "system" else f"reports_{key}.jsonl"
+
+
+def tested(num_studies: int, at_most: int | None) -> str:
+    """As in "200 test studies"; a score of a capped test says so wherever it stands."""
+    is_capped = at_most is not None and num_studies == at_most
+    return f"{'the first ' if is_capped else ''}{num_studies} test studies{' (capped)' if is_capped else ''}"
 
 
 def _csv_rows(key: str, system: SystemScores) -> list[tuple[object, ...]]:

@@ -1,8 +1,8 @@
-"""Reports for one's own images, batch by batch: open, write, read, hand out."""
+"""Reports for a user's own images, batch by batch: open, write, read, print."""
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TextIO
 
@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from orapo.batches import RolloutGroup, StudyBatch
 from orapo.data.collate import Collate
 from orapo.data.image_studies import CollateReadable, ImageStudies, OpenedStudies
+from orapo.display import visible
 from orapo.errors import DataError, SettingError
 from orapo.experiment.generate_config import Generation
 from orapo.experiment.generated_study import ABOUT_PHANTOMS, NOT_CLINICAL, GeneratedStudy
@@ -27,7 +28,7 @@ from orapo.training.metrics import Stopwatch
 
 
 def generate(generation: Generation) -> None:
-    """Writes what the config asks for, each batch as soon as it is there.
+    """Writes what the config asks for, each batch as soon as it is done.
 
     Raises:
         OrapoError: whatever the user can mend; a ``DataError`` at the end when some studies could not be read.
@@ -39,17 +40,28 @@ def generate(generation: Generation) -> None:
     passed_over = f", {_counted(images.num_passed_over, 'other file')} passed over" if images.num_passed_over else ""
     _tell(f"{_counted(len(images.studies), 'study')}{passed_over}; model: {generation.name}. {notice}")
     num_unreadable, seconds = 0, []
-    with _output(settings.out) as output, _progress(len(images.studies), is_shown=settings.out is not None) as progress:
-        if settings.format == "text":
-            print(f"{notice} Model: {generation.name}\n", file=output, flush=True)
+    rexrank = generation.rexrank
+    output = nullcontext(None) if rexrank else _output(settings.out)
+    with output as file, _progress(len(images.studies), is_shown=settings.out is not None) as progress:
+        if file is not None and settings.format == "text":
+            print(f"{notice} Model: {generation.name}\n", file=file, flush=True)
         for opened in writer.opened():
             for lost in opened.unreadable:
                 _tell(f"left out: {lost.reason}")
             for written in writer.written(opened.batch, notice):
-                print(written.json_line() if settings.format == "json" else written.text(), file=output, flush=True)
+                if rexrank is not None:
+                    rexrank.add(written.study.study_id, written.readings[0].report)
+                else:
+                    print(
+                        written.json_line() if settings.format == "json" else visible(written.text()),
+                        file=file,
+                        flush=True,
+                    )
                 seconds += [written.seconds_per_image] * len(written.study.image_paths)
             num_unreadable += len(opened.unreadable)
             progress.advance(progress.task_ids[0], settings.batch_size)
+    if rexrank is not None:
+        rexrank.finish()
     if seconds:
         _tell(
             f"{_counted(len(seconds), 'image')}, {sum(seconds) / len(seconds):.3f} seconds per image, opening left out"
@@ -59,12 +71,12 @@ def generate(generation: Generation) -> None:
 
 
 class _Writer:
-    """The loaded model with what it needs to get from studies to readings."""
+    """The loaded model with everything that turns studies into readings."""
 
     def __init__(self, generation: Generation) -> None:
         settings = generation.settings
         self._generation = generation
-        self._fabric = _fabric(settings.accelerator, settings.precision)
+        self._fabric = open_fabric(settings.accelerator, settings.precision)
         self._policy = load_checkpoint(generation.model, generation.base)
         # Moves and casts the policy itself; the wrapper around it is for training.
         self._fabric.setup_module(self._policy)
@@ -75,8 +87,13 @@ class _Writer:
     def opened(self) -> Iterator[OpenedStudies]:
         """Batches in order, one in memory at a time (and one more for each worker)."""
         policy, settings = self._policy, self._generation.settings
-        collate = Collate(policy.processor, policy.instruction, max_report_tokens=None)
-        rows = ImageStudies(self._generation.images.studies, settings.longest_side)
+        collate = Collate(policy.processor, policy.prompt, max_report_tokens=None)
+        rows = ImageStudies(
+            self._generation.images.studies,
+            settings.longest_side,
+            policy.processor.max_pixels,
+            with_priors=policy.prompt.shows_prior_images,
+        )
         yield from DataLoader(
             rows,
             batch_size=settings.batch_size,
@@ -86,7 +103,7 @@ class _Writer:
         )
 
     def written(self, batch: StudyBatch | None, notice: str) -> Iterator[GeneratedStudy]:
-        """The batch's studies with their reports read; none without a batch."""
+        """Generates for a batch; yields its studies with their reports, none without a batch."""
         if batch is None:
             return
         watch = Stopwatch()
@@ -114,7 +131,8 @@ class _Writer:
         return list(zip(greedy, self._policy.roll_out(batch, self._generation.drawn, seeds), strict=True))
 
 
-def _fabric(accelerator: str, precision: object) -> Fabric:
+def open_fabric(accelerator: str, precision: object) -> Fabric:
+    """One device; raises SettingError where there is none of that kind, or it can't have that precision."""
     try:
         return Fabric(accelerator=accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
     except (MisconfigurationException, ValueError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""``orapo generate``: reports for one's own images."""
+"""``orapo generate``: reports for a user's own images."""
 
 import functools
 import os
@@ -10,13 +10,13 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from orapo.data.own_images import open_own_images
-from orapo.errors import RunInterrupted
+from orapo.data.images import load_study_images
 from orapo.experiment.command_line import run_command
 from orapo.experiment.config_help import CONF
 from orapo.experiment.generate_config import read_generation
+from orapo.stopping import Stopped
 
-PATHS = ("image", "checkpoint", "base", "out")
+PATHS = ("image", "rexrank", "image_root", "checkpoint", "base", "out")
 """Keys whose values may hold what Hydra's grammar keeps for itself: brackets, commas, equals signs."""
 
 EXIT_NO_READER = 128 + signal.SIGPIPE
@@ -56,15 +56,15 @@ def generate_command(config: DictConfig) -> None:
     """Checks the config, then imports what is heavy and generates."""
     generation = read_generation(config, list(HydraConfig.get().overrides.task))
     if len(generation.images.studies) == 1:
-        # What can't be read is told at once where nothing else would go on.
-        open_own_images(generation.images.studies[0], generation.settings.longest_side)
+        # The only study: what makes it unreadable is an error at once.
+        load_study_images(generation.images.studies[0], generation.settings.longest_side, None)
     # torch and transformers take seconds to import: a misspelt key has been refused by now.
     from orapo.experiment.generate import generate
 
     try:
         generate(generation)
-    except KeyboardInterrupt:
-        raise RunInterrupted("stopped by Ctrl-C; what was written so far stays") from None
+    except Stopped as stop:
+        raise stop.error("; what was written so far stays") from None
     except BrokenPipeError:
         # Who read standard output has gone (`| head`): Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,21 +6,25 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from omegaconf import DictConfig
-from pydantic import AfterValidator, BeforeValidator, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, NonNegativeInt, PositiveFloat, PositiveInt
 
 from orapo.data.images import LongestSide
 from orapo.data.own_images import OwnImages, ReportPer, find_own_images
-from orapo.errors import CheckpointError
-from orapo.experiment.config import Target
+from orapo.errors import CheckpointError, SettingError
+from orapo.experiment.config import Target, read_model
 from orapo.experiment.config_tree import without_training
 from orapo.experiment.finished_run import CONFIG_FILE, MODEL_FOLDER, model_of_folder, model_of_run, run_config, with_run
-from orapo.experiment.targets import build, check, plain
+from orapo.experiment.given_context import GivenContext, ImagePaths
+from orapo.experiment.machine import refuse_unwritable
+from orapo.experiment.rexrank import RexrankFile
+from orapo.experiment.targets import check, plain
 from orapo.experiment.trainer_settings import Accelerator, Precision
+from orapo.policy.embedded import EMBEDDED
 from orapo.policy.settings import ModelSettings, SamplingSettings
 from orapo.policy.tiny import base_folder
-from orapo.settings import PositiveFraction, Text, read, settings
+from orapo.settings import Count, NumWorkers, PositiveFraction, Seed, Text, read, settings
 
-SECTIONS = ("model", "labeler")
+SECTIONS = ("model", "prompt", "labeler")
 """Of the run as a whole."""
 OF_THE_RUN = {
     "max_new_tokens": "rollout.max_new_tokens",
@@ -35,26 +39,19 @@ TINY = "tiny"
 _MODEL_FILES = ("config.json", "adapter_config.json")
 
 
-def _paths(image: object) -> tuple[str, ...]:
-    paths = image if isinstance(image, list | tuple) else [image]
-    named = [path for path in paths if isinstance(path, str) and path.strip()]
-    if not named or len(named) < len(paths):
-        raise ValueError(f"is {image!r}; it must be a file, a folder, or a list of one study's files")
-    return tuple(str(Path(path).expanduser()) for path in named)
-
-
 def _new_file(out: str) -> str:
     path = Path(out).expanduser()
     if path.exists():
         raise ValueError(f"is {out!r}, which exists already; choose another name")
     if not path.parent.is_dir():
         raise ValueError(f"is {out!r}, which can't be written: there is no folder {path.parent}")
+    refuse_unwritable(path.parent, "the folder of out")
     return out
 
 
 @settings
 class Chosen:
-    """The model, where it is not that of the config group."""
+    """The model to use where it isn't that of the config group."""
 
     checkpoint: Text | None
 
@@ -67,23 +64,27 @@ class GenerateSettings(Chosen):
         image: paths; one for a file or a folder, several for the images of one study.
     """
 
-    image: Annotated[tuple[str, ...], BeforeValidator(_paths)]
+    image: ImagePaths | None
+    rexrank: Text | None
+    image_root: Text
+    rexrank_images: Literal["all", "key"]
     base: Text | None
     report_per: ReportPer
-    num_reports: PositiveInt
+    num_reports: Count
     temperature: PositiveFloat
     top_p: PositiveFraction
-    seed: NonNegativeInt
+    seed: Seed
     max_new_tokens: PositiveInt
     min_new_tokens: NonNegativeInt
-    batch_size: PositiveInt
-    num_workers: NonNegativeInt
-    longest_side: LongestSide
+    batch_size: Count
+    num_workers: NumWorkers
+    longest_side: LongestSide | None
     uncertain_is_positive: bool
     accelerator: Accelerator
     precision: Precision
     format: Literal["text", "json"]
     out: Annotated[Text, AfterValidator(_new_file)] | None
+    context: GivenContext
     model: ModelSettings
     labeler: Target
 
@@ -95,6 +96,12 @@ class GenerateSettings(Chosen):
     def __post_init__(self) -> None:
         # Both limits are checked where they are used.
         _ = self.greedy
+        if self.image is None and self.rexrank is None:
+            raise SettingError("image must be given, or rexrank: what the reports are about")
+        if self.image is not None and self.rexrank is not None:
+            raise SettingError("image and rexrank are given; the reports are about one of them")
+        if self.rexrank is not None and (self.out is None or self.num_reports > 1):
+            raise SettingError("rexrank needs out=FILE for the leaderboard's file, and num_reports=1")
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,7 @@ class Generation:
     Attributes:
         settings: the plain keys.
         images: the studies.
+        rexrank: the leaderboard's file that they are from; None for none.
         model: its path is the run's model folder, the checkpoint, or what ``model=`` says.
         base: folder or hub name of a PEFT adapter's base, None where the adapter knows it.
         name: of the model, as the user gave it.
@@ -113,6 +121,7 @@ class Generation:
 
     settings: GenerateSettings
     images: OwnImages
+    rexrank: RexrankFile | None
     model: ModelSettings
     base: str | None
     name: str
@@ -126,7 +135,7 @@ class Generation:
 
     @property
     def drawn(self) -> SamplingSettings | None:
-        """Of the other reports; None where there are none."""
+        """The sampling of further reports; None where there are none."""
         settings = self.settings
         if settings.num_reports == 1:
             return None
@@ -154,31 +163,44 @@ def read_generation(config: DictConfig, overrides: Sequence[str]) -> Generation:
     named = read(Chosen, {"checkpoint": config.get("checkpoint")}).checkpoint
     checkpoint = None if named is None else str(Path(named).expanduser())
     run = _run_folder(checkpoint)
+    trained = config if run is None else run_config(run, (MODEL_FOLDER,))
     if run is not None:
-        config = with_run(config, run_config(run, (MODEL_FOLDER,)), overrides, SECTIONS, OF_THE_RUN)
+        config = with_run(config, trained, overrides, SECTIONS, OF_THE_RUN)
     config = without_training(config, overrides)
     content = plain(config)
-    if "model" in content:
-        content["model"] = build(content["model"], "model")
+    read_model(content)
     settings = read(GenerateSettings, content)
     check(settings.labeler, "labeler")
     model = settings.model
     base, name, started_from = settings.base, checkpoint or model.path, model.path
     if run is not None:
-        model, base = model_of_run(model, run, base)
+        model, base = model_of_run(model, run, trained, base)
     elif checkpoint is not None:
         started_from = base_folder() if checkpoint == TINY else checkpoint
         model = replace(model_of_folder(model, Path(started_from), overrides), path=started_from)
-    is_embedded = started_from == base_folder()
+    is_embedded = started_from in EMBEDDED
+    rexrank = _rexrank(settings)
+    if rexrank is None:
+        images = settings.context.told_of(find_own_images(settings.image or (), settings.report_per), model.prompt)
+    else:
+        images = OwnImages(rexrank.waiting)
     return Generation(
         settings=settings,
-        images=find_own_images(settings.image, settings.report_per),
+        images=images,
+        rexrank=rexrank,
         model=model.for_sampling(),
         base=base,
         name="the embedded policy" if is_embedded and run is None else name,
         is_embedded=is_embedded,
         config=config,
     )
+
+
+def _rexrank(settings: GenerateSettings) -> RexrankFile | None:
+    if settings.rexrank is None:
+        return None
+    files = [Path(str(name)).expanduser() for name in (settings.rexrank, settings.image_root, settings.out)]
+    return RexrankFile(files[0], files[1], settings.rexrank_images, files[2])
 
 
 def _run_folder(checkpoint: str | None) -> Path | None:

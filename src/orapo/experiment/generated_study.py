@@ -56,7 +56,7 @@ class GeneratedStudy:
         return json.dumps(content, ensure_ascii=False, allow_nan=False)
 
     def text(self) -> str:
-        """A few lines that end with a blank one."""
+        """A few lines for the terminal, the last one blank."""
         first, *others = self.readings
         lines = [f"== {self.study.study_id} ==", first.report or "(an empty report)"]
         if not first.is_finished:

@@ -9,7 +9,7 @@ _TABLE = Path("/proc/meminfo")
 
 
 def memory_bytes() -> int:
-    """What programs may take in all."""
+    """The memory that this machine, or its container, allows, in bytes."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = LIMIT.read_text().strip() if LIMIT.is_file() else "max"
     return min(total, int(limit)) if limit.isdigit() else total

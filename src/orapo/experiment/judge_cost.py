@@ -6,8 +6,11 @@ from rich.table import Table
 
 from orapo.data.datamodule import ReportDataModule
 from orapo.experiment.config import Experiment
+from orapo.reward.llm.attributes import STAGE as ATTRIBUTES
 from orapo.reward.llm.judge import LlmJudge
-from orapo.reward.llm.prompts import Request, load_prompts
+from orapo.reward.llm.prompts import COMBINED, ENTAIL, EXTRACT, Request
+from orapo.reward.llm.rubric import STAGE as RUBRIC
+from orapo.reward.weighted import WeightedReward
 
 CHARACTERS_PER_TOKEN = 4
 """Of English text, about; providers count exactly."""
@@ -18,6 +21,12 @@ FACT_TOKENS = 1.5
 VERDICT_TOKENS = 350
 """Tokens of an answer with 14 verdicts."""
 
+ATTRIBUTE_TOKENS = 3.0
+"""Tokens of an answer with the attributes, per token of the report."""
+
+CRITERIA_TOKENS = 0.5
+"""Tokens of a rubric's answer, per token of its criteria."""
+
 
 @dataclass(frozen=True, slots=True)
 class CostEstimate:
@@ -26,11 +35,11 @@ class CostEstimate:
     Attributes:
         model: that is asked.
         num_reports: rollouts of the whole run.
-        num_calls: requests, one or two a report.
+        num_calls: requests about generated reports.
         report_tokens: of a typical report: the oracle reports' mean.
         prompt_tokens: of all calls.
         completion_tokens: of all calls.
-        cost_usd: US dollars; None where nobody said what the model costs.
+        cost_usd: US dollars; None where the model's price is unknown.
         max_cost_usd: limit of the run, if any.
     """
 
@@ -44,33 +53,27 @@ class CostEstimate:
     max_cost_usd: float | None
 
 
-def estimate_cost(experiment: Experiment, data: ReportDataModule, judge: LlmJudge, stages: str) -> CostEstimate:
-    """Counts; generated reports are taken to be as long as the oracle's."""
+def estimate_cost(experiment: Experiment, data: ReportDataModule, reward: WeightedReward) -> CostEstimate:
+    """Counts; generated reports are taken to be as long as the oracle's. The reward's judge is an ``LlmJudge``."""
+    judge = reward.judge
+    assert isinstance(judge, LlmJudge)
     reports = [study.oracle_report for study in data.train_studies]
     typical = sorted(reports, key=len)[len(reports) // 2]
     report_tokens = sum(map(len, reports)) / len(reports) / CHARACTERS_PER_TOKEN
-    prompts = load_prompts()
-    if stages == "combined":
-        prompt_tokens, completion_tokens = _tokens(prompts.combined(typical)), FACT_TOKENS * report_tokens
-        num_calls = 1
-    else:
-        # The facts that the second stage is shown are about as long as the report.
-        extract, entail = prompts.extract(typical), prompts.entail([])
-        prompt_tokens = _tokens(extract) + _tokens(entail) + FACT_TOKENS * report_tokens
-        completion_tokens = FACT_TOKENS * report_tokens
-        num_calls = 2
+    requests = reward.questions(typical)
     num_reports = data.num_steps * experiment.training.batch_size * experiment.rollout.per_study
-    endpoint = judge.endpoints[0]
-    in_all, out_all = num_reports * prompt_tokens, num_reports * (completion_tokens + VERDICT_TOKENS)
+    in_all = num_reports * sum(_prompt_tokens(request, report_tokens) for request in requests)
+    out_all = num_reports * sum(_answer_tokens(request, report_tokens) for request in requests)
+    endpoint = judge.client.endpoints[0]
     return CostEstimate(
         model=endpoint.model,
         num_reports=num_reports,
-        num_calls=num_reports * num_calls,
+        num_calls=num_reports * len(requests),
         report_tokens=report_tokens,
         prompt_tokens=in_all,
         completion_tokens=out_all,
         cost_usd=endpoint.cost(round(in_all), round(out_all)) if endpoint.price_is_known else None,
-        max_cost_usd=judge.budget.max_cost_usd,
+        max_cost_usd=judge.client.budget.max_cost_usd,
     )
 
 
@@ -97,5 +100,18 @@ def cost_table(estimate: CostEstimate) -> Table:
     return table
 
 
-def _tokens(request: Request) -> float:
-    return sum(len(message["content"]) for message in request.messages) / CHARACTERS_PER_TOKEN
+def _prompt_tokens(request: Request, report_tokens: float) -> float:
+    # The facts that the second stage is shown are about as long as the report, and not known yet.
+    facts = FACT_TOKENS * report_tokens if request.stage == ENTAIL else 0.0
+    return facts + sum(len(message["content"]) for message in request.messages) / CHARACTERS_PER_TOKEN
+
+
+def _answer_tokens(request: Request, report_tokens: float) -> float:
+    criteria = len(request.messages[0]["content"]) / CHARACTERS_PER_TOKEN
+    return {
+        EXTRACT: FACT_TOKENS * report_tokens,
+        ENTAIL: VERDICT_TOKENS,
+        COMBINED: FACT_TOKENS * report_tokens + VERDICT_TOKENS,
+        ATTRIBUTES: ATTRIBUTE_TOKENS * report_tokens,
+        RUBRIC: CRITERIA_TOKENS * criteria,
+    }[request.stage]

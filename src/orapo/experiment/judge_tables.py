@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from orapo.chexpert import LabelStates, Observation
+from orapo.display import visible
 from orapo.records import FailedJudgement, Judgement, LabelVerdict, RewardBreakdown
 from orapo.reward.agreement import JudgeAgreement, VerdictAgreement
 from orapo.reward.protocol import Judged
@@ -26,13 +27,13 @@ def breakdown_tables(
         scored: the reward, None without labels.
     """
     if isinstance(judged, FailedJudgement):
-        yield f"[red]not judged:[/red] {escape(judged.reason)}"
+        yield f"[red]not judged:[/red] {_shown(judged.reason)}"
         return
     facts = Table("sentence", "fact", title=f"Facts, read by {judged.judge or 'the judge'}")
     for fact in judged.facts:
-        facts.add_row(str(fact.sentence_index + 1), escape(fact.text))
+        facts.add_row(str(fact.sentence_index + 1), _shown(fact.text))
     for text, reason in judged.rejected.items():
-        facts.add_row("-", f"[dim]{escape(text)} ({escape(reason)})[/dim]")
+        facts.add_row("-", f"[dim]{_shown(text)} ({_shown(reason)})[/dim]")
     yield facts
     verdicts = Table("observation", "truth", "verdict", "counts as", "supporting facts", title="Verdicts")
     for verdict in judged.verdicts:
@@ -79,7 +80,7 @@ def _verdict_cells(
 ) -> tuple[str, str, str, str, str]:
     colour = _COLOURS[verdict.judgement]
     truth = "" if labels is None else labels[verdict.observation].value
-    facts = "; ".join(escape(fact.text) for fact in verdict.supporting_facts)
+    facts = "; ".join(_shown(fact.text) for fact in verdict.supporting_facts)
     counts = "" if scored is None else _counts_as(verdict.observation, scored)
     return verdict.observation.value, truth, f"[{colour}]{verdict.judgement.value}[/{colour}]", counts, facts
 
@@ -91,3 +92,8 @@ def _counts_as(observation: Observation, scored: RewardBreakdown) -> str:
         ("[yellow]false negative[/yellow]", scored.false_negatives),
     )
     return ", ".join(name for name, of_kind in kinds if observation in of_kind)
+
+
+def _shown(text: str) -> str:
+    """Text of a report or a model: no markup, and nothing that steers the terminal."""
+    return escape(visible(text))

@@ -58,7 +58,7 @@ def _report(arguments: Namespace, console: Console) -> None:
 def _compare(arguments: Namespace, console: Console) -> None:
     config = _config(arguments.overrides)
     reward = _reward(config)
-    if not isinstance(reward.judge, LlmJudge):
+    if not isinstance(reward.judge, LlmJudge) or reward.judge.stages == "offline":
         raise SettingError("the offline judge is compared with a language model: add reward=fact_score_llm")
     reports, labels = read_reports_with_labels(arguments.reports, arguments.num)
     facts = reward.facts
@@ -78,7 +78,7 @@ def _estimate(arguments: Namespace, console: Console) -> None:
     if not isinstance(reward.judge, LlmJudge):
         raise SettingError("this reward's judge costs nothing: add reward=fact_score_llm to estimate a language model")
     experiment = read_experiment(config)
-    estimate = estimate_cost(experiment, build_data(experiment), reward.judge, str(config.reward.stages))
+    estimate = estimate_cost(experiment, build_data(experiment, looks_at_images=False), reward)
     console.print(cost_table(estimate))
 
 
@@ -88,7 +88,7 @@ def _reward(config: DictConfig) -> WeightedReward:
 
 
 def _study(labels: LabelStates) -> Study:
-    """Of which nothing is known but its labels: terms that need its report are undefined."""
+    """A study of which only the labels are known: terms that need its report are undefined."""
     return Study("labels", "labels", Split.TEST, (), (), "", labels)
 
 

@@ -1,7 +1,6 @@
 """Reports and label states from files, for the commands that judge outside of a run."""
 
 import csv
-import json
 import sys
 from collections.abc import Mapping
 from itertools import islice
@@ -10,6 +9,7 @@ from typing import Any
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation, label_state_from_code
 from orapo.errors import DataError
+from orapo.foreign import decoded, parse_json, read_text
 from orapo.json_lines import read_json_lines
 
 
@@ -19,12 +19,7 @@ def read_report(path: str) -> str:
     Raises:
         DataError: the file can't be read.
     """
-    if path == "-":
-        return sys.stdin.read()
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"report {path} can't be read: {_reason(error)}") from None
+    return decoded(sys.stdin.buffer.read(), "standard input") if path == "-" else read_text(path)
 
 
 def read_labels(path: str) -> LabelStates:
@@ -33,11 +28,8 @@ def read_labels(path: str) -> LabelStates:
     Raises:
         DataError: the file can't be read, names something that is no observation, or holds another code.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-        content: object = json.loads(text) if Path(path).suffix == ".json" else _only_row(text, path)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"labels {path} can't be read: {_reason(error)}") from None
+    text = read_text(path)
+    content: object = parse_json(text, path) if Path(path).suffix == ".json" else _only_row(text, path)
     if not isinstance(content, dict):
         raise DataError(f"labels {path} must map observations to 1, 0, -1 or null")
     known = {observation.value for observation in OBSERVATIONS}
@@ -56,7 +48,7 @@ def read_reports_with_labels(path: str, at_most: int | None) -> tuple[list[str],
 
     Args:
         path: the file.
-        at_most: the first so many rows, at least 1; None reads all.
+        at_most: read only this many rows, the first ones, at least 1; None reads all.
 
     Raises:
         DataError: the file can't be read, a row lacks the report or the labels, or there is no row.
@@ -84,7 +76,10 @@ def _states_from_words(words: Mapping[str, Any], where: str) -> LabelStates:
 
 
 def _only_row(text: str, path: str) -> dict[str, Any]:
-    rows = list(csv.DictReader(text.splitlines()))
+    try:
+        rows = list(csv.DictReader(text.splitlines()))
+    except csv.Error as error:
+        raise DataError(f"labels {path} is no table: {error}") from None
     if len(rows) != 1:
         raise DataError(f"labels {path} has {len(rows)} rows; exactly one is needed, that of the study")
     return dict(rows[0])
@@ -92,8 +87,3 @@ def _only_row(text: str, path: str) -> dict[str, Any]:
 
 def _code(value: object) -> str:
     return "" if value is None else str(value)
-
-
-def _reason(error: Exception) -> str:
-    # The decoders' own messages may quote what they read.
-    return error.strerror or "" if isinstance(error, OSError) else type(error).__name__

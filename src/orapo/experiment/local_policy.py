@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import TQDMProgressBar
 
 from orapo.batches import StudyBatch
 from orapo.data.collate import Collate
 from orapo.data.evaluation_studies import EvaluationStudies
 from orapo.errors import SettingError
+from orapo.evaluation.report_pairs import Written
 from orapo.experiment.evaluate_config import Evaluation
-from orapo.experiment.written_reports import Written
+from orapo.experiment.progress import progress
 from orapo.policy.checkpoints import load_checkpoint
 from orapo.policy.model import Policy
-from orapo.policy.settings import SamplingSettings
-from orapo.training.metrics import Stopwatch
+from orapo.policy.rollout_source import LocalRollouts
+from orapo.training.distributed import Ranks
+from orapo.training.held_out_reports import HeldOutReports
 
 
 class LocalPolicy:
@@ -49,54 +49,32 @@ class LocalPolicy:
         """Greedy reports; the studies of a batch share its seconds equally."""
         config = self._evaluation.config
         policy = self._policy
-        collate = Collate(policy.processor, policy.instruction, max_report_tokens=None)
+        collate = Collate(policy.processor, policy.prompt, max_report_tokens=None)
         loader = studies.loader(
             collate, batch_size=config.eval_batch_size, num_workers=config.num_workers, images_of=images_of
         )
-        writer = _Writer(policy, self._evaluation.sampling)
+        held_out = HeldOutReports(policy, LocalRollouts(policy), self._evaluation.sampling, Ranks())
+        held_out.begin(len(studies.studies))
         _trainer(config.accelerator, config.precision, shuffled=images_of is not None).test(
-            writer, dataloaders=loader, verbose=False
+            _Writer(policy, held_out), dataloaders=loader, verbose=False
         )
-        return Written(tuple(writer.reports), tuple(writer.seconds), counts={"cut_off_reports": writer.num_cut_off})
+        return held_out.end()[0]
 
 
 class _Writer(LightningModule):
-    """Collects reports batch by batch."""
+    """Lets Lightning place the policy and its batches."""
 
-    def __init__(self, policy: Policy, sampling: SamplingSettings) -> None:
+    def __init__(self, policy: Policy, held_out: HeldOutReports) -> None:
         super().__init__()
         self.policy = policy
-        self._sampling = sampling
-        self.reports: list[str] = []
-        self.seconds: list[float] = []
-        self.num_cut_off = 0
+        self._held_out = held_out
 
     def test_step(self, batch: StudyBatch, batch_index: int) -> None:
-        """One report for each study."""
-        watch = Stopwatch()
-        with watch.phase("generate"):
-            groups = self.policy.roll_out(batch, self._sampling)
-        self.reports += [group.texts[0] for group in groups]
-        self.seconds += [watch.seconds["generate"] / len(batch)] * len(batch)
-        self.num_cut_off += sum(not group.finished[0] for group in groups)
-
-    def transfer_batch_to_device(self, batch: StudyBatch, device: torch.device, dataloader_idx: int) -> StudyBatch:
-        """Lightning can't look into a ``StudyBatch``."""
-        return batch.to(device)
-
-
-class _Progress(TQDMProgressBar):
-    def __init__(self, description: str) -> None:
-        super().__init__()
-        self._description = description
-
-    @property
-    def test_description(self) -> str:
-        return self._description
+        self._held_out.generate(batch, 0)
 
 
 def _trainer(accelerator: str, precision: Any, shuffled: bool) -> Trainer:
-    """One device: an evaluation's studies are not shared out."""
+    """A trainer on one device: the studies of an evaluation are not distributed."""
     try:
         return Trainer(
             accelerator=accelerator,
@@ -105,7 +83,7 @@ def _trainer(accelerator: str, precision: Any, shuffled: bool) -> Trainer:
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
-            callbacks=[_Progress("Shuffled images" if shuffled else "Writing reports")],
+            callbacks=[progress("reports on shuffled images" if shuffled else "reports")],
         )
     except (MisconfigurationException, ValueError) as error:
         raise SettingError(

@@ -1,4 +1,4 @@
-"""W&B as an extra view of a run: the files in the run folder are the record, so W&B may fail and the run goes on."""
+"""W&B as an extra view of a run: the files in the run folder are the record, so a run continues if W&B fails."""
 
 import hashlib
 import logging
@@ -39,7 +39,7 @@ def open_loggers(settings: WandbSettings | None, folder: Path, run_name: str, co
         "group": settings.group,
         "job_type": settings.job_type,
         "name": shown_name(run_name, folder),
-        # The same folder is the same run: a resumed run goes on, a second upload does not double it.
+        # The same folder is the same run: a resumed run continues, a second upload does not double it.
         "id": hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16],
         "resume": "allow",
         "dir": str(folder),
@@ -89,7 +89,10 @@ def log_test_table(loggers: list[Logger], rows: list[dict[str, Any]]) -> None:
             import wandb
 
             columns = list(rows[0])
-            cells = [[wandb.Image(value) if key == "image" else value for key, value in row.items()] for row in rows]
+            cells = [
+                [wandb.Image(value) if name == "image" and value else value for name, value in row.items()]
+                for row in rows
+            ]
             logger.experiment.log({"test/reports": wandb.Table(columns=columns, data=cells)})
 
 

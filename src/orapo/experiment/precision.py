@@ -2,11 +2,16 @@
 
 from orapo.errors import SettingError
 from orapo.experiment.config import Experiment
-from orapo.policy.sighted import base_folder as sighted_folder
-from orapo.policy.tiny import base_folder as tiny_folder
+from orapo.policy.embedded import EMBEDDED
 
 FLOAT32 = ("32-true", "32", 32)
+MIXED = ("bf16-mixed", "bf16")
 HALF = ("bf16-true", "16-true")
+
+
+def is_autocast(experiment: Experiment) -> bool:
+    """Whether products are rounded to bfloat16 over float32 weights."""
+    return experiment.config.trainer.get("precision") in MIXED and experiment.model.dtype == "float32"
 
 
 def check_precision(experiment: Experiment) -> None:
@@ -17,7 +22,7 @@ def check_precision(experiment: Experiment) -> None:
             precision on what may be a GPU; the embedded policies may.
     """
     model, trainer = experiment.model, experiment.config.trainer
-    if model.lora is not None or model.path in (tiny_folder(), sighted_folder()):
+    if model.lora is not None or model.path in EMBEDDED:
         return
     precision = trainer.get("precision", FLOAT32[0])
     if model.dtype != "float32" or precision in HALF:

@@ -23,21 +23,22 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from orapo.errors import SettingError
+from orapo.errors import RunInterrupted, RunPaused, SettingError
 from orapo.experiment.config_tree import trusted
+from orapo.stopping import STOP_SIGNALS, Stopped
 
 GRACE_SECONDS = 30.0
 """How long the other processes may take to end by themselves once one has ended."""
 
 
 def is_distributed(config: DictConfig) -> bool:
-    """Whether the trainer's strategy is one of ours, for several processes."""
+    """Whether the trainer's strategy is one of this package's for several processes."""
     strategy = config.trainer.get("strategy", "auto")
     return isinstance(strategy, DictConfig)
 
 
 def adopt_slurm() -> None:
-    """Says in torchrun's words what SLURM's ``srun`` says of this process; nothing where neither started it.
+    """Translates the variables of SLURM's ``srun`` to torchrun's; no effect where neither started this process.
 
     Raises:
         SettingError: the job names its processes in a way that can't be told from the environment.
@@ -80,10 +81,10 @@ def scratch_folder() -> str:
 
 @contextmanager
 def started_processes(config: DictConfig, folder: Path) -> Iterator[None]:
-    """Starts the other processes of this machine and ends with them; nothing for a run in one process.
+    """Within the block, the other processes of this machine run; no effect for a run in one process.
 
     Args:
-        config: of the run; handed to the others as it is.
+        config: of the run; the others get the same.
         folder: of the run.
 
     Raises:
@@ -105,6 +106,11 @@ def started_processes(config: DictConfig, folder: Path) -> Iterator[None]:
     watcher = _Watcher(others)
     try:
         yield
+    except (Stopped, RunInterrupted, RunPaused):
+        # Ctrl-C in a terminal reaches all of them, a signal to this process does not.
+        if STOP_SIGNALS.first is not None:
+            watcher.pass_on(STOP_SIGNALS.first)
+        raise
     finally:
         watcher.stop()
         for name in set(os.environ) - set(before):
@@ -134,7 +140,7 @@ def num_processes(accelerator: str, devices: Any) -> int:
 
 
 def _environment(size: int) -> dict[str, str]:
-    """Of process 0."""
+    """The environment variables of process 0."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -179,6 +185,11 @@ class _Watcher:
         self._is_over = threading.Event()
         if others:
             threading.Thread(target=self._watch, daemon=True).start()
+
+    def pass_on(self, number: signal.Signals) -> None:
+        """Forwards the signal that stops this process to the others."""
+        for process in self._others:
+            process.send_signal(number)
 
     def stop(self) -> None:
         """Waits for the others, and ends those that don't end by themselves."""

@@ -9,14 +9,16 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from orapo.errors import OrapoError
-from orapo.experiment.command_line import EXIT_ERROR, EXIT_INTERRUPTED, one_line
+from orapo.errors import OrapoError, RunInterrupted, RunPaused
+from orapo.experiment.command_line import EXIT_ERROR, exit_code, one_line
 from orapo.experiment.config_tree import trust
 from orapo.experiment.processes import GRACE_SECONDS
+from orapo.stopping import STOP_SIGNALS
 
 
 def main() -> None:
     """Reads config and folder from standard input and trains."""
+    STOP_SIGNALS.listen()
     message = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_first, daemon=True).start()
     for package in message["trusted"]:
@@ -27,13 +29,13 @@ def main() -> None:
 
     try:
         train(config, Path(message["folder"]))
+    except (RunInterrupted, RunPaused) as stop:
+        # The first process says it.
+        sys.exit(exit_code(stop))
     except OrapoError as error:
         # What all processes know, the first one says; this one only is left.
         print(f"error: process {os.environ['RANK']}: {one_line(error)}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
-    except KeyboardInterrupt:
-        # Ctrl-C reaches all processes of a terminal.
-        sys.exit(EXIT_INTERRUPTED)
 
 
 def _end_with_the_first() -> None:

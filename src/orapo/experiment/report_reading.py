@@ -30,11 +30,10 @@ class ObservationReading:
 
     @property
     def is_mentioned(self) -> bool:
-        """Whether labeler or judge found it."""
+        """Whether the labeler or the judge found it."""
         return self.state is not LabelState.UNMENTIONED or self.judgement is not Judgement.NOT_MENTIONED
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain words and texts."""
         return {
             "label": self.state.value,
             "evidence": list(self.evidence),
@@ -73,15 +72,14 @@ class ReportReading:
 
 
 class ReportReader:
-    """Reads reports with the rule labeler and the offline judge, neither of which knows a truth."""
+    """Reads reports with the rule labeler and the offline judge, without any truth to compare with."""
 
     def __init__(self, labeler: Labeler, *, uncertain_is_positive: bool) -> None:
-        """Takes the labeler of the config; ``uncertain_is_positive`` is the judge's."""
+        """``uncertain_is_positive`` is the judge's."""
         self._labeler = labeler
         self._judge = OfflineJudge(uncertain_is_positive=uncertain_is_positive)
 
     def read(self, report: str, *, is_finished: bool) -> ReportReading:
-        """The reading of one report."""
         (judged,) = self._judge.judge([report])
         read = labeled(report, self._labeler)
         verdicts = {verdict.observation: verdict for verdict in judged.verdicts}

@@ -1,4 +1,4 @@
-"""What a finished run says: summary.json, pictures, and the table at the end."""
+"""What a finished run writes: summary.json, pictures, and the final table."""
 
 import csv
 import json
@@ -10,177 +10,140 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from orapo.chexpert import Observation
 from orapo.data.datamodule import ReportDataModule
-from orapo.errors import DataError
-from orapo.evaluation.clinical import ClinicalScores, ObservationScores, PrecisionRecallF1, clinical_scores
-from orapo.evaluation.controls import always_positive_states
-from orapo.evaluation.figures import learning_curve
-from orapo.evaluation.report_pairs import score_reports
+from orapo.evaluation.answers import ACCURACY
+from orapo.evaluation.clinical import reading_of
+from orapo.evaluation.evaluation_table import EvaluationTables, readers_of, tables_text
+from orapo.evaluation.examiner import SCORE, SystemScores
+from orapo.evaluation.figures import ANSWERS, REPORTS, learning_curve
+from orapo.evaluation.resampling import Difference
 from orapo.evaluation.study_pictures import study_sheet
-from orapo.evaluation.summary_table import RunSummary, run_summary_text
-from orapo.evaluation.text import TextScores
 from orapo.experiment.config import Experiment
-from orapo.training.held_out_reports import Generated
+from orapo.experiment.evaluation_files import plain_differences, tested
 
 PACKAGES = ("orapo", "torch", "transformers", "peft", "lightning", "hydra-core", "numpy")
 NUM_PICTURED_STUDIES = 6
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Scores of one system on the test split.
-
-    Attributes:
-        clinical: over the 14 observations.
-        text: of the reports as text.
-        floor: of the always-positive report on the same studies.
-        seconds_per_study: of generation; the batch size is the run's.
-    """
-
-    clinical: ClinicalScores
-    text: TextScores
-    floor: ClinicalScores
-    seconds_per_study: float
-
-    @classmethod
-    def of(cls, generated: Generated, uncertain_is_positive: bool) -> "Scores":
-        """Scores generated reports."""
-        scores = score_reports(generated.pairs, uncertain_is_positive=uncertain_is_positive)
-        floor = clinical_scores(
-            always_positive_states(len(generated.pairs)),
-            [pair.oracle_states for pair in generated.pairs],
-            uncertain_is_positive=uncertain_is_positive,
-        )
-        return cls(scores.clinical, scores.text, floor, generated.seconds_per_study)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For summary.json."""
-        return {
-            "clinical": self.clinical.to_dict(),
-            "text": self.text.to_dict(),
-            "seconds_per_study": self.seconds_per_study,
-        }
+_MACRO = "all_14/macro/f1"
 
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that the summary is made of."""
+    """Everything that the summary is built from.
 
-    base: Scores
-    trained: Scores
-    shuffled: Scores | None
-    num_train_studies: int
-    num_validate_studies: int
+    Attributes:
+        systems: the rows of the table by key: "system" (the trained policy), "base", and the controls.
+        differences: trained minus base, paired over the test studies, by measure.
+        confidence: of the intervals.
+        data: the studies.
+        num_steps: training steps of the run.
+        seconds: by phase.
+        judge: what a language-model judge did.
+    """
+
+    systems: Mapping[str, SystemScores]
+    differences: Mapping[str, Difference]
+    confidence: float
+    data: ReportDataModule
     num_steps: int
     seconds: Mapping[str, float]
     judge: Mapping[str, float]
 
 
-def write_scores(scores: Scores, path: Path) -> None:
-    """Keeps the scores of the base policy for a run that is interrupted and resumed."""
-    content = {**scores.to_dict(), "always_positive": scores.floor.to_dict()}
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def read_scores(path: Path) -> Scores:
-    """Reads what ``write_scores`` wrote.
-
-    Raises:
-        DataError: the file is damaged.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Scores(
-            clinical=_clinical(content["clinical"]),
-            text=TextScores(**content["text"]),
-            floor=_clinical(content["always_positive"]),
-            seconds_per_study=content["seconds_per_study"],
-        )
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged ({error}); delete it to score the base policy again") from error
-
-
-def _clinical(content: Mapping[str, Any]) -> ClinicalScores:
-    return ClinicalScores(
-        macro=PrecisionRecallF1(**content["macro"]),
-        micro=PrecisionRecallF1(**content["micro"]),
-        per_observation={
-            Observation(name): ObservationScores(**scores) for name, scores in content["per_observation"].items()
-        },
-        num_studies=content["num_studies"],
-        uncertain_is_positive=content["uncertain_is_positive"],
-    )
-
-
 def write_results(results: Results, experiment: Experiment, folder: Path) -> dict[str, Any]:
     """Writes summary.json and returns its content."""
-    shuffled = results.shuffled
+    reading, data = reading_of(experiment.data.uncertain_is_positive), results.data
+    trained, base, shuffled = (results.systems[key] for key in ("system", "base", "shuffled_images"))
+    floor = results.systems.get("always_positive")
     summary = {
         "run_name": experiment.run_name,
         "seed": experiment.seed,
-        "base": results.base.to_dict(),
-        "trained": results.trained.to_dict(),
-        "shuffled_images": None if shuffled is None else shuffled.to_dict(),
-        "always_positive": results.trained.floor.to_dict(),
+        "base": base.summary(reading),
+        "trained": trained.summary(reading),
+        "shuffled_images": None if shuffled.not_computed else shuffled.summary(reading),
+        **({} if floor is None else {"always_positive": floor.clinical(reading, len(trained.pairs))}),
+        "scores": {key: row.to_dict() for key, row in results.systems.items()},
+        "differences_from_base": plain_differences(results.differences),
         "counts": {
-            "train_studies": results.num_train_studies,
-            "validate_studies": results.num_validate_studies,
-            "test_studies": results.trained.clinical.num_studies,
+            "train_studies": len(data.train_studies),
+            "validate_studies": len(data.validate_studies),
+            "test_studies": len(trained.pairs),
             "training_steps": results.num_steps,
         },
+        "max_test_studies": experiment.data.max_test_studies,
         "seconds": {phase: round(seconds, 3) for phase, seconds in results.seconds.items()},
         "seconds_per_training_phase": _phase_seconds(folder / "metrics.csv"),
         "judge": dict(results.judge),
         "packages": {name: version(name) for name in PACKAGES},
         "git_commit": git_commit(),
-        "sortable": {
-            "test/macro_f1": results.trained.clinical.macro.f1,
-            "test/micro_f1": results.trained.clinical.micro.f1,
-            "test/base_macro_f1": results.base.clinical.macro.f1,
-            "test/shuffled_macro_f1": math.nan if shuffled is None else shuffled.clinical.macro.f1,
-            "test/always_positive_macro_f1": results.trained.floor.macro.f1,
-        },
+        "sortable": _sortable(results.systems, reading),
     }
     text = json.dumps(summary, indent=2, allow_nan=True) + "\n"
-    (folder / "summary.json").write_text(text, encoding="utf-8")
+    # Whole or not at all: a run with a summary counts as finished.
+    draft = folder / "summary.json.draft"
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(folder / "summary.json")
     return summary
 
 
-def write_pictures(
-    results: Results, own: Generated, data: ReportDataModule, folder: Path, uncertain_is_positive: bool
-) -> str:
-    """Writes the learning curve, a sheet of test studies and the table; returns the table."""
+def _sortable(systems: Mapping[str, SystemScores], reading: str) -> dict[str, float]:
+    """Scores that W&B sorts runs by: clinical F1 of each row and the trained policy's other measures, or accuracy."""
+    if ACCURACY in systems["system"].estimates:
+        rows = {"": "system", "base_": "base", "shuffled_": "shuffled_images", "majority_": "majority_answer"}
+        return {
+            f"test/{name}{ACCURACY}": systems[key].estimates[ACCURACY].value
+            for name, key in rows.items()
+            if ACCURACY in systems[key].estimates
+        }
+    macro = f"{reading}/{_MACRO}"
+    found = {
+        f"test/{name}macro_f1": systems[key].estimates[macro].value if macro in systems[key].estimates else math.nan
+        for name, key in (("", "system"), ("base_", "base"), ("shuffled_", "shuffled_images"))
+    }
+    found["test/always_positive_macro_f1"] = systems["always_positive"].estimates[macro].value
+    trained = systems["system"]
+    names = {"micro_f1": f"{reading}/all_14/micro/f1"}
+    names |= {f"{reader}_macro_f1": f"{reader}/{macro}" for reader in readers_of(trained)}
+    names |= {name: name for name in ("rouge_l", "bleu_4", "attribute_f1", "mean_words")}
+    names |= {name: name for name in trained.estimates if name.startswith(SCORE)}
+    known = {shown: trained.estimates[name].value for shown, name in names.items() if name in trained.estimates}
+    return found | {f"test/{shown}": value for shown, value in known.items()}
+
+
+def write_pictures(results: Results, experiment: Experiment, folder: Path) -> str:
+    """Writes the learning curve, a sheet of test studies and the tables; returns what is printed."""
+    is_lenient, data = experiment.data.uncertain_is_positive, results.data
+    reading, trained = reading_of(is_lenient), results.systems["system"]
+    key, measure = ("majority_answer", ACCURACY) if data.asks_questions else ("always_positive", f"{reading}/{_MACRO}")
     learning_curve(
         read_csv_rows(folder / "metrics.csv"),
         read_csv_rows(folder / "validation.csv"),
         folder / "learning_curve.png",
-        floor_macro_f1=results.trained.floor.macro.f1,
+        floor=results.systems[key].estimates[measure].value,
+        score=ANSWERS if data.asks_questions else REPORTS,
     )
-    pictured = data.test_studies[:NUM_PICTURED_STUDIES]
-    images = [data.load_images(study)[1][0] for study in pictured]
-    sheet = folder / "test_studies.png"
-    study_sheet(images, own.pairs[: len(pictured)], sheet, uncertain_is_positive=uncertain_is_positive)
-    trained = results.trained
-    table = run_summary_text(
-        RunSummary(
-            base=results.base.clinical,
-            trained=trained.clinical,
-            shuffled=None if results.shuffled is None else results.shuffled.clinical,
-            always_positive=trained.floor,
-            base_seconds_per_image=results.base.seconds_per_study,
-            trained_seconds_per_image=trained.seconds_per_study,
-            run_folder=str(folder),
-            files=FILES,
-        )
+    if not data.asks_questions:
+        pictured = data.test_studies[:NUM_PICTURED_STUDIES]
+        images = [data.load_images(study).images[0] for study in pictured]
+        sheet = folder / "test_studies.png"
+        study_sheet(images, trained.pairs[: len(pictured)], sheet, uncertain_is_positive=is_lenient)
+    tables = EvaluationTables(
+        headline=f"{experiment.run_name}: {tested(len(trained.pairs), experiment.data.max_test_studies)}",
+        systems=results.systems,
+        against_title="the base policy",
+        differences=results.differences,
+        reading=reading,
+        confidence=results.confidence,
     )
-    (folder / "summary.txt").write_text(table, encoding="utf-8")
-    return table
+    (folder / "summary.txt").write_text(tables_text(tables, everything=True), encoding="utf-8")
+    width = max(map(len, FILES))
+    files = [f"  {name:<{width}}  {meaning}" for name, meaning in FILES.items() if (folder / name).exists()]
+    return "\n".join([tables_text(tables, everything=False), f"Everything lies in {folder}", *files])
 
 
 FILES = {
-    "summary.json": "all scores, counts, seconds, versions",
-    "learning_curve.png": "reward, zero-reward rate, weight, macro F1",
+    "summary.json": "all scores with intervals, counts, seconds, versions",
+    "summary.txt": "the tables; of reports, both readings of uncertain labels",
+    "learning_curve.png": "reward, zero-reward rate, weight, score of validation",
     "test_studies.png": "test studies with both reports",
     "test_reports.jsonl": "every test study with both reports",
     "rollouts.jsonl": "a sample of rollouts, each reward explained",
@@ -193,7 +156,7 @@ FILES = {
 
 
 def read_csv_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV that the run wrote; none when it wrote none."""
+    """The rows of a CSV of the run; none where the file does not exist."""
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as file:
@@ -201,7 +164,7 @@ def read_csv_rows(path: Path) -> list[dict[str, str]]:
 
 
 def _phase_seconds(path: Path) -> dict[str, float]:
-    """Seconds of all training steps together, by phase."""
+    """For each phase, its seconds in all training steps together."""
     rows = read_csv_rows(path)
     phases = [name for name in (rows[0] if rows else {}) if name.startswith("seconds_")]
     return {

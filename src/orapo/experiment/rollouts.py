@@ -7,12 +7,14 @@ from orapo.policy.model import Policy
 from orapo.policy.rollout_source import LocalRollouts, RolloutSource
 from orapo.policy.vllm.client import ServerClient
 from orapo.policy.vllm.rollouts import VllmRollouts
+from orapo.policy.vllm.settings import ServerSettings
+from orapo.training.ahead import RolloutsAhead
 
 ADAPTERS = "adapters"
 
 
 def reach_server(experiment: Experiment) -> ServerClient | None:
-    """The rollout server, once it is sure that it is there and serves this model; None without one.
+    """The rollout server, after checking that it answers and serves this model; None without one.
 
     Raises:
         RunPaused: it does not answer.
@@ -21,7 +23,11 @@ def reach_server(experiment: Experiment) -> ServerClient | None:
     if experiment.server is None:
         return None
     client = ServerClient(experiment.server)
-    client.check(experiment.server.model or experiment.model.path)
+    client.check(
+        _served_model(experiment, experiment.server),
+        has_adapter=experiment.model.lora is not None,
+        sampling=experiment.rollout,
+    )
     return client
 
 
@@ -32,8 +38,21 @@ def build_rollouts(experiment: Experiment, policy: Policy, server: ServerClient 
         experiment: checked settings.
         policy: loaded.
         server: of ``reach_server``.
-        folder: of the run; adapters are written below it unless the config names another place.
+        folder: of the run; weights are written below it unless the config names another place.
     """
     if server is None:
         return LocalRollouts(policy)
-    return VllmRollouts(policy, server, folder / ADAPTERS, experiment.training.studies_per_micro_batch)
+    model = _served_model(experiment, server.settings)
+    return VllmRollouts(policy, server, model, folder / ADAPTERS, experiment.training.micro_batch)
+
+
+def build_ahead(experiment: Experiment, rollouts: RolloutSource) -> RolloutsAhead | None:
+    """What samples the next batch while one is updated; None where each is sampled when its turn comes."""
+    if experiment.rollout.ahead == 0:
+        return None
+    assert isinstance(rollouts, VllmRollouts)
+    return RolloutsAhead(rollouts, experiment.rollout)
+
+
+def _served_model(experiment: Experiment, server: ServerSettings) -> str:
+    return server.model or experiment.model.path

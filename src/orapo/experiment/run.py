@@ -1,52 +1,65 @@
-"""One run, step by step: build, test the base policy, fit, test the trained policy, write down, close."""
+"""One run, step by step: build, test the base policy, fit, test the trained policy, write the results, close."""
 
+import gc
 import json
 import logging
+import os
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import seed_everything
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf import DictConfig, OmegaConf
 
+from orapo.comparison.run_folder import FIRST_STAGE
 from orapo.data.left_out import write_left_out
-from orapo.errors import DataError, NonFiniteError, OrapoError
-from orapo.evaluation.report_pairs import write_report_pairs
+from orapo.data.shuffled import derangement
+from orapo.errors import DataError, NonFiniteError, OrapoError, SettingError
+from orapo.evaluation.examiner import SCORE, SystemScores
+from orapo.evaluation.report_pairs import ReportPair, Written, read_report_pairs, write_report_pairs
 from orapo.experiment.command_line import exit_code
 from orapo.experiment.config import Experiment, read_experiment
+from orapo.experiment.devices import Device, chosen_device
+from orapo.experiment.evaluation_controls import TITLES, TrainingStudies, controls, why_not_shuffled
+from orapo.experiment.finished_run import CONFIG_FILE
+from orapo.experiment.first_stage import begins_with, first_config
 from orapo.experiment.joining import join_ranks
 from orapo.experiment.loggers import close_loggers, log_summary, log_test_table, open_loggers
-from orapo.experiment.parts import CHECKPOINTS, Parts, build_parts
+from orapo.experiment.model_card import write_model_card
+from orapo.experiment.parts import CHECKPOINTS, SUBSET, Parts, build_parts
 from orapo.experiment.quiet import quiet_libraries
-from orapo.experiment.results import Results, Scores, read_scores, write_pictures, write_results, write_scores
+from orapo.experiment.results import Results, write_pictures, write_results
+from orapo.experiment.sweeps.earlier_jobs import MAX_TOLD, differences, start_over
 from orapo.experiment.targets import plain
-from orapo.policy.sighted import base_folder as sighted_folder
-from orapo.policy.tiny import base_folder
+from orapo.experiment.train_settings import SUMMARY
+from orapo.policy.embedded import EMBEDDED
 from orapo.records import RewardBreakdown
-from orapo.training.checkpoints import LAST
+from orapo.stopping import STOP_SIGNALS, Stopped
+from orapo.training.checkpoint_files import find_last
 from orapo.training.distributed import Ranks, sampling_seed, summed
-from orapo.training.held_out_reports import Generated
 from orapo.training.metrics import Stopwatch
 from orapo.training.module import OrapoModule
 from orapo.training.sharding import full_state_dict
 
 log = logging.getLogger(__name__)
 
-BASE_SCORES = "base_scores.json"
+BASE_REPORTS = "base_test_reports.jsonl"
 
 
 def quiet_other_ranks() -> None:
-    """Leaves what all processes have to say to the first one, errors apart."""
+    """Silences this process's log and warnings, errors apart: the first process speaks for all."""
     logging.getLogger("orapo").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
 
 
 def train(config: DictConfig, folder: Path) -> dict[str, Any]:
-    """Trains as ``config`` says and leaves everything in ``folder``.
+    """Trains by ``config`` and writes everything to ``folder``.
 
     Args:
         config: the composed config, or the saved one of the run that is resumed.
@@ -56,35 +69,76 @@ def train(config: DictConfig, folder: Path) -> dict[str, Any]:
         The content of summary.json.
 
     Raises:
-        OrapoError: whatever the user can mend.
+        OrapoError: any fault that the user can mend.
     """
     quiet_libraries()
     experiment = read_experiment(config)
+    try:
+        with STOP_SIGNALS.heard():
+            return _train(config, experiment, folder)
+    except Stopped as stop:
+        raise stop.error() from stop
+
+
+def _train(config: DictConfig, experiment: Experiment, folder: Path) -> dict[str, Any]:
     with join_ranks(config) as ranks:
+        STOP_SIGNALS.is_told = ranks.is_first
         if ranks.shard.rank:
             quiet_other_ranks()
         try:
             shared = ranks.broadcast(folder.resolve)
-            return _train_in(folder if ranks.is_first else shared, experiment, ranks)
+            folder = folder if ranks.is_first else shared
+            if (first := first_config(config)) is not None:
+                _train_first(folder / FIRST_STAGE, first, experiment, ranks)
+                model = ranks.broadcast(lambda: begins_with(experiment.model, folder / FIRST_STAGE))
+                experiment = replace(experiment, model=model)
+            return _train_in(folder, experiment, ranks)
         except Exception as error:
             ranks.abort(error)
             if ranks.shard.rank and ranks.has_aborted and isinstance(error, OrapoError):
-                # The first process says it, for all.
+                # The first process speaks for all.
                 raise SystemExit(exit_code(error)) from error
             raise
 
 
+def _train_first(folder: Path, config: DictConfig, experiment: Experiment, ranks: Ranks) -> None:
+    """Trains the first stage in a folder of its own, unless it is finished there."""
+    if ranks.broadcast(lambda: _has_ended(folder, config)):
+        return
+    if ranks.is_first:
+        folder.mkdir(exist_ok=True)
+        # For `resume=`, if the first stage is interrupted.
+        OmegaConf.save(experiment.config, folder.parent / CONFIG_FILE, resolve=True)
+    log.info("the first stage, a run of its own in %s", folder)
+    _train_in(folder, read_experiment(config), ranks)
+    log.info("the run itself, from the model of its first stage")
+    # Frees its weights before those of the run are loaded: a trainer and its module refer to each other.
+    gc.collect()
+    # What torch keeps of their memory would count as taken when it is planned what fits.
+    torch.cuda.empty_cache()
+
+
+def _has_ended(folder: Path, config: DictConfig) -> bool:
+    if (folder / CONFIG_FILE).is_file() and (told := differences(folder, config)):
+        raise SettingError(
+            f"{folder} holds a first stage of another config: {', '.join(told[:MAX_TOLD])}; delete that folder"
+        )
+    return (folder / SUMMARY).is_file()
+
+
 def _train_in(folder: Path, experiment: Experiment, ranks: Ranks) -> dict[str, Any]:
-    checkpoint = folder / CHECKPOINTS / LAST
-    is_resumed = ranks.broadcast(checkpoint.exists)
-    if not is_resumed and ranks.is_first:
-        OmegaConf.save(experiment.config, folder / "config.yaml", resolve=True)
+    checkpoint, damaged = ranks.broadcast(lambda: find_last(folder / CHECKPOINTS))
+    for line in damaged:
+        log.warning("%s; it is set aside, and the run continues from the checkpoint before", line)
+    if checkpoint is None and ranks.is_first:
+        start_over(folder)
+        OmegaConf.save(experiment.config, folder / CONFIG_FILE, resolve=True)
     seed_everything(experiment.seed, workers=True, verbose=False)
     loggers: list[Logger] = []
     try:
         if ranks.is_first:
             loggers = open_loggers(experiment.wandb, folder, experiment.run_name, plain(experiment.config))
-        return _run(experiment, folder, checkpoint if is_resumed else None, loggers, ranks)
+        return _run(experiment, folder, checkpoint, loggers, ranks)
     finally:
         close_loggers(loggers)
 
@@ -94,45 +148,60 @@ def _run(
 ) -> dict[str, Any]:
     watch = Stopwatch()
     with watch.phase("setup"):
-        parts = ranks.all_or_raise(lambda: build_parts(experiment, folder, loggers, ranks))
+        device = _shared_device(experiment, ranks)
+        is_resumed = checkpoint is not None
+        parts = ranks.all_or_raise(lambda: build_parts(experiment, folder, loggers, ranks, device, is_resumed))
         _refuse_other_data(parts)
-        if ranks.is_first:
-            parts.data.manifest.write(folder / "subset.json")
+        if ranks.is_first and not (folder / SUBSET).exists():
             write_left_out(parts.data.left_out, folder / "left_out.csv")
-        else:
-            # All have drawn the same until here (an adapter's first weights); dropout differs from now on.
+            parts.data.manifest.write(folder / SUBSET)
+        if not ranks.is_first:
+            # So far all processes have drawn the same numbers (an adapter's first weights); from here dropout differs.
             torch.manual_seed(sampling_seed(experiment.seed, 0, ranks.shard.rank))
     _warn_of_the_embedded_policy(experiment, parts)
-    uncertain_is_positive = experiment.data.uncertain_is_positive
-    with watch.phase("base_test"):
-        base = _base_scores(parts, folder, uncertain_is_positive)
+    log.info("testing the base policy")
+    # Isolated: what is tested before the first step does not change the random numbers of training.
+    with watch.phase("base_test"), isolate_rng():
+        base = _base_pairs(parts, folder)
         if checkpoint is None and experiment.training.validate_every_steps is not None:
             # The learning curve's first point: the base policy, step 0 of validation.csv.
             parts.trainer.validate(parts.module, datamodule=parts.data, verbose=False)
+    log.info("training")
     with watch.phase("training"):
-        _fit(parts, folder, checkpoint)
+        try:
+            _fit(parts, folder, checkpoint)
+        except BaseException:
+            parts.rollouts.stop()
+            raise
+    log.info("testing the trained policy")
     with watch.phase("final_test"):
-        own, shuffled = _test(parts)
+        written = _test(parts, parts.data.test_dataloader())
     parts.rollouts.close()
     judge_totals = summed(ranks.all_gather(lambda: dict(parts.reward.totals())))
     weights = full_state_dict(parts.policy)
     if not ranks.is_first:
         return {}
-    write_report_pairs(folder / "test_reports.jsonl", own.pairs)
+    log.info("writing results")
     parts.policy.save(str(folder / "model"), weights)
+    with watch.phase("examination"):
+        systems = _examined(parts, base, written, experiment.seed)
+    trained = systems["system"]
+    write_report_pairs(folder / "test_reports.jsonl", trained.pairs)
     results = Results(
-        base=base,
-        trained=Scores.of(own, uncertain_is_positive),
-        shuffled=None if shuffled is None else Scores.of(shuffled, uncertain_is_positive),
-        num_train_studies=len(parts.data.train_studies),
-        num_validate_studies=len(parts.data.validate_studies),
+        systems=systems,
+        differences=parts.examiner.differences(trained, systems["base"]),
+        confidence=parts.examiner.bootstrap.confidence,
+        data=parts.data,
         num_steps=parts.data.num_steps,
         seconds=watch.seconds,
         judge=judge_totals,
     )
     summary = write_results(results, experiment, folder)
-    table = write_pictures(results, own, parts.data, folder, uncertain_is_positive)
-    log_test_table(loggers, _table_rows(parts, own, experiment))
+    # In a run with a first stage: what that stage began with.
+    began_with = read_experiment(experiment.config).model.path
+    write_model_card(summary, experiment.config, began_with, folder / "model")
+    table = write_pictures(results, experiment, folder)
+    log_test_table(loggers, _table_rows(parts, trained.pairs, experiment))
     log_summary(loggers, summary["sortable"])
     print(table)
     if results.judge:
@@ -140,8 +209,15 @@ def _run(
     return summary
 
 
+def _shared_device(experiment: Experiment, ranks: Ranks) -> Device:
+    """This process's device, with the least free memory of any process: all then choose the same settings."""
+    index = int(os.environ.get("LOCAL_RANK", "0"))
+    devices = ranks.all_gather(lambda: chosen_device(experiment.config.trainer.accelerator, index))
+    return replace(devices[ranks.shard.rank], free_bytes=min(device.free_bytes for device in devices))
+
+
 def _refuse_other_data(parts: Parts) -> None:
-    """Raises a DataError when not all processes read the same studies, as from machines with different files."""
+    """Raises a DataError unless all processes read the same studies: machines may hold different files."""
     data = parts.data
     splits = (data.train_studies, data.validate_studies, data.test_studies)
     read = parts.ranks.all_gather(lambda: [[study.study_id for study in split] for split in splits])
@@ -153,7 +229,7 @@ def _refuse_other_data(parts: Parts) -> None:
 
 
 def judge_line(totals: Mapping[str, float]) -> str:
-    """What a language-model judge did since the run began or was resumed, and what it left to others."""
+    """What a language-model judge has done since the run began or was resumed, and what it left to others."""
     counted = defaultdict(float, totals)  # a judge names what it counts
     line = (
         f"Judge: {counted['calls']:,.0f} calls, {counted['cache_hits']:,.0f} questions answered from the cache, "
@@ -167,7 +243,7 @@ def judge_line(totals: Mapping[str, float]) -> str:
 
 
 def _warn_of_the_embedded_policy(experiment: Experiment, parts: Parts) -> None:
-    name = {base_folder(): "tiny", sighted_folder(): "sighted"}.get(experiment.model.path)
+    name = EMBEDDED.get(experiment.model.path)
     if name is not None and not parts.data.is_synthetic:
         log.warning(
             f"the embedded policy (model={name}) knows phantoms only and is too small to learn radiology: this run "
@@ -175,29 +251,47 @@ def _warn_of_the_embedded_policy(experiment: Experiment, parts: Parts) -> None:
         )
 
 
-def _base_scores(parts: Parts, folder: Path, uncertain_is_positive: bool) -> "Scores":
-    """Scores of the policy before training; a resumed run has them already."""
-    path = folder / BASE_SCORES
+def _base_pairs(parts: Parts, folder: Path) -> tuple[ReportPair, ...]:
+    """The base policy's reports for the test studies; a resumed run reads them from its folder."""
+    path = folder / BASE_REPORTS
     if parts.ranks.broadcast(path.exists):
-        return parts.ranks.broadcast(lambda: read_scores(path))
-    own, _ = _test(parts)
-    scores = Scores.of(own, uncertain_is_positive)
-    if parts.ranks.is_first:
-        write_report_pairs(folder / "base_test_reports.jsonl", own.pairs)
-        write_scores(scores, path)
-    return scores
+        return parts.ranks.broadcast(lambda: read_report_pairs(path))
+    # Own images only: no score uses the base policy's reports on shuffled images.
+    (written,) = _test(parts, parts.data.test_dataloader()[:1])
+    if not parts.ranks.is_first:
+        return ()
+    pairs = parts.examiner.read(parts.data.test_studies, written)
+    write_report_pairs(path, pairs)
+    return pairs
 
 
-def _test(parts: Parts) -> tuple[Generated, Generated | None]:
-    """Reports for the test studies on their own images, and on shuffled ones where there are two studies or more."""
-    parts.trainer.test(parts.module, datamodule=parts.data, verbose=False)
-    generated = parts.module.generated
-    return generated[0], generated[1] if len(generated) > 1 else None
+def _test(parts: Parts, loaders: list[Any]) -> list[Written]:
+    """Reports for the test studies, one list per loader."""
+    parts.trainer.test(parts.module, dataloaders=loaders, verbose=False)
+    return parts.module.written
+
+
+def _examined(
+    parts: Parts, base: tuple[ReportPair, ...], written: Sequence[Written], seed: int
+) -> dict[str, SystemScores]:
+    """The rows of the table of scores, by key."""
+    examiner, studies = parts.examiner, parts.data.test_studies
+    own, *shuffled = written
+    title = TITLES["shuffled_images"]
+    rows = {
+        "system": examiner.scored("trained policy", examiner.read(studies, own), own.counts),
+        "base": examiner.scored("base policy", base),
+        "shuffled_images": SystemScores(title, not_computed=why_not_shuffled(studies)),
+    }
+    for other in shuffled:
+        pairs = examiner.read(studies, other, derangement(len(studies), seed))
+        rows["shuffled_images"] = examiner.scored(title, pairs, other.counts)
+    return rows | controls(examiner, TrainingStudies(parts.data.train_studies, ""), studies, seed)
 
 
 def _fit(parts: Parts, folder: Path, checkpoint: Path | None) -> None:
     if checkpoint is not None:
-        log.info("going on from %s", checkpoint)
+        log.info("continuing from %s", checkpoint)
     try:
         parts.trainer.fit(
             parts.module, datamodule=parts.data, ckpt_path=None if checkpoint is None else str(checkpoint)
@@ -226,21 +320,26 @@ def _save_offending(error: NonFiniteError, parts: Parts, path: Path) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _table_rows(parts: Parts, own: Generated, experiment: Experiment) -> list[dict[str, Any]]:
+def _table_rows(parts: Parts, pairs: Sequence[ReportPair], experiment: Experiment) -> list[dict[str, Any]]:
     if experiment.wandb is None:
         return []
+    if experiment.data.is_private and not experiment.wandb.allow_external:
+        log.info("private data: W&B gets no table of images and reports (logger.wandb.allow_external)")
+        return []
     rows = []
+    names = dict.fromkeys(name for pair in pairs for name in pair.scores)
     studies = parts.data.test_studies[: experiment.wandb.num_table_studies]
-    for study, pair in zip(studies, own.pairs, strict=False):
+    for study, pair in zip(studies, pairs, strict=False):
         judged = parts.reward.start([pair.generated_report], [study]).result()[0]
         rows.append(
             {
                 "study_id": study.study_id,
-                "image": parts.data.load_images(study)[1][0],
+                "image": next(iter(parts.data.load_images(study).images), None),
                 "oracle_report": pair.oracle_report,
                 "generated_report": pair.generated_report,
                 "facts": " | ".join(fact.text for fact in judged.facts) if isinstance(judged, RewardBreakdown) else "",
                 "reward": judged.total if isinstance(judged, RewardBreakdown) else None,
+                **{f"{SCORE}{name}": pair.scores.get(name) for name in names},
             }
         )
     return rows

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -54,25 +53,18 @@ def check(section: DictConfig | Mapping[str, Any], path: str) -> None:
 
 
 def _prepared(section: DictConfig | Mapping[str, Any], path: str) -> Callable[[], Any]:
-    """What makes the object, once its arguments are checked."""
+    """Checks the arguments, and returns what builds the object."""
     content: Mapping[str, Any] = plain(section, path) if isinstance(section, DictConfig) else section
     target = _target(content, path)
     given = {key: _built(value, f"{path}.{key}") for key, value in content.items() if key != TARGET}
     if is_settings(target):
         made = read(target, given, path)
-        return lambda: made
+        # Settings of a data set or of a judge open what they describe.
+        return getattr(made, "open", lambda: made)
     kinds = (parameter.kind for parameter in inspect.signature(target).parameters.values())
     if inspect.Parameter.VAR_KEYWORD not in kinds:
-        _check_arguments(target, given, path)
+        read(arguments_of(target), given, path)
     return partial(target, **given)
-
-
-def _check_arguments(target: Callable[..., Any], given: Mapping[str, Any], path: str) -> None:
-    arguments = read(arguments_of(target), given, path)
-    # A source's settings know which of them contradict each other.
-    together = getattr(target, "settings_type", None)
-    if together is not None:
-        read(together, {field.name: getattr(arguments, field.name) for field in fields(together)}, path)
 
 
 def _target(content: Any, path: str) -> Any:
@@ -82,7 +74,7 @@ def _target(content: Any, path: str) -> Any:
 
 
 def _built(value: Any, path: str) -> Any:
-    """An argument, with what stands inside it built."""
+    """An argument, with every nested object built."""
     if isinstance(value, Mapping):
         inside = {key: _built(one, f"{path}.{key}") for key, one in value.items() if TARGET not in value}
         return build(value, path) if TARGET in value else inside

@@ -1,4 +1,4 @@
-"""``orapo train``: a new run, or one that goes on."""
+"""``orapo train``: a new run, or a resumed one."""
 
 import logging
 from pathlib import Path
@@ -9,14 +9,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from orapo.errors import CheckpointError, RunInterrupted, RunPaused, SettingError
 from orapo.experiment.command_line import run_command
-from orapo.experiment.config import read_experiment
+from orapo.experiment.config import Experiment, read_experiment
 from orapo.experiment.config_help import CONF
-from orapo.experiment.finished_run import read_saved
+from orapo.experiment.edited_config import refuse_edited
+from orapo.experiment.finished_run import CONFIG_FILE, read_saved
 from orapo.experiment.precision import check_precision
 from orapo.experiment.processes import own_rank, started_processes
 from orapo.experiment.sweeps.earlier_jobs import is_finished, make_ready, validation_metric
 from orapo.experiment.sweeps.resume import resumed_sweep
-from orapo.experiment.train_settings import CHANGEABLE, LAST_CHECKPOINT
+from orapo.experiment.train_settings import CHANGEABLE, LAST_CHECKPOINT, SUMMARY
+from orapo.stopping import Stopped
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ def train_command(config: DictConfig) -> float | None:
         make_ready(folder, config)
     elif is_resumed:
         config = saved_config(Path(config.resume), list(hydra.overrides.task))
-    elif (folder / "config.yaml").exists():
+    elif (folder / CONFIG_FILE).exists():
         raise SettingError(
             f"{folder} holds a run already; go on with it by resume={folder}, or choose another run_name"
         )
@@ -57,17 +59,19 @@ def train_command(config: DictConfig) -> float | None:
 
         with started_processes(config, folder):
             train(config, folder)
-    except KeyboardInterrupt as stop:
-        # Ctrl-C before the first step, after the last one, or for the second time.
-        raise RunInterrupted(f"stopped by SIGINT; {_how_to_go_on(folder)}") from stop
+    except Stopped as stop:
+        # Before the first step, in a validation, after the last step, or for the second time.
+        raise stop.error(f"; {_how_to_go_on(folder, experiment)}") from stop
     except (RunInterrupted, RunPaused) as stop:
-        raise type(stop)(f"{stop}; {_how_to_go_on(folder)}") from stop
+        raise type(stop)(f"{stop}; {_how_to_go_on(folder, experiment)}") from stop
     return validation_metric(folder, experiment.optimized_metric)
 
 
-def _how_to_go_on(folder: Path) -> str:
-    has_checkpoint = (folder / LAST_CHECKPOINT).is_file()
-    return f"go on with: orapo train resume={folder}" if has_checkpoint else "no checkpoint was saved yet"
+def _how_to_go_on(folder: Path, experiment: Experiment) -> str:
+    if not experiment.callbacks.keep_optimizer and (folder / LAST_CHECKPOINT).is_file():
+        return "it can't be resumed, callbacks.keep_optimizer=false"
+    has_begun = (folder / CONFIG_FILE).is_file()
+    return f"go on with: orapo train resume={folder}" if has_begun else "nothing had begun"
 
 
 def _refuse_as_job(config: DictConfig) -> None:
@@ -81,8 +85,8 @@ def saved_config(folder: Path, overrides: list[str]) -> DictConfig:
     """The config of the run in ``folder``.
 
     Raises:
-        SettingError: there are other overrides beside ``resume``: a run goes on as it began.
-        CheckpointError: the folder holds no run, or no checkpoint yet.
+        SettingError: there are overrides beside ``resume``, or config.yaml was edited: a run continues as it began.
+        CheckpointError: the folder holds no run, or a finished one without checkpoints.
     """
     others = [override for override in overrides if not override.startswith("resume=")]
     kept = [override for override in others if override.partition("=")[0] in CHANGEABLE]
@@ -91,10 +95,12 @@ def saved_config(folder: Path, overrides: list[str]) -> DictConfig:
             f"resume={folder} goes on with the run's own config; leave out {' '.join(refused)} (what may change is how "
             f"the judge is reached, or the rollout server: {', '.join(CHANGEABLE)})"
         )
-    for needed in (folder / "config.yaml", folder / LAST_CHECKPOINT):
-        if not needed.is_file():
-            raise CheckpointError(f"resume={folder} can't go on: {needed} does not exist")
-    config = read_saved(folder / "config.yaml")
+    if not (folder / CONFIG_FILE).is_file():
+        raise CheckpointError(f"resume={folder} can't go on: {folder / CONFIG_FILE} does not exist")
+    if (folder / SUMMARY).is_file() and not list(folder.glob(f"{LAST_CHECKPOINT.parent}/*.ckpt")):
+        raise CheckpointError(f"resume={folder} can't go on: the run is finished, and its checkpoints are gone")
+    config = read_saved(folder / CONFIG_FILE)
+    refuse_edited(folder, config)
     for override in kept:
         if override.startswith("reward.") and "model" not in config.reward:
             raise SettingError(f"{override} is for reward=fact_score_llm; the run in {folder} has another reward")

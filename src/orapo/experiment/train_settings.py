@@ -1,4 +1,4 @@
-"""What a run that goes on may set anew, and where it goes on from."""
+"""Which settings a resumed run may change, and where it continues from."""
 
 from pathlib import Path
 
@@ -25,6 +25,7 @@ CHANGEABLE = (
     "rollout.server.pause_limit_seconds",
     "rollout.server.max_logp_gap",
 )
-"""What a resumed run may set anew: how judge and rollout server are reached, never what is trained or judged."""
+"""What a resumed run may change: how judge and rollout server are reached, never what is trained or judged."""
 
+SUMMARY = "summary.json"
 LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"

@@ -17,17 +17,29 @@ ELSEWHERE = {
     "accumulate_grad_batches": "training.studies_per_micro_batch",
     "max_steps": "training.num_steps",
     "check_val_every_n_epoch": "training.validate_every_steps",
+    **dict.fromkeys(
+        ("limit_train_batches", "fast_dev_run", "min_epochs", "min_steps", "max_time"),
+        "training.num_steps",
+    ),
+    "limit_test_batches": "data.max_test_studies",
+    "overfit_batches": "data.subset.num_studies",
+    "gradient_clip_algorithm": "training.max_grad_norm",
 }
-"""Arguments of Lightning's trainer that manual optimisation or the stream of batches leaves no room for."""
+"""Arguments of Lightning's trainer that manual optimisation or the stream of batches leaves no room for, and those with
+which a run would end early, or without training, as if it had finished."""
 
 OWN = (
     "max_epochs",
     "val_check_interval",
     "limit_val_batches",
+    "limit_predict_batches",
+    "reload_dataloaders_every_n_epochs",
+    "barebones",
     "num_sanity_val_steps",
     "callbacks",
     "logger",
     "enable_checkpointing",
+    "plugins",
     "enable_model_summary",
     "use_distributed_sampler",
     "log_every_n_steps",
@@ -63,25 +75,13 @@ class TrainerSettings:
     precision: Precision = "32-true"
     num_nodes: PositiveInt = 1
     strategy: StrategySettings | Literal["auto"] = "auto"
-    fast_dev_run: Any = None
-    min_epochs: Any = None
-    min_steps: Any = None
-    max_time: Any = None
-    limit_train_batches: Any = None
-    limit_test_batches: Any = None
-    limit_predict_batches: Any = None
-    overfit_batches: Any = None
     enable_progress_bar: bool | None = None
-    gradient_clip_algorithm: Any = None
     deterministic: Literal["warn"] | bool | None = None
     benchmark: bool | None = None
     inference_mode: bool | None = None
     profiler: Any = None
     detect_anomaly: bool = False
-    barebones: bool = False
-    plugins: Any = None
     sync_batchnorm: bool = False
-    reload_dataloaders_every_n_epochs: Any = None
     default_root_dir: Any = None
     enable_autolog_hparams: bool | None = None
     model_registry: Any = None

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from orapo.data.csv_table import read_csv
 from orapo.data.evaluation_studies import EvaluationStudies
+from orapo.data.tables import read_csv
 from orapo.errors import DataError
+from orapo.evaluation.report_pairs import Written
 from orapo.json_lines import read_json_lines
 
 REPORT_COLUMNS = ("generated_report", "report")
@@ -20,24 +20,7 @@ _GENERATED = re.compile(
 )
 _DIGIT = re.compile(r"\d")
 _SEPARATORS = re.compile(r"[\W_]")
-_WORDS = re.compile(r"[^\W\d_]+\W+[^\W\d_]+")
-
-
-@dataclass(frozen=True)
-class Written:
-    """The reports of one system, one a study.
-
-    Attributes:
-        reports: in the order of the studies; may be empty.
-        seconds: that each took; None where it isn't known.
-        cost_usd: that each cost; None for what runs on this machine, or isn't known.
-        counts: what else is to be told, by name.
-    """
-
-    reports: tuple[str, ...]
-    seconds: tuple[float, ...] | None = None
-    cost_usd: tuple[float, ...] | None = None
-    counts: Mapping[str, float] = field(default_factory=dict)
+_WORDS = re.compile(r"(?<![^\W\d_])[^\W\d_]++\W++[^\W\d_]")
 
 
 class NotComputed(Exception):
@@ -128,7 +111,7 @@ class ReportFile:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
-    """Line, study and report of each row."""
+    """Yields (line, study, report)."""
     readers = {".csv": _csv_rows, ".jsonl": read_json_lines}
     if path.suffix.lower() not in readers:
         raise DataError(f"{path} is no file of reports: its name must end in .csv or .jsonl")

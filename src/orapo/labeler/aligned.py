@@ -12,13 +12,13 @@ class AlignedText:
     Attributes:
         text: as rewritten.
         origins: for each character, and one past the last, where it stands in the report; never falling. The
-            characters of a replacement stand where what they replace began; what it adds behind, where that ended.
+            characters of a replacement are at the start of what they replace; those added after it are at its end.
     """
 
     __slots__ = ("origins", "text")
 
     def __init__(self, text: str, origins: Sequence[int] | None = None) -> None:
-        """Takes a report as it was given, or with ``origins`` what was made of it."""
+        """``origins`` maps each character of ``text`` to its place in the report; None where the text is the report."""
         self.text = text
         self.origins = range(len(text) + 1) if origins is None else origins
 

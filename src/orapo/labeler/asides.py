@@ -10,7 +10,7 @@ _ASIDE = re.compile(
     r" ?[(\[{](?P<bracketed>[^()\[\]{}]*)[)\]}]"
     rf"|, (?P<between>(?:although|though|albeit|while|even if|which|that) [^,]+),(?= {_VERB})"
 )
-# What answers a label or goes on with its list stays in the sentence.
+# What answers a label or continues its list stays in the sentence.
 _STAYS = re.compile(
     r" ?(?:|\?|none|nil|no|not|absent|negative|neg|neither|yes|present|positive|pos"
     r"|(?:since |now )*(?:resolved|removed|cleared|gone)"
@@ -46,7 +46,7 @@ def split_asides(sentence: str) -> list[AlignedText]:
 
 
 def _stays(text: str, found: re.Match[str]) -> bool:
-    """Whether words in brackets answer a label, go on with a list, or only name what is spoken of by other words."""
+    """Whether words in brackets answer a label, continue a list, or only name the same thing in other words."""
     words = found["bracketed"]
     if _STAYS.fullmatch(words) or _KIND.search(text, 0, found.start()):
         return True

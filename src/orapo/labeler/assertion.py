@@ -53,7 +53,7 @@ _OR = NO_CUE._replace(text="or")
 
 
 def assert_sentence(sentence: str, lexicon: Lexicon, *, bare_heart_is_positive: bool) -> tuple[Assertion, ...]:
-    """Every mention of a cleaned sentence, in reading order."""
+    """Assertions on every mention of a cleaned sentence, in reading order."""
     parts = split_asides(sentence)
     if len(parts) == 1:
         return _assert_part(sentence, lexicon, bare_heart_is_positive=bare_heart_is_positive)
@@ -70,7 +70,7 @@ def assert_sentence(sentence: str, lexicon: Lexicon, *, bare_heart_is_positive: 
 
 
 def _assert_part(sentence: str, lexicon: Lexicon, *, bare_heart_is_positive: bool) -> tuple[Assertion, ...]:
-    """The mentions of a sentence without asides, or of an aside."""
+    """As ``assert_sentence``, for a sentence without asides or for one aside."""
     segments = read_segments(sentence, lexicon)
     assertions: list[Assertion] = []
     previous: list[Cue | None] = []
@@ -103,7 +103,7 @@ def read_segments(sentence: str, lexicon: Lexicon) -> list[Segment]:
 
 
 def _assertions(segment: Segment, strongest: Sequence[Cue | None], *, bare_heart_is_positive: bool) -> list[Assertion]:
-    """What a segment asserts of each of its hits, ``strongest`` being the cue that reaches it."""
+    """Asserts each hit of a segment; ``strongest`` has the cue that decides it."""
     offered = alternatives(segment) if " or " in segment.sentence else ()
     assertions = []
     for index, hit in enumerate(segment.hits):

@@ -90,7 +90,7 @@ class _Sharing:
                 change = None
 
     def _gap(self, index: int) -> tuple[int, int]:
-        """Between the hit and the one before it."""
+        """The span between the hit and the one before it."""
         return self.hits[index - 1].end, self.hits[index].start
 
     def _is_list(self, index: int) -> bool:

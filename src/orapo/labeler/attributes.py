@@ -17,7 +17,7 @@ _UNSIDED = (Observation.CARDIOMEGALY, Observation.ENLARGED_CARDIOMEDIASTINUM)
 
 
 class Side(StrEnum):
-    """Of the patient."""
+    """The patient's left or right."""
 
     LEFT = "left"
     RIGHT = "right"

@@ -1,4 +1,4 @@
-"""What is said of a heart or mediastinum that is only named: normal, enlarged, stable, or nothing."""
+"""What a sentence states of a heart or mediastinum that it only names: normal, enlarged, stable, or nothing."""
 
 import re
 
@@ -155,7 +155,7 @@ def _holds_finding(segment: Segment, start: int, stop: int) -> bool:
 
 
 def _reaches_first(segment: Segment, between: str, cue: Cue) -> bool:
-    """Whether the first predicate behind a name belongs to it and not to a later subject of the sentence."""
+    """Whether the first predicate after a name belongs to it and not to a later subject of the sentence."""
     copula = _COPULA.search(between)
     if copula is not None:
         connected = _CONNECTED.search(between, copula.end())

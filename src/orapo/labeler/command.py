@@ -23,16 +23,15 @@ _ROWS_BETWEEN_PROGRESS = 256
 
 
 class BadRows:
-    """Tells the first bad rows on standard error, one line each, and counts all of them."""
+    """Prints the first bad rows on standard error, one line each, and counts all of them."""
 
     def __init__(self, path: Path, place_word: str) -> None:
-        """Takes the file's name and what its places are called."""
+        """``place_word`` names a place in the file, such as "line"."""
         self._where = f"{path} {place_word}"
         self._unshown: Counter[str] = Counter()
         self.num = 0
 
     def add(self, row: BadRow) -> None:
-        """Counts one."""
         self.num += 1
         if self.num <= _MOST_BAD_ROWS_SHOWN:
             print(f"{self._where} {row.place}: {row.reason}; not labelled", file=sys.stderr)

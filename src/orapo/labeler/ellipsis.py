@@ -46,7 +46,7 @@ _PATTERNS = {
 }
 _ELLIPTICAL = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _PATTERNS.items()))
 _SIDE_TO_COME = re.compile(
-    rf"(?:^|[,;:] |\b(?:is|are|with|an?) )(?P<side>(?:{_SIZE} |an? )*{_SIDE}),? (?:and|but|yet|though|with) $"
+    rf"(?:^|[,;:] |\b(?:is|are|with|an?) )(?P<side>(?:{_SIZE} |an? ){{0,8}}{_SIDE}),? (?:and|but|yet|though|with) $"
 )
 _BARE_PLACE = re.compile(
     r" ?(?:(?:possibly|perhaps|maybe|questionably) )?(?P<place>(?:in|at|on|along|over|within|near) (?:the|both|an?)\b)"
@@ -106,7 +106,7 @@ def _antecedent(hits: Sequence[Hit], start: int) -> Hit | None:
 
 
 def _has_noun(sentence: str, hits: Sequence[Hit], match: re.Match[str]) -> bool:
-    """Whether a hit stands in the same stretch behind, which the words then belong to ("a trace effusion")."""
+    """Whether a hit follows in the same stretch, so that the words belong to it ("a trace effusion")."""
     boundary = _BOUNDARY.search(sentence, match.end())
     stop = boundary.start() if boundary else len(sentence)
     return any(match.start() <= hit.start < stop and hit.phrase.is_named for hit in hits)
@@ -117,7 +117,7 @@ def _other_side_before(sentence: str, match: re.Match[str]) -> bool:
 
 
 def _in_excepted_places(sentence: str, hits: Sequence[Hit], cues: Sequence[Cue]) -> Iterator[Hit]:
-    """A bare place behind an exception: "no consolidation except in the left lower lobe"."""
+    """A bare place after an exception: "no consolidation except in the left lower lobe"."""
     for cue in cues:
         if cue.effect is not Effect.EXCEPTION or any(hit.start >= cue.end and hit.phrase.is_named for hit in hits):
             continue

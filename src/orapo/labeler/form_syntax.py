@@ -16,11 +16,11 @@ _MARKS = " -/.,?:;'"
 _CLASSES = {"w": WORD_CHARACTERS, "d": frozenset(digits), "s": frozenset(" ")}
 _ZERO_WIDTH = ("(?=", "(?!", "(?<=", "(?<!")
 _CAPTURING = re.compile(r"(?<!\\)\((?!\?)")
-_REPEAT = re.compile(r"[?*+]|\{\d*,?\d*\}")
+_REPEAT = re.compile(r"[?*+]|\{\d*(?:,\d*)?\}")
 
 
 class Atom(NamedTuple):
-    """A literal, characters of which one is matched, or alternatives of which one is; ``least`` to ``most`` times."""
+    """A literal, a set of characters or a set of alternatives, matched ``least`` to ``most`` times."""
 
     literal: str
     characters: frozenset[str]

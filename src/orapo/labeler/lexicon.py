@@ -84,7 +84,7 @@ class Phrase:
 
     @property
     def when_unqualified(self) -> tuple[Told, ...]:
-        """What the phrase says where no words negate or hedge it."""
+        """What the phrase states where no cue negates or hedges it."""
         return self.when_uncertain if self.kind is PhraseKind.HEDGED else self.when_positive
 
     def told(self, state: LabelState) -> tuple[Told, ...]:
@@ -121,7 +121,6 @@ class Lexicon:
 
 
 def read_lexicon_file(name: str) -> dict[str, Any]:
-    """The content of a TOML file of the lexicon."""
     return tomllib.loads(files("orapo.labeler").joinpath("lexicon", name).read_text(encoding="utf-8"))
 
 
@@ -169,7 +168,7 @@ def _phrase(entry: Mapping[str, Any], default_observations: Sequence[str]) -> Ph
 
 
 def spell_out(form: str, words: Mapping[str, str]) -> str:
-    """A form with the entries of ``words`` in the place of their ``<name>``, and of those that they name."""
+    """A form with each ``<name>`` replaced by its entries of ``words``, recursively."""
     while (expanded := _WORDS.sub(lambda found: words[found[1]], form)) != form:
         form = expanded
     return form

@@ -1,4 +1,4 @@
-"""How a denial or a hedge goes on over a list: "no A, B or C" denies three, "no A, small B" denies one."""
+"""How a denial or a hedge extends over a list: "no A, B or C" denies three, "no A, small B" denies one."""
 
 import re
 from typing import NamedTuple
@@ -91,7 +91,7 @@ class Gap(NamedTuple):
 
 
 def negation_carries(segment: Segment, index: int, gap: Gap) -> bool:
-    """Whether a negation in front still holds for hit ``index``, behind ``gap``."""
+    """Whether a negation in front still holds for hit ``index``, after ``gap``."""
     hit = segment.hits[index]
     if hit.is_elliptical:
         return gap.is_first and not gap.connector
@@ -129,7 +129,7 @@ def _is_about_something_else(gap: Gap) -> bool:
 
 
 def _list_goes_on(segment: Segment, index: int, gap: Gap) -> bool:
-    """Whether a hit behind a comma or "and" is one more item of what is denied, and no new statement."""
+    """Whether a hit after a comma or "and" is one more denied item, and no new statement."""
     hits = segment.hits
     if hits[index].phrase.kind is PhraseKind.NEUTRAL and hits[index - 1].phrase.kind is not PhraseKind.NEUTRAL:
         return False
@@ -183,7 +183,7 @@ def _closes(segment: Segment, index: int, closing: re.Pattern[str]) -> bool:
 
 
 def _has_article(segment: Segment, index: int, article: str) -> bool:
-    """Whether the hit before in a list has the same article, so that the list goes on with it."""
+    """Whether the previous hit of a list has the same article, so that the list continues."""
     found = _OWN_ARTICLE.search(segment.sentence, segment.start, segment.hits[index].start) if index >= 0 else None
     return found is not None and found[1][0] == article[0]
 

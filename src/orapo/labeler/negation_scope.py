@@ -1,4 +1,4 @@
-"""Which mentions a cue speaks of: those behind it over a list, its subject in front of it, or both neighbours."""
+"""Which mentions a cue applies to: those after it in a list, its subject before it, or both neighbours."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -87,7 +87,7 @@ def _repeated_preposition(word: str) -> re.Pattern[str] | None:
 
 
 def _next_stop(segment: Segment, cue: Cue) -> int:
-    """Where the next cue of the same kind takes over; "nor" goes on with what was denied before it."""
+    """Where the next cue of the same kind takes over; "nor" continues what was denied before it."""
     stops = (
         other.start
         for other in segment.cues

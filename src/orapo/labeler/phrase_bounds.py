@@ -24,14 +24,14 @@ _CONNECTOR = re.compile(_CONNECTORS)
 _PARTITIVE = re.compile(r"\b(?:amounts?|degree|areas?|volume|foci|focus|layer|component) of\b")
 _SUBJECTS = scope_words("other_subjects")
 _SUBJECT = re.compile(rf"\b(?:{_SUBJECTS})\b")
-_MODIFIERS_ONLY = re.compile(r"(?: ?(?:~+|[a-z]+)){1,4} ?")
+_MODIFIERS_ONLY = re.compile(r"(?: ?(?:~++|[a-z]++)){1,4} ?")
 _LOCATIVE = "in|at|on|within|along|involving|throughout|over|overlying"
 _STARTS_WITH_PLACE = re.compile(rf"[ ,;]*(?:again )?(?:{_LOCATIVE}) ")
 _PLACE_THERE = re.compile(rf"(?:^|[,;]) ?(?:again )?(?:{_LOCATIVE}) [^,;]*,? ?there(?: \w+)? ?$")
 _HOLDS = re.compile(r" (?:in|within|along|at|of|involving) ?")
 _ASSERTS = re.compile(r"\b(?<!there )(?:is|are|has|have|was|were)\b")
 _SHOWS = re.compile(
-    r"(?:the |both )?(?:[a-z]+ |~+ ?){1,4}"
+    r"(?:the |both )?(?:[a-z]+ |~++ ?){1,4}"
     r"(?:shows?|demonstrates?|contains?|has|have|is|are|appears?|remains?)(?: an?)? ?"
 )
 _LIST = re.compile(rf" ?(?:, ?(?:and|or)?|and|or|nor|versus|plus|as well as)((?: (?!(?:{_STOP.pattern}))[\w~-]+)* ?)")

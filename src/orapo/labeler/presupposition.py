@@ -97,7 +97,7 @@ def denied_predicate(segment: Segment, cue: Cue, reached: Sequence[int]) -> Effe
 
 
 def subject_before(text: str, hits: Sequence[Hit], index: int) -> int:
-    """The hit that a predicate behind hit ``index`` speaks of: the opacity of "opacity above the effusion cleared"."""
+    """The hit that a predicate after hit ``index`` applies to: the opacity in "opacity above the effusion cleared"."""
     while index > 0:
         gap = text[hits[index - 1].end : hits[index].start]
         if _LIST_OR_VERB.search(gap) or not presupposes(gap, after_finding=True):

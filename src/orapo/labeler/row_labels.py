@@ -66,7 +66,7 @@ def label_rows(
 
 
 def label_texts(labeler: Labeler, texts: list[str], with_evidence: bool) -> list[TextLabels]:
-    """Labels some reports; one on which the labeler fails is told, and the others are labelled."""
+    """Labels some reports; one on which the labeler fails becomes a bad row, and the others are labelled."""
     return [_label_text(labeler, text, with_evidence) for text in texts]
 
 

@@ -14,6 +14,8 @@ from orapo.labeler.form_syntax import WORD_CHARACTERS, can_begin_with, first_cha
 _PREFIX_LENGTH = 3
 _LETTERS_AHEAD = 2
 _MOST_REMEMBERED = 100_000
+_LONGEST_LEARNED = 60
+"""Characters without a blank; a longer stretch is hardly met again, and has hundreds of words to learn from."""
 _DIGITS_MASKED = str.maketrans("123456789", "000000000")
 _FOR_FIRST, _FOR_SECOND = 1, 2
 
@@ -46,6 +48,7 @@ class Scanner:
                 raise SettingError(f"lexicon form {self._forms[number][1]!r} can match nothing or begin with a blank")
             for first in firsts:
                 self._numbers_of_prefix.setdefault(first, []).append(number)
+        self._numbers_of_letters: dict[str, tuple[int, ...]] = {}
         self._starts_of_token: dict[str, tuple[tuple[int, tuple[int, ...]], ...]] = {}
         self._starts_before: dict[str, tuple[_Start, ...]] = {}
         self._compiled: dict[tuple[int, ...], tuple[Match, tuple[int, ...]]] = {}
@@ -89,7 +92,13 @@ class Scanner:
             end = at
             while end < len(token) and token[end] in WORD_CHARACTERS:
                 end += 1
-            numbers = self._beginning_with(token[at:end] or character, is_whole_word=end > at)
+            letters = token[at:end] or character
+            numbers = self._numbers_of_letters.get(letters)
+            if numbers is None:
+                if len(self._numbers_of_letters) >= _MOST_REMEMBERED:
+                    self._numbers_of_letters.clear()
+                numbers = self._beginning_with(letters, is_whole_word=end > at)
+                self._numbers_of_letters[letters] = numbers
             if numbers:
                 starts.append((at, numbers))
         return self._starts_of_token.setdefault(token, tuple(starts))
@@ -99,9 +108,12 @@ class Scanner:
         if len(self._starts_before) >= _MOST_REMEMBERED:
             self._starts_before.clear()
         starts = []
+        is_learned = len(token) <= _LONGEST_LEARNED
         for at, numbers in self.starts(token):
             left = tuple(
-                number for number in numbers if can_begin_with(self._trees[number], ahead[at:], is_whole_word=False)
+                number
+                for number in numbers
+                if not is_learned or can_begin_with(self._trees[number], ahead[at:], is_whole_word=False)
             )
             if left:
                 starts.append((at, *self._compile(left)))
@@ -140,7 +152,6 @@ class Places:
     """Where in a sentence matches of two scanners can begin; one look-up per word serves both."""
 
     def __init__(self, first: Scanner, second: Scanner) -> None:
-        """Takes the scanners that will be given the places."""
         self._first, self._second = first, second
         self._matters: dict[str, int] = {}
 

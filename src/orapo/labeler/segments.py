@@ -33,9 +33,9 @@ NO_CUE = Cue(-1, -1, Effect.NONE, Reach.AROUND, "", 0)
 
 _ENDS = (Effect.BREAK, Effect.EXCEPTION)
 
-# Behind these words "there is" opens no statement of its own: "it is unclear whether there is ...".
+# After these words "there is" opens no statement of its own: "it is unclear whether there is ...".
 _SUBORDINATE = re.compile(r"\b(?:that|if|whether|as) ?$")
-# A conjunction before a verb goes on about the same subject: "was seen before but has resolved".
+# A conjunction before a verb continues with the same subject: "was seen before but has resolved".
 _SAME_SUBJECT = re.compile(
     r" ?(?:\w+ly |now |also |still )*(?:is|are|was|were|has|have|had|can|could|may|cannot|remains?|does|did)"
     r"\b(?! there)"

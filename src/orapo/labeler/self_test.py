@@ -26,7 +26,6 @@ class Statement:
 
 
 def load_statements() -> tuple[Statement, ...]:
-    """Reads ``self_test.toml``."""
     content = files("orapo.labeler").joinpath("self_test.toml").read_text(encoding="utf-8")
     return tuple(_statement(entry) for entry in tomllib.loads(content)["statement"])
 
@@ -43,7 +42,7 @@ def _states(entry: Mapping[str, Any]) -> LabelStates:
 
 
 def run_self_test() -> bool:
-    """Labels every statement in every mode, prints each mismatch and a count, and tells whether all are right."""
+    """Labels every statement in every mode, prints each mismatch and a count, and returns whether all are right."""
     try:
         statements = load_statements()
         mismatches = [line for mode in QUIRK_MODES for line in _mismatches(Labeler(mode), mode, statements)]

@@ -21,7 +21,7 @@ _SIGN = re.compile(
 )
 _MARK = re.compile(r"[;:?]")
 
-# What begins on a line of its own: a paragraph with a capital, an item behind a dash.
+# What begins on a line of its own: a paragraph with a capital, an item after a dash.
 _NEW_BLOCK = re.compile(r"(?<!\s)[^\S\n]*+\n[^\S\n]*+\n\s*+(?=\**[A-Z])|\n[ \t]*-+[ \t]+(?=[^\s\d])")
 _ATTRIBUTES = r"(?:\s[^<>]{0,100})?/?>"
 _INLINE_TAG = re.compile(rf"</?(?:a|b|i|u|s|em|strong|span|sub|sup|mark|small|font|code){_ATTRIBUTES}", re.IGNORECASE)

@@ -37,13 +37,13 @@ def _meant() -> dict[str, str]:
 
 
 def _swapped(word: str) -> Iterator[str]:
-    """The word with two neighbouring letters exchanged."""
+    """Each word with two neighbouring letters exchanged."""
     for at in range(len(word) - 1):
         yield word[:at] + word[at + 1] + word[at] + word[at + 2 :]
 
 
 def _doubled(word: str) -> Iterator[str]:
-    """The word with a letter twice."""
+    """Each word with one letter doubled."""
     for at in range(1, len(word)):
         yield word[:at] + word[at] + word[at:]
 

@@ -1,1 +1,1 @@
-"""How near one report comes to another, for rewards and evaluation alike."""
+"""How similar two reports are, for rewards and evaluation alike."""

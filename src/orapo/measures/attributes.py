@@ -63,9 +63,34 @@ class AttributeAgreement(NamedTuple):
         return 2 * precision * recall / (precision + recall)
 
 
+class ChangeAgreement(NamedTuple):
+    """Counts of the changes that a radiologist's report states, beside one generated report.
+
+    Attributes:
+        stated: pairs of a finding and its change.
+        answered: those of them for whose finding the generated report states a change too.
+        right: those of them that the generated report states too.
+    """
+
+    stated: int
+    answered: int
+    right: int
+
+
+def change_agreement(generated_report: str, oracle_report: str) -> ChangeAgreement:
+    """Compares the changes that two reports state of their findings; both may be empty."""
+    written, stated = changes_of(generated_report), changes_of(oracle_report)
+    answered = {pair.finding for pair in written}
+    return ChangeAgreement(len(stated), sum(pair.finding in answered for pair in stated), len(stated & written))
+
+
 def attribute_agreement(generated_report: str, oracle_report: str) -> AttributeAgreement:
     """Compares what two reports state of their findings; both may be empty."""
-    written, stated = attribute_pairs(generated_report), attribute_pairs(oracle_report)
+    return compare_pairs(attribute_pairs(generated_report), attribute_pairs(oracle_report))
+
+
+def compare_pairs(written: Collection[AttributePair], stated: Collection[AttributePair]) -> AttributeAgreement:
+    """Compares the pairs of a generated report with those of the radiologist's."""
     return AttributeAgreement(len(stated), _agreeing(stated, written), len(written), _agreeing(written, stated))
 
 
@@ -82,6 +107,11 @@ def attribute_pairs(report: str) -> frozenset[AttributePair]:
         if mention.observation is not Observation.NO_FINDING
         for kind, value in _stated(mention.attributes)
     )
+
+
+def changes_of(report: str) -> frozenset[AttributePair]:
+    """Pairs of a finding and its change."""
+    return frozenset(pair for pair in attribute_pairs(report) if pair.kind == "change")
 
 
 def _stated(attributes: Attributes) -> Iterator[tuple[str, str | float]]:

@@ -1,6 +1,5 @@
 """Metrics by a server: report pairs in, values out, whatever the server does in between."""
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +12,7 @@ from orapo.measures.served_calls import (
     ServedUsage,
 )
 from orapo.measures.served_settings import ServedMetric, ServedSettings
-from orapo.remote.background import Pending
+from orapo.remote.background import Pending, gather_or_cancel
 from orapo.remote.cache import Answer, AnswerCache, cache_key
 from orapo.remote.pause import Pause
 from orapo.remote.retry import GaveUp, RetryPolicy
@@ -73,7 +72,7 @@ class ServedMetrics:
         return PendingMetrics(Pending(self._answered(distinct), self._add_wait), pairs, tuple(self.settings.metrics))
 
     def score(self, refs: Sequence[str], hyps: Sequence[str]) -> dict[str, list[float]]:
-        """``start`` and ``PendingMetrics.result`` in one."""
+        """Calls ``start`` and waits for its result."""
         return self.start(refs, hyps).result()
 
     def totals(self) -> Mapping[str, float]:
@@ -103,22 +102,15 @@ class ServedMetrics:
         return found
 
     async def _ask(self, questions: Sequence[Question], found: dict[Question, float]) -> str | None:
-        """Adds the values that can be had now; why others can't, None where none is missing."""
+        """Adds the values that are available now; returns why others aren't, None where none is missing."""
         try:
             versions = await self._calls.versions()
         except GaveUp as error:
             return error.reason
         async with Batches(self._calls.score, self.settings.batch_size, len(questions)) as batches:
-            tasks = [asyncio.create_task(self._answer(each, versions[each[1]], batches)) for each in questions]
-            try:
-                await asyncio.gather(*tasks)
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+            values = await gather_or_cancel(self._answer(each, versions[each[1]], batches) for each in questions)
         reasons = []
-        for question, task in zip(questions, tasks, strict=True):
-            value = task.result()
+        for question, value in zip(questions, values, strict=True):
             if isinstance(value, GaveUp):
                 reasons.append(value.reason)
             else:
@@ -153,7 +145,7 @@ class PendingMetrics:
 
     Args:
         pending: values by pair and metric.
-        pairs: as handed over.
+        pairs: as given.
         metrics: their names.
     """
 

@@ -1,4 +1,4 @@
-"""Single questions, each a pair and a metric, put together into calls of many pairs and several metrics."""
+"""Groups single questions, each a pair and a metric, into calls of many pairs and several metrics."""
 
 import asyncio
 from collections import defaultdict
@@ -55,7 +55,7 @@ class Batches:
         return await future
 
     def one_less(self) -> None:
-        """One of the questions expected is here, or needs no call."""
+        """Counts one expected question as arrived, or as needing no call."""
         self._expected -= 1
         if self._timer is not None:
             self._timer.cancel()

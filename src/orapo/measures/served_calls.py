@@ -1,8 +1,7 @@
-"""Calls to a metric server with their further tries, a few at once, and what a refusal means for the run."""
+"""Calls to a metric server: retries, a concurrency limit, and what a refusal means for the run."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from itertools import count
 
 from orapo.errors import OrapoError, RunPaused
@@ -10,8 +9,9 @@ from orapo.measures.served_batches import Pair
 from orapo.measures.served_server import MetricServer
 from orapo.measures.served_settings import ServedSettings
 from orapo.remote.call_errors import CallError, CallErrorKind
-from orapo.remote.retry import RetryPolicy, WorkingClock
-from orapo.remote.slots import Slots
+from orapo.remote.retry import ActiveTimer, RetryPolicy
+from orapo.remote.semaphore import PrioritySemaphore
+from orapo.remote.totals import CallTotals
 
 
 class MetricServerUnavailable(RunPaused):
@@ -27,29 +27,14 @@ class MetricServerRevoked(MetricServerRejected, RunPaused):
 
 
 @dataclass(slots=True)
-class ServedUsage:
+class ServedUsage(CallTotals):
     """Totals since the client was made.
 
     Attributes:
-        calls: requests for values, with or without an answer.
-        values: that they gave.
-        cache_hits: values without a call, of an earlier run or a call under way.
-        duplicates: pairs that were handed over more than once in one batch.
-        retries: further tries by what went wrong before.
-        seconds_waited: time that callers spent waiting for results.
+        values: that the calls gave.
     """
 
-    calls: int = 0
     values: int = 0
-    cache_hits: int = 0
-    duplicates: int = 0
-    retries: Counter[str] = field(default_factory=Counter)
-    seconds_waited: float = 0.0
-
-    def numbers(self) -> dict[str, float]:
-        """All totals as numbers, by name; the retries in one."""
-        totals = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: float(total.total() if isinstance(total, Counter) else total) for name, total in totals.items()}
 
 
 class MetricCalls:
@@ -66,7 +51,7 @@ class MetricCalls:
         self._retry = retry
         self._usage = usage
         self._server = MetricServer(settings.api_base, settings.timeout_seconds)
-        self._slots = Slots(settings.max_concurrent)
+        self._semaphore = PrioritySemaphore(settings.max_concurrent)
         self._versions: dict[str, str] = {}
 
     async def versions(self) -> dict[str, str]:
@@ -106,28 +91,28 @@ class MetricCalls:
             GaveUp: no answer within the tries and seconds allowed.
             MetricServerRejected: the request is refused, or what came is no value.
         """
-        clock, tries = WorkingClock(), count()
+        timer, tries = ActiveTimer(), count()
         refs, hyps = [ref for ref, _ in pairs], [hyp for _, hyp in pairs]
         versions = {metric: self._versions[metric] for metric in metrics}
 
         async def attempt(_: str | None) -> dict[str, list[float]]:
-            with clock.stopped():
-                await self._slots.acquire(next(tries))
+            with timer.paused():
+                await self._semaphore.acquire(next(tries))
             try:
                 self._usage.calls += 1
                 return await self._server.score(refs, hyps, versions)
             finally:
-                self._slots.release()
+                self._semaphore.release()
 
         try:
-            values = await self._retry.run(attempt, self._count_retry, clock)
+            values = await self._retry.run(attempt, self._count_retry, timer)
         except CallError as error:
             raise self.rejected(error.reason) from None
         self._usage.values += len(pairs) * len(metrics)
         return values
 
     def rejected(self, reason: str) -> MetricServerRejected:
-        """The error for a server that won't do."""
+        """The error for a server that can't be used."""
         kind = MetricServerRevoked if self._usage.values else MetricServerRejected
         return kind(f"metric server {self._settings.api_base}: {reason}")
 
@@ -153,5 +138,4 @@ class MetricCalls:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """Names that a server gave, on one line."""
     return " ".join(", ".join(names).split())[:300]

@@ -1,4 +1,4 @@
-"""One metric server over HTTP: single calls, their answers checked, what goes wrong told apart."""
+"""One metric server over HTTP: single calls, checked answers, and the kinds of failure."""
 
 import json
 import math
@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 
+from orapo.errors import DataError
+from orapo.foreign import parse_json
 from orapo.remote.call_errors import CallError, CallErrorKind, kind_of, quotable, retry_after
 from orapo.remote.http import BoundedClient
 
@@ -28,7 +30,6 @@ class MetricServer:
             # A proxy of the environment, or a server that sends us elsewhere, would be shown the reports; a certificate
             # that the environment names is kept.
             trust_env=False,
-            transport=httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0)),
             follow_redirects=False,
         )
 
@@ -38,7 +39,7 @@ class MetricServer:
         Raises:
             CallError: no answer, or one that isn't such an object.
         """
-        answer = (await self._called("GET", "health", None, ())).json()
+        answer = _json(await self._called("GET", "health", None, ()))
         metrics = answer.get("metrics") if isinstance(answer, dict) else None
         if not isinstance(metrics, dict) or not all(isinstance(version, str) for version in metrics.values()):
             raise _rejected("GET /health has no versions of metrics; is it a metric server?")
@@ -62,13 +63,13 @@ class MetricServer:
         for name, version in _named_versions(response).items():
             if metrics.get(name, version) != version:
                 raise _rejected(f"{name} was {metrics[name]!r} before and is another version now")
-        answer = response.json()
+        answer = _json(response)
         if not isinstance(answer, dict):
             raise _rejected("the answer is no JSON object")
         return {name: _values(name, answer.get(name), len(refs)) for name in metrics}
 
     async def _called(self, method: str, path: str, body: object, private: tuple[str, ...]) -> httpx.Response:
-        """A success that holds JSON."""
+        """The JSON of a successful response."""
         try:
             # In ASCII: no text is too strange to be sent.
             content = None if body is None else json.dumps(body).encode()
@@ -113,7 +114,7 @@ def _rejected(reason: str) -> CallError:
 
 def _json(response: httpx.Response) -> Any:
     try:
-        return response.json()
+        return response.json()  # a value out of bounds is told apart from an answer that is none
     except (ValueError, RecursionError):
         return None
 
@@ -127,7 +128,7 @@ def _told(response: httpx.Response, private: tuple[str, ...]) -> str:
 
 def _named_versions(response: httpx.Response) -> dict[str, str]:
     try:
-        versions = json.loads(response.headers.get(VERSIONS_HEADER, "{}"))
-    except ValueError:
+        versions = parse_json(response.headers.get(VERSIONS_HEADER, "{}"), "the header")
+    except DataError:
         return {}
     return versions if isinstance(versions, dict) else {}

@@ -42,7 +42,7 @@ class ServedMetric:
         return 1.0 - share if self.lower_is_better else share
 
     def holds(self, value: float) -> bool:
-        """Whether it may be this metric's value."""
+        """Whether ``value`` is in the metric's range."""
         return self.clip or self.low <= value <= self.high
 
 

@@ -10,7 +10,7 @@ Ngram = tuple[str, ...]
 Words = Sequence[str]
 
 REPEATED_WORDS = 4
-"""Length of the n-grams whose repetition is told of a run's rollouts."""
+"""Length of the n-grams whose repetition is logged for a run's rollouts."""
 
 
 def normalised(report: str) -> str:

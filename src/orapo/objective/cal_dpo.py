@@ -1,6 +1,7 @@
 """Cal-DPO: DPO whose log-ratios are also drawn to fixed values, so that the oracle report's does not fall."""
 
 from dataclasses import field
+from typing import ClassVar
 
 from pydantic import PositiveFloat
 
@@ -30,15 +31,8 @@ class CalDpo:
     length_normalised: bool = False
     negatives: LosingRollouts = field(default_factory=AllRollouts)
 
-    @property
-    def needs_reference(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def needs_rollouts(self) -> bool:
-        """Always."""
-        return True
+    needs_reference: ClassVar[bool] = True
+    needs_rollouts: ClassVar[bool] = True
 
     def __call__(self, scored: ScoredGroups) -> StudyLoss:
         """The mean over the pairs of each study; diagnostics of ``pair_diagnostics``.

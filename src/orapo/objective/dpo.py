@@ -1,6 +1,7 @@
 """Direct preference optimisation of the oracle report over the rollouts, equations (5)-(7) and (12)."""
 
 from dataclasses import field
+from typing import ClassVar
 
 from pydantic import PositiveFloat
 from torch import Tensor
@@ -30,15 +31,8 @@ class Dpo:
     length_normalised: bool = True
     negatives: LosingRollouts = field(default_factory=AllRollouts)
 
-    @property
-    def needs_reference(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def needs_rollouts(self) -> bool:
-        """Always."""
-        return True
+    needs_reference: ClassVar[bool] = True
+    needs_rollouts: ClassVar[bool] = True
 
     def __call__(self, scored: ScoredGroups) -> StudyLoss:
         """Equation (7) over the pairs of (12).

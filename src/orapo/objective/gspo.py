@@ -1,5 +1,7 @@
 """GSPO: the importance ratio, and its clip, of a whole rollout instead of each token."""
 
+from typing import ClassVar
+
 from pydantic import PositiveFloat
 from torch import Tensor
 
@@ -32,10 +34,7 @@ class Gspo:
     clip_high: FractionBelowOne = 4e-4
     std_eps: PositiveFloat = 1e-4
 
-    @property
-    def needs_reference(self) -> bool:
-        """Never."""
-        return False
+    needs_reference: ClassVar[bool] = False
 
     def __call__(self, scored: ScoredGroups) -> StudyLoss:
         """The mean over a study's rollouts.

@@ -1,6 +1,7 @@
 """KTO: the oracle report is desirable, rollouts are not, each judged against the policy's drift from the reference."""
 
 from dataclasses import field
+from typing import ClassVar
 
 import torch
 from pydantic import PositiveFloat
@@ -48,15 +49,8 @@ class Kto:
     length_normalised: bool = False
     negatives: LosingRollouts = field(default_factory=AllRollouts)
 
-    @property
-    def needs_reference(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def needs_rollouts(self) -> bool:
-        """Always."""
-        return True
+    needs_reference: ClassVar[bool] = True
+    needs_rollouts: ClassVar[bool] = True
 
     def __call__(self, scored: ScoredGroups) -> StudyLoss:
         """The loss of each study, [B], in [0, (lambda_D + lambda_U) / 2].

@@ -1,4 +1,4 @@
-"""What a policy loss and an oracle loss have in common, whichever of them the objective is built from."""
+"""The interfaces of policy losses and oracle losses, which the objective is built from."""
 
 from typing import Protocol, runtime_checkable
 
@@ -13,7 +13,7 @@ class PolicyLoss(Protocol):
 
     @property
     def needs_reference(self) -> bool:
-        """True when the rollouts' log-probabilities under the frozen reference are read."""
+        """Whether the loss reads the rollouts' log-probabilities under the frozen reference."""
 
     def __call__(self, scored: ScoredGroups) -> StudyLoss:
         """The loss of each study, [B]."""
@@ -24,11 +24,11 @@ class OracleLoss(Protocol):
 
     @property
     def needs_reference(self) -> bool:
-        """True when log-probabilities under the frozen reference are read."""
+        """Whether the loss reads log-probabilities under the frozen reference."""
 
     @property
     def needs_rollouts(self) -> bool:
-        """True when the study's rollouts are read."""
+        """Whether the loss reads the study's rollouts."""
 
     def __call__(self, scored: ScoredGroups) -> StudyLoss:
         """The loss of each study, [B]."""
@@ -38,21 +38,21 @@ class OracleLoss(Protocol):
 class BatchTokenMean(Protocol):
     """A policy loss that averages over the tokens of the whole batch rather than study by study.
 
-    A micro-batch, or one rank of several, sees only its own studies. So whoever splits a batch sums ``loss_tokens``
-    over all of it and hands each part the mean per study as ``ScoredGroups.tokens_per_study``.
+    A micro-batch, or one rank of several, sees only its own studies. So the caller that splits a batch sums
+    ``loss_tokens`` over all of it and gives each part the mean per study as ``ScoredGroups.tokens_per_study``.
     """
 
     def loss_tokens(self, num_tokens: Tensor, rewards: Tensor, finished: Tensor) -> Tensor:
-        """The tokens of each study that the mean is over, [B]; arguments [B, K], rewards as advantages see them."""
+        """The number of tokens that each study adds to the mean, [B]; ``rewards`` are those that advantages see."""
 
 
 @runtime_checkable
 class DynamicSampling(Protocol):
-    """A policy loss that leaves out groups whose rollouts all earned the same, and has them drawn again."""
+    """A policy loss that leaves out groups whose rollouts all earned the same, and has them sampled again."""
 
     @property
     def max_redraws(self) -> int | None:
-        """How often such a group is drawn again; None for a loss that keeps it."""
+        """How often such a group is sampled again; None for a loss that keeps it."""
 
 
 def part(example: str, method: str = "__call__") -> PlainValidator:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from orapo.errors import CheckpointError, DataError, SettingError
+from orapo.objective.correction import Correction, Level, corrected
 from orapo.objective.losses import BatchTokenMean, DynamicSampling, OracleLoss, PolicyLoss, part
 from orapo.objective.preference import ZeroRewardRollouts
 from orapo.objective.tensors import ObjectiveOutput, ScoredGroups, check_rewards, earned_rewards
@@ -21,7 +22,7 @@ _STATE_KEY = "zero_reward_average"
 
 @dataclass(frozen=True)
 class Mixing:
-    """What the rewards of a batch say of the oracle's share; all [B], without gradient.
+    """The oracle's share, from the rewards of a batch; all [B], without gradient.
 
     Attributes:
         zero_reward_rate: z of equation (8), in [0, 1].
@@ -52,6 +53,10 @@ class OrapoObjective:
         average: zbar of equation (9); the only state.
         policy_loss: learns from the rewards.
         oracle_loss: learns from the oracle report.
+        correction: for tokens that another model than the policy sampled: "none", or importance weights, cut at a limit
+            ("truncate") or set to 0 beyond it ("mask").
+        correction_level: a weight for each "token", or for each rollout ("sequence").
+        correction_limit: of a weight, > 1; "mask" also drops weights below its inverse.
 
     Raises:
         SettingError: a value is out of its range or of another type.
@@ -65,6 +70,9 @@ class OrapoObjective:
     average: Annotated[MovingAverage, part("PerStudyAverage()", method="update")]
     policy_loss: Annotated[PolicyLoss, part("DrGrpo(max_new_tokens=256)")]
     oracle_loss: Annotated[OracleLoss, part("Dpo(dpo_beta=0.1)")]
+    correction: Correction = "none"
+    correction_level: Level = "token"
+    correction_limit: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 2.0
 
     def __post_init__(self) -> None:
         if self.w_min > self.w_max:
@@ -77,23 +85,23 @@ class OrapoObjective:
 
     @property
     def needs_oracle(self) -> bool:
-        """True when the oracle report's log-probabilities are read: its share can rise above 0."""
+        """Whether the oracle report's log-probabilities are read: its share can rise above 0."""
         return self.w_max > 0
 
     @property
     def needs_rollouts(self) -> bool:
-        """True when rollouts and their rewards are read; False for pure SFT."""
+        """Whether rollouts and their rewards are read; False for pure SFT."""
         return self.uses_policy_loss or self.oracle_loss.needs_rollouts
 
     @property
     def needs_zero_reward(self) -> bool:
-        """True when it matters which rollouts count as a reward of zero: by the weight, or by the pairs."""
+        """Whether the weight, or the pairs, depend on which rollouts count as a reward of zero."""
         by_pairs = isinstance(getattr(self.oracle_loss, "negatives", None), ZeroRewardRollouts)
         return self.needs_rollouts and (self.w_min < self.w_max or (self.needs_oracle and by_pairs))
 
     @property
     def needs_reference(self) -> bool:
-        """True when the frozen reference's log-probabilities are read."""
+        """Whether the frozen reference's log-probabilities are read."""
         by_policy = self.uses_policy_loss and self.policy_loss.needs_reference
         return by_policy or (self.needs_oracle and self.oracle_loss.needs_reference)
 
@@ -104,12 +112,12 @@ class OrapoObjective:
 
     @property
     def max_redraws(self) -> int | None:
-        """How often a group whose rollouts all earned the same is drawn again; None: it is kept as it is."""
+        """How often a group whose rollouts all earned the same is sampled again; None keeps it."""
         sampling = self.policy_loss if self.uses_policy_loss else None
         return sampling.max_redraws if isinstance(sampling, DynamicSampling) else None
 
     def loss_tokens(self, num_tokens: Tensor, rewards: Tensor, finished: Tensor) -> Tensor | None:
-        """The tokens of each study that the policy loss averages over, [B], or None when it needs no such count.
+        """The number of tokens of each study that the policy loss averages over, [B]; None if it needs no such count.
 
         Args:
             num_tokens: [B, K], of each rollout.
@@ -121,7 +129,7 @@ class OrapoObjective:
         return self.policy_loss.loss_tokens(num_tokens, rewards, finished)
 
     def fixed_weight(self, num_studies: int) -> Tensor:
-        """The weight [B] of an objective whose weight doesn't depend on rewards, for a batch that was never rolled out.
+        """The weight [B] for a batch without rollouts, of an objective whose weight doesn't depend on rewards.
 
         Raises:
             SettingError: ``w_min`` and ``w_max`` differ, so that the weight needs ``observe``.
@@ -131,14 +139,14 @@ class OrapoObjective:
         return torch.full((num_studies,), float(self.w_min))
 
     def observe(self, study_ids: Sequence[str], rewards: Tensor, is_zero: Tensor | None = None) -> Mixing:
-        """Equations (8)-(10): takes in a batch's rewards [B, K] and gives each study's weight.
+        """Equations (8)-(10): each study's weight, from a batch's rewards [B, K]; updates the average.
 
         ``is_zero``, bool [B, K], says which rollouts count as a reward of zero; None: those whose reward is 0.
 
         Call it once per batch, not per inner step, and under data parallelism with the gathered batch of all ranks.
 
         Raises:
-            DataError: rewards are no floats in [0, 1], K is 0, or the ids are not B strings.
+            DataError: rewards are not floats in [0, 1], K is 0, or the ids are not B strings.
             NonFiniteError: a reward is NaN or infinite.
         """
         check_rewards(rewards)
@@ -161,14 +169,17 @@ class OrapoObjective:
         )
 
     def loss(self, scored: ScoredGroups, weight: Tensor) -> ObjectiveOutput:
-        """Equation (11): the mean over the B studies given; whoever splits a batch scales the parts by their B.
+        """Equation (11): the mean over the B studies given; a caller that splits a batch scales the parts by their B.
 
         Raises:
             DataError: ``weight`` is not [B] in [w_min, w_max], or a tensor that a loss needs is missing.
             SettingError: K is below 2 and the policy loss is used.
         """
         weight = self._checked_weight(weight, scored)
-        policy = self.policy_loss(scored) if self.uses_policy_loss else None
+        policy = told = None
+        if self.uses_policy_loss:
+            sampled, told = corrected(scored, self.correction, self.correction_level, self.correction_limit)
+            policy = self.policy_loss(sampled)
         oracle = self.oracle_loss(scored) if self.needs_oracle else None
         # A part that was left out has weight 0 in every study, so the sum below is still equation (11).
         per_study = torch.zeros_like(weight)
@@ -181,23 +192,26 @@ class OrapoObjective:
             oracle_loss=None if oracle is None else oracle.loss.detach(),
             weight=weight,
             diagnostics={
-                name: values
-                for part in (policy, oracle)
-                if part is not None
-                for name, values in part.diagnostics.items()
+                **(told or {}),
+                **{
+                    name: values
+                    for part in (policy, oracle)
+                    if part is not None
+                    for name, values in part.diagnostics.items()
+                },
             },
             loss=per_study.mean(),
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """The moving average, of plain Python types: loads with ``weights_only=True``."""
+        """The moving average, in plain Python types: loads with ``weights_only=True``."""
         return {_STATE_KEY: self.average.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Replaces the moving average.
+        """Restores the moving average.
 
         Raises:
-            CheckpointError: the state is of another average, or a value is no rate in [0, 1].
+            CheckpointError: the state is of another average, or a value is not a rate in [0, 1].
         """
         if list(state) != [_STATE_KEY] or not isinstance(state[_STATE_KEY], Mapping):
             raise CheckpointError(f"objective state has keys {list(state)}; allowed is a mapping {_STATE_KEY!r}")

@@ -1,6 +1,7 @@
 """ORPO: imitation of the oracle report, and its odds over the rollouts' odds; without a reference."""
 
 from dataclasses import field
+from typing import ClassVar
 
 import torch
 from pydantic import PositiveFloat
@@ -40,15 +41,8 @@ class Orpo:
     odds_coef: PositiveFloat
     negatives: LosingRollouts = field(default_factory=AllRollouts)
 
-    @property
-    def needs_reference(self) -> bool:
-        """Never."""
-        return False
-
-    @property
-    def needs_rollouts(self) -> bool:
-        """Always."""
-        return True
+    needs_reference: ClassVar[bool] = False
+    needs_rollouts: ClassVar[bool] = True
 
     def __call__(self, scored: ScoredGroups) -> StudyLoss:
         """The loss of each study, [B]; diagnostics of ``pair_diagnostics``, the margin being the log odds ratio.

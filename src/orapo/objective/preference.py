@@ -1,4 +1,4 @@
-"""What the losses that prefer the oracle report to rollouts have in common: pairs, their mean, their diagnostics."""
+"""What losses that prefer the oracle report to rollouts share: pairs, their mean, their diagnostics."""
 
 from dataclasses import dataclass
 from typing import Annotated, Protocol
@@ -25,7 +25,6 @@ class AllRollouts:
     """Every rollout loses against the oracle report."""
 
     def __call__(self, rewards: Tensor) -> Tensor:
-        """True everywhere, [B, K]."""
         return torch.ones_like(rewards, dtype=torch.bool)
 
 
@@ -92,7 +91,7 @@ def mean_over_pairs(values: Tensor, is_pair: Tensor) -> Tensor:
 
 @torch.no_grad()
 def pair_diagnostics(margin: Tensor, is_pair: Tensor) -> dict[str, Tensor]:
-    """What is logged of the pairs of each study, each [B].
+    """Diagnostics of each study's pairs, each [B].
 
     ``dpo_num_pairs``; ``dpo_margin``, the mean of what the loss puts into its sigmoid, and ``dpo_accuracy``, the share
     of pairs where that is above 0, both NaN for a study without a pair.

@@ -1,6 +1,7 @@
 """Supervised fine-tuning on the oracle report: the paper's alternative to DPO in its ablation."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from orapo.objective.tensors import ScoredGroups, StudyLoss, counted, require
 
@@ -9,15 +10,8 @@ from orapo.objective.tensors import ScoredGroups, StudyLoss, counted, require
 class Sft:
     """Negative log-likelihood of the oracle report, the mean over its tokens, in nats."""
 
-    @property
-    def needs_reference(self) -> bool:
-        """Never."""
-        return False
-
-    @property
-    def needs_rollouts(self) -> bool:
-        """Never."""
-        return False
+    needs_reference: ClassVar[bool] = False
+    needs_rollouts: ClassVar[bool] = False
 
     def __call__(self, scored: ScoredGroups) -> StudyLoss:
         """The loss of each study, [B]; no diagnostics.

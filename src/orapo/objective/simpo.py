@@ -1,6 +1,7 @@
 """SimPO: the oracle report preferred by its mean log-probability, with a margin and without a reference."""
 
 from dataclasses import field
+from typing import ClassVar
 
 from pydantic import NonNegativeFloat, PositiveFloat
 
@@ -16,7 +17,7 @@ class SimPo:
 
         L = -log sigmoid( beta / |y+| log pi_theta(y+ | x) - beta / |y-| log pi_theta(y- | x) - gamma )
 
-    Departure: the losing reports are the policy's own rollouts, drawn anew at every step, not a fixed data set; the
+    Departure: the losing reports are the policy's own rollouts, sampled at every step, not a fixed data set; the
     loss of a study is the mean over its pairs, 0 when it has none.
 
     Attributes:
@@ -30,15 +31,8 @@ class SimPo:
     margin_ratio: NonNegativeFloat
     negatives: LosingRollouts = field(default_factory=AllRollouts)
 
-    @property
-    def needs_reference(self) -> bool:
-        """Never."""
-        return False
-
-    @property
-    def needs_rollouts(self) -> bool:
-        """Always."""
-        return True
+    needs_reference: ClassVar[bool] = False
+    needs_rollouts: ClassVar[bool] = True
 
     def __call__(self, scored: ScoredGroups) -> StudyLoss:
         """The mean over the pairs of each study; diagnostics of ``pair_diagnostics``.

@@ -1,4 +1,4 @@
-"""What the objective takes and gives: scored tokens with their masks, checked at the door; losses per study."""
+"""The objective's input and output: scored tokens with their masks, validated on construction; losses per study."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ _LOGP_DTYPES = (torch.float32, torch.float64)
 class ScoredGroups:
     """B studies with K rollouts of up to T tokens each, and their oracle reports of up to S tokens.
 
-    Log-probabilities are natural, one per token; what stands at padding is never read (NaN and infinity included).
+    Log-probabilities are natural, one per token; values at padding are never read (NaN and infinity included).
     All of them share one dtype, float32 or float64: sums over hundreds of tokens need it. The gradient flows through
     ``policy_logps`` and ``oracle_policy_logps`` only.
 
@@ -33,6 +33,8 @@ class ScoredGroups:
             at least 0; None when these B studies are the whole batch.
         compared: [B, K], finite: what advantages compare within a group; None: the rewards.
         is_zero: [B, K] bool, True where a rollout counts as a reward of zero; None: where its reward is 0.
+        sampler_logps: [B, K, T], under the model that drew the tokens, over the whole vocabulary; None where that is
+            the policy of ``old_logps``.
 
     Raises:
         DataError: a shape, dtype or range is wrong; the message names the field.
@@ -51,11 +53,12 @@ class ScoredGroups:
     tokens_per_study: float | None = None
     compared: Tensor | None = None
     is_zero: Tensor | None = None
+    sampler_logps: Tensor | None = None
 
     def __post_init__(self) -> None:
         _check_mask("completion_mask", self.completion_mask, num_dims=3)
-        groups = {"policy_logps": self.policy_logps, "old_logps": self.old_logps, "ref_logps": self.ref_logps}
-        self._check_logps(groups, self.completion_mask)
+        names = ("policy_logps", "old_logps", "ref_logps", "sampler_logps")
+        self._check_logps({name: getattr(self, name) for name in names}, self.completion_mask)
         self._check_rewards()
         self._check_batch_facts()
         if (self.oracle_policy_logps is None) != (self.oracle_mask is None):
@@ -89,7 +92,6 @@ class ScoredGroups:
 
     @property
     def num_studies(self) -> int:
-        """B."""
         return self.completion_mask.shape[0]
 
     @property
@@ -153,7 +155,7 @@ class StudyLoss:
 
 @dataclass(frozen=True)
 class ObjectiveOutput:
-    """The loss of B studies and what it was made of.
+    """The loss of B studies and its parts.
 
     Attributes:
         loss: scalar, the mean over the B studies: the only tensor here that carries a gradient.
@@ -172,7 +174,7 @@ class ObjectiveOutput:
 
 
 def counted(logps: Tensor, mask: Tensor) -> Tensor:
-    """The log-probabilities with 0 at padding, so that nothing there reaches a value or a gradient."""
+    """The log-probabilities with 0 at padding, so that padding affects neither values nor gradients."""
     return logps.masked_fill(~mask, 0.0)
 
 
@@ -201,7 +203,7 @@ def earned_rewards(rewards: Tensor, is_zero: Tensor | None) -> Tensor:
 
 
 def require(name: str, tensor: Tensor | None, user: str) -> Tensor:
-    """The tensor, which this loss can't do without.
+    """The tensor, which this loss needs.
 
     Raises:
         DataError: it is None.

@@ -11,7 +11,7 @@ from orapo.errors import CheckpointError
 
 
 class ZeroReward(Protocol):
-    """z_i of equation (8)."""
+    """The zero-reward rate z_i of a study, equation (8)."""
 
     def __call__(self, rewards: Tensor) -> Tensor:
         """The rate z [B] in [0, 1] from rewards [B, K]."""
@@ -22,27 +22,25 @@ class ZeroRewardFraction:
     """z_i = (1/K) sum_k 1[r_ik = 0]: 1 means that the whole group earned nothing."""
 
     def __call__(self, rewards: Tensor) -> Tensor:
-        """The fraction of zero-reward rollouts, [B]."""
         return (rewards == 0).to(rewards.dtype).mean(dim=1)
 
 
 @dataclass(frozen=True)
 class AllZeroIndicator:
-    """z_i = 1[all r_ik = 0]."""
+    """z_i = 1[all r_ik = 0]: 1 only where every rollout of the group earned nothing."""
 
     def __call__(self, rewards: Tensor) -> Tensor:
-        """1 for a group that earned nothing, else 0, [B]."""
         return (rewards == 0).all(dim=1).to(rewards.dtype)
 
 
 class MovingAverage(Protocol):
-    """zbar of equation (9): state that belongs to the checkpoint, made of plain Python floats."""
+    """zbar of equation (9): state in plain Python floats, saved in the checkpoint."""
 
     def update(self, study_ids: Sequence[str], rates: Sequence[float], alpha: float) -> list[float]:
-        """Takes in one batch of z; gives zbar for each of its rows, in the same order."""
+        """Adds one batch of z; returns zbar for each of its rows, in the same order."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The state, of plain Python types."""
+        """Plain Python types only."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Replaces the state; raises CheckpointError when it isn't one of this class."""

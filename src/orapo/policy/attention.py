@@ -1,9 +1,9 @@
 """Attention over a packed row: prompts attend within themselves, branches to their study's prompt and to themselves.
 
-It is registered with transformers under names of its own and handed a ``RowAttention`` among the arguments that every
-layer passes on, so that the model's layers, adapters, sharding and gradient checkpointing stay as they are. Without
-one, it is the ordinary attention. A dense mask over the whole row would give the same result for several times the
-work.
+It is registered with transformers under its own names and receives a ``RowAttention`` among the arguments that every
+layer passes on, so that the model's layers, adapters, sharding and gradient checkpointing stay as they are. Without a
+``RowAttention`` it is ordinary attention. A dense mask over the whole row would give the same result for several times
+the work.
 """
 
 from abc import ABC, abstractmethod
@@ -16,14 +16,14 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from orapo.policy.packing import PackedRow, PaddedIndex
+from orapo.policy.packing import PackedRow, PaddedIndex, take
 
 NAME = "orapo"
 """Of our attention in the model's config."""
 
 
 class RowAttention(ABC):
-    """Who sees whom in a packed row."""
+    """Which tokens of a packed row attend to which."""
 
     @abstractmethod
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
@@ -42,14 +42,14 @@ class RowAttention(ABC):
 
 
 class TreeAttention(RowAttention):
-    """Prompts and their branches, all known beforehand."""
+    """Attention of prompts and their branches, all known beforehand."""
 
     def __init__(self, row: PackedRow) -> None:
         self._row = row
         self._mask = None if row.branches is None else _branch_mask(row, row.branches)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        """One call for all prompts, one for all branches."""
+        """Attends in one call for all prompts, and one for all branches."""
         row, groups = self._row, len(query) // len(key)
         # Split, not sliced twice: the gradient of a slice is a whole tensor of zeros.
         sizes = [row.num_prompt_tokens, query.shape[1] - row.num_prompt_tokens]
@@ -61,8 +61,8 @@ class TreeAttention(RowAttention):
         pieces = [row.prompts.unpad(_sdpa(prompt_query, keys, values, None, scale))]
         if row.branches is not None and self._mask is not None:
             own_query, own_key, own_value = (row.branches.pad(x) for x in (own_query, own_key, own_value))
-            keys = torch.cat([prompt_key[row.study_index], own_key], dim=2)
-            values = torch.cat([prompt_value[row.study_index], own_value], dim=2)
+            keys = torch.cat([take(prompt_key, row.study_index), own_key], dim=2)
+            values = torch.cat([take(prompt_value, row.study_index), own_value], dim=2)
             # Heads that share a key head stand as further queries of it: keys are not repeated for them.
             num_branches, num_heads, length, width = own_query.shape
             folded = own_query.reshape(num_branches, len(key), groups * length, width)
@@ -82,7 +82,7 @@ def _branch_mask(row: PackedRow, branches: PaddedIndex) -> Tensor:
 
 
 def _sdpa(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-    """Of sequences [S, heads, L, d]; causal without a mask."""
+    """Attention of sequences [S, heads, L, d]; causal without a mask."""
     return scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale)
 
 
@@ -95,7 +95,7 @@ def _row_attention(
     row_attention: RowAttention | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """As transformers calls it: query [1, heads, M, d], key and value [1, key heads, M, d] of a packed row.
+    """The function that transformers calls: query [1, heads, M, d], key and value [1, key heads, M, d] of a packed row.
 
     Returns:
         ([1, M, heads, d], None), or what ordinary attention gives where there is no packed row.

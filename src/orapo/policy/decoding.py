@@ -2,8 +2,8 @@
 
 Over shared prompts each study's prompt keys are kept once, whatever the number of its rollouts. The model's own layers
 run over one packed row, first of all prompts, then step by step of each rollout's latest token; only their attention
-knows of the rollouts. Rollouts of a study attend to the prompt as further queries of the same keys; each has keys of
-its own for what it has written. Key heads stand in front, so that all of this is views.
+knows of the rollouts. Rollouts of a study attend to the prompt as further queries of the same keys; each has its own
+keys for what it has written. Key heads are the first axis, so that all of this is views.
 """
 
 from dataclasses import dataclass, replace
@@ -55,14 +55,14 @@ class Decoder(Protocol):
 
     Attributes:
         first_logits: [B, V], float32, of the first token of each study's rollouts.
-        rows_can_leave: whether ``keep`` works.
+        rows_can_leave: whether ``keep`` is implemented.
     """
 
     first_logits: Tensor
     rows_can_leave: bool
 
     def __init__(self, model: Any, batch: StudyBatch, per_study: int, max_new_tokens: int) -> None:
-        """Computes the prompts.
+        """Runs the prompts through the model.
 
         Args:
             model: in eval mode; call under ``torch.no_grad``.
@@ -74,11 +74,11 @@ class Decoder(Protocol):
 
     @classmethod
     def together(cls, batch: StudyBatch) -> list[list[int]]:
-        """Places of the batch's studies in groups that can decode together."""
+        """The places of the batch's studies, in groups that can decode together."""
         ...
 
     def keep(self, studies: Tensor, rows: Tensor) -> None:
-        """Leaves out all others.
+        """Drops all other studies and rows.
 
         Args:
             studies: [B'], indices into the present studies.
@@ -87,18 +87,20 @@ class Decoder(Protocol):
         ...
 
     def step(self, tokens: Tensor) -> Tensor:
-        """The logits [R, V], float32, of what follows ``tokens`` [R], the latest token of each row."""
+        """The next logits [R, V], float32, after ``tokens`` [R], the latest token of each row."""
         ...
 
 
 class CachedDecoder:
-    """Over the model's own cache, for any architecture: studies with prompts of one length, so without padding."""
+    """Decodes with the model's own cache, for any architecture; a group's prompts have one length, without padding."""
 
     rows_can_leave = False
 
     def __init__(self, model: Any, batch: StudyBatch, per_study: int, max_new_tokens: int) -> None:
-        """See ``Decoder``."""
         self._model = model
+        if getattr(model.base_model, "rope_deltas", None) is not None:
+            # Qwen's classes keep the positions of the last images, and would continue prompts without images by them.
+            model.base_model.rope_deltas = None
         if batch.image_features is None:
             batch = replace(batch, image_features=encode_images(model, batch))
         self._cache, self.first_logits = self._prefill(batch)
@@ -110,7 +112,7 @@ class CachedDecoder:
 
     @classmethod
     def together(cls, batch: StudyBatch) -> list[list[int]]:
-        """By the length of the prompt."""
+        """Studies whose prompts have the same length."""
         groups: dict[int, list[int]] = {}
         for place, ids in enumerate(batch.prompt_ids):
             groups.setdefault(len(ids), []).append(place)
@@ -125,7 +127,6 @@ class CachedDecoder:
         raise NotImplementedError
 
     def step(self, tokens: Tensor) -> Tensor:
-        """See ``Decoder``."""
         output = self._model(
             input_ids=tokens.unsqueeze(1), past_key_values=self._cache, use_cache=True, logits_to_keep=1
         )
@@ -134,12 +135,11 @@ class CachedDecoder:
 
 
 class SharedPrefixDecoder(RowAttention):
-    """Over shared prompts; rows that have ended can leave."""
+    """Decodes over shared prompts; rows that have ended can be dropped."""
 
     rows_can_leave = True
 
     def __init__(self, model: Any, batch: StudyBatch, per_study: int, max_new_tokens: int) -> None:
-        """See ``Decoder``."""
         family = shared_prefix(model.config)
         assert family is not None
         self._model, self._family = model, family
@@ -162,7 +162,7 @@ class SharedPrefixDecoder(RowAttention):
 
     @classmethod
     def together(cls, batch: StudyBatch) -> list[list[int]]:
-        """All of them."""
+        """All studies."""
         return [list(range(len(batch)))]
 
     def _logits(self, states: Tensor) -> Tensor:
@@ -170,7 +170,6 @@ class SharedPrefixDecoder(RowAttention):
         return logits.float()
 
     def keep(self, studies: Tensor, rows: Tensor) -> None:
-        """See ``Decoder``."""
         self._next_positions = self._next_positions[rows]
         if self._is_padding is not None:
             self._is_padding = self._is_padding[rows]
@@ -180,7 +179,6 @@ class SharedPrefixDecoder(RowAttention):
                 cache.prompt_keys, cache.prompt_values = cache.prompt_keys[:, studies], cache.prompt_values[:, studies]
 
     def step(self, tokens: Tensor) -> Tensor:
-        """See ``Decoder``."""
         embeddings = self._model.get_input_embeddings()(tokens)
         positions = self._next_positions.expand(self._num_axes, -1)
         states = self._family.last_states(self._model, embeddings, positions, self, {})
@@ -189,7 +187,12 @@ class SharedPrefixDecoder(RowAttention):
         return self._logits(states)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        """One softmax over the prompt's and the row's own keys."""
+        """Attends with one softmax over the prompt's and the row's own keys."""
+        # Autocast would round all cached keys at every token, and the scores with them.
+        with torch.autocast(query.device.type, enabled=False):
+            return self._attend(layer, query, key, value, scale)
+
+    def _attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         cache, end = self._caches[layer], self._step + 1
         cache.own_keys[:, :, self._step], cache.own_values[:, :, self._step] = key, value
         key_heads, num_rows, width = key.shape
@@ -206,7 +209,7 @@ class SharedPrefixDecoder(RowAttention):
 
 
 def _by_study(rows: Tensor, prompts: Tensor) -> Tensor:
-    """[key heads, R, G, m] by [key heads, B, m, n], each row by its study's: [key heads, R, G, n]."""
+    """Multiplies [key heads, R, G, m] with [key heads, B, m, n], each row by its study's: [key heads, R, G, n]."""
     key_heads, num_rows, groups, _ = rows.shape
     folded = rows.reshape(key_heads, prompts.shape[1], -1, rows.shape[-1])
     product: Tensor = folded @ prompts

@@ -1,4 +1,4 @@
-"""Image features of a vision tower that does not train: computed when a study first comes up, and kept."""
+"""Image features of a frozen vision tower: computed at a study's first visit, then kept."""
 
 from typing import Any
 
@@ -20,21 +20,20 @@ _Key = tuple[str, tuple[tuple[int, ...], ...], float]
 
 
 class FrozenFeatures:
-    """The features of the studies that have come up so far, over all passes over the data.
+    """The features of all studies visited so far, kept over all passes over the data.
 
-    A study is known by its name, the shapes of its image inputs and their sum: other pixels are encoded afresh.
+    A study is identified by its id, the shapes of its image inputs and their sum: other pixels are encoded again.
     """
 
     def __init__(self) -> None:
-        """Knows no study."""
         self._kept: dict[_Key, Features] = {}
         self._num_bytes = 0
 
     def of(self, model: Any, batch: StudyBatch) -> tuple[Features, ...] | None:
-        """Per study, on the batch's device; None where the model's class takes only pixels.
+        """Features per study, on the batch's device; None where the model's class takes only pixels.
 
         Args:
-            model: in eval mode, of whose image weights none trains; always the same; call under ``torch.no_grad``.
+            model: in eval mode, with frozen image weights, the same at every call; call under ``torch.no_grad``.
             batch: B studies.
         """
         features: list[Features] = []
@@ -54,7 +53,7 @@ class FrozenFeatures:
         return tuple(features)
 
     def forget(self) -> None:
-        """All studies."""
+        """Drops the features of all studies."""
         self._kept.clear()
         self._num_bytes = 0
 

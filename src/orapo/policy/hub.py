@@ -14,13 +14,13 @@ _SECONDS = 5.0
 
 
 def is_hub_name(path: str) -> bool:
-    """Whether this has the form owner/name and is no folder; anything else that does not exist was meant as one."""
+    """Whether ``path`` has the form owner/name and is no folder; any other missing path was meant as a folder."""
     return path.count("/") == 1 and not path.startswith((".", "/", "~")) and not Path(path).exists()
 
 
 @cache
 def stay_offline_without_hub() -> None:
-    """Asks the hub once; where it does not answer, this process loads only what is cached."""
+    """Asks the hub once; if it does not answer, this process loads only cached files."""
     if constants.HF_HUB_OFFLINE:
         return
     try:

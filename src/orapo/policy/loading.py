@@ -1,24 +1,22 @@
-"""A model folder or hub name to a policy, by the ordinary Hugging Face calls."""
+"""Loads a model folder or hub name as a policy, by the ordinary Hugging Face calls."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import CONFIG_NAME
 
-from orapo.errors import CheckpointError
+from orapo.errors import CheckpointError, first_line
 from orapo.policy.attention import NAME
 from orapo.policy.families import shared_prefix
 from orapo.policy.families.parts import freeze_others
 from orapo.policy.hub import is_hub_name, stay_offline_without_hub
 from orapo.policy.model import Policy
+from orapo.policy.model_files import check_model_files, told_as_checkpoint_error
 from orapo.policy.processor import StudyProcessor
 from orapo.policy.settings import LoraSettings, ModelSettings
 
@@ -28,13 +26,13 @@ _SLOWER = "architecture %r takes the general path: a study's prompt is computed 
 
 
 def load_processor(settings: ModelSettings) -> StudyProcessor:
-    """What makes tokens and pixels of studies; small beside the weights.
+    """The processor that turns studies into tokens and pixels; small beside the weights.
 
     Raises:
         CheckpointError: the folder is missing, incomplete, unreadable, or of another architecture.
     """
     model_type = read_config(settings.path).model_type
-    with _told_as_checkpoint_error(settings.path):
+    with told_as_checkpoint_error(_cannot(settings.path)):
         return StudyProcessor.from_pretrained(
             settings.path, model_type, settings.image_tiles, **_pixel_limits(settings)
         )
@@ -52,7 +50,7 @@ def load_policy(settings: ModelSettings, processor: StudyProcessor | None = None
     """
     config = read_config(settings.path)
     processor = processor or load_processor(settings)
-    with _told_as_checkpoint_error(settings.path):
+    with told_as_checkpoint_error(_cannot(settings.path)):
         model = _model(settings, config)
     adapter = None
     if settings.lora is not None:
@@ -60,23 +58,20 @@ def load_policy(settings: ModelSettings, processor: StudyProcessor | None = None
             adapter = get_peft_model(model, _peft_config(settings.lora))
         except ValueError as error:
             raise CheckpointError(
-                f"model.lora.target_modules {settings.lora.target_modules!r}: {_first_line(error)}"
+                f"model.lora.target_modules {settings.lora.target_modules!r}: {first_line(error)}"
             ) from error
     else:
         freeze_others(model, settings.trainable)
     if settings.gradient_checkpointing:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     policy = Policy(model, processor, settings, adapter)
+    policy.own_dtype = config.dtype or policy.own_dtype
     # Loaded models are in eval mode, in which gradient checkpointing is silently off.
     return policy.train()
 
 
-@contextmanager
-def _told_as_checkpoint_error(path: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, ImportError) as error:
-        raise CheckpointError(f"model.path {path!r} can't be loaded: {_first_line(error)}") from error
+def _cannot(path: str) -> str:
+    return f"model.path {path!r} can't be loaded"
 
 
 def _peft_config(lora: LoraSettings) -> LoraConfig:
@@ -91,7 +86,7 @@ def _pixel_limits(settings: ModelSettings) -> dict[str, Any]:
 
 
 def _model(settings: ModelSettings, config: PretrainedConfig) -> Any:
-    """The weights, all of them: what a checkpoint lacks would be drawn at random."""
+    """The model with all its weights; a missing one is refused, since transformers would draw it at random."""
     named = None
     if shared_prefix(config) is not None:
         named = {"text_config": NAME, "vision_config": "sdpa"}
@@ -103,6 +98,8 @@ def _model(settings: ModelSettings, config: PretrainedConfig) -> Any:
         attn_implementation=named,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # they are refused below, by name
+        use_safetensors=True,  # never a pickle
+        trust_remote_code=False,
     )
     for kind in ("missing", "unexpected", "mismatched"):
         names = sorted(str(key if isinstance(key, str) else key[0]) for key in info[f"{kind}_keys"])
@@ -119,7 +116,7 @@ def _model(settings: ModelSettings, config: PretrainedConfig) -> Any:
 
 
 def read_config(path: str) -> PretrainedConfig:
-    """The config of a folder or hub name; no weights.
+    """The config of a folder or hub name, without weights.
 
     Raises:
         CheckpointError: the folder is missing, unreadable, or of another architecture.
@@ -134,17 +131,14 @@ def read_config(path: str) -> PretrainedConfig:
         raise CheckpointError(
             f"model.path {path!r} has no {CONFIG_NAME}; it must be a folder as `save_pretrained` writes it"
         )
-    try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(path)
-    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
-        raise CheckpointError(f"model.path {path!r} has no readable {CONFIG_NAME}: {_first_line(error)}") from error
+    else:
+        check_model_files(path, _cannot(path))
+    with told_as_checkpoint_error(f"model.path {path!r} has no readable {CONFIG_NAME}"):
+        # Without this word transformers asks on the terminal whether it may run a folder's own code.
+        config: PretrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False)
     if config.model_type not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES or config.is_encoder_decoder:
         raise CheckpointError(
             f"model.path {path!r} is of architecture {config.model_type!r}; it must be a decoder of images and text "
             "that transformers' AutoModelForImageTextToText loads, such as 'qwen2_5_vl' or 'gemma3'"
         )
     return config
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]

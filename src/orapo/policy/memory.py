@@ -1,7 +1,7 @@
-"""What a policy takes of a device's memory, counted from its config before any weight is loaded.
+"""The memory that a policy takes of a device, counted from its config before any weight is loaded.
 
-The weights, their optimiser state and the copies of them are exact. What a pass needs beside them is an estimate from
-the sizes of the layers, rather too high than too low; keys of rollouts are kept in float32.
+The weights, their reference and their optimiser state are exact. What a pass needs beside them is an estimate from the
+sizes of the layers, rather too high than too low; keys of rollouts are kept in float32.
 """
 
 import re
@@ -14,13 +14,13 @@ from transformers import AutoModelForImageTextToText
 
 from orapo.errors import CheckpointError
 from orapo.policy.families import shared_prefix
-from orapo.policy.families.parts import freeze_others
+from orapo.policy.families.parts import freeze_others, product_weights
 from orapo.policy.loading import read_config
 from orapo.policy.settings import LoraSettings, ModelSettings
 from orapo.policy.token_logps import MAX_LOGITS_AT_ONCE
 
 _BYTES = {"float32": 4, "bfloat16": 2}
-_ADAM_STATES = 2
+ADAM_STATES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,8 @@ class ModelSize:
 
     Attributes:
         num_weights: of the whole model, each counted once.
-        num_trained: of these, or of the adapter, those that training changes.
+        num_trained: those of the model, or of the adapter, that training changes.
+        num_in_products: those of the whole model that only products read (``product_weights``).
         has_adapter: whether the trained weights are an adapter beside the model's own.
         bytes_each: of a loaded weight, 2 or 4.
         num_layers: of the language model.
@@ -42,6 +43,7 @@ class ModelSize:
 
     num_weights: int
     num_trained: int
+    num_in_products: int
     has_adapter: bool
     bytes_each: int
     num_layers: int
@@ -54,7 +56,7 @@ class ModelSize:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one process does at a time.
+    """What one process holds at a time.
 
     Attributes:
         rows: rollouts sampled at a time.
@@ -64,9 +66,9 @@ class Load:
         prompt_tokens: P of a study.
         new_tokens: T of a completion at most.
         checkpointing: whether activations are recomputed in the backward pass.
-        autocast: whether products run in bfloat16 over float32 weights, which keeps copies of the weights.
+        autocast: whether products run in bfloat16 over float32 weights.
         has_reference: whether a frozen copy of all weights is kept; none is, with an adapter.
-        shards: processes that share weights, gradients and optimiser states out; 1 where each holds them whole.
+        shards: processes that weights, gradients and optimiser states are sharded across; 1 where each holds all.
     """
 
     rows: int
@@ -87,17 +89,16 @@ class MemoryCount:
 
     Attributes:
         weights: the model's own, with the adapter.
-        reference: the frozen copy.
+        reference: the frozen copy; under autocast its products are kept in bfloat16.
         optimiser: Adam's two states of each trained weight.
-        copies: of the weights, in bfloat16 under autocast or whole while a sharded policy samples.
-        update: gradients and activations of one backward pass, about.
-        sampling: keys and values of the rollouts that are sampled at a time.
+        update: gradients, activations of one backward pass and its copies of weights; an estimate.
+        sampling: keys and values of the rollouts that are sampled at a time, and the copies of the weights meanwhile:
+            in bfloat16 under autocast, and unsharded where they are sharded.
     """
 
     weights: int
     reference: int
     optimiser: int
-    copies: int
     update: int
     sampling: int
 
@@ -108,8 +109,8 @@ class MemoryCount:
 
     @property
     def total(self) -> int:
-        """At the fullest moment: sampling and update take turns."""
-        return self.kept + self.copies + max(self.update, self.sampling)
+        """The peak: sampling and update take turns."""
+        return self.kept + max(self.update, self.sampling)
 
 
 def model_size(settings: ModelSettings) -> ModelSize:
@@ -129,6 +130,7 @@ def model_size(settings: ModelSettings) -> ModelSize:
     return ModelSize(
         num_weights=sum(weight.numel() for weight in model.parameters()),
         num_trained=_num_trained(model, settings),
+        num_in_products=sum(weight.numel() for weight in product_weights(model)),
         has_adapter=settings.lora is not None,
         bytes_each=_BYTES[settings.dtype],
         num_layers=text.num_hidden_layers,
@@ -146,23 +148,48 @@ def count_memory(size: ModelSize, load: Load) -> MemoryCount:
     own = size.num_weights * size.bytes_each
     return MemoryCount(
         weights=own // load.shards + (size.num_trained * trained_bytes if size.has_adapter else 0),
-        reference=own // load.shards if load.has_reference and not size.has_adapter else 0,
-        optimiser=_ADAM_STATES * size.num_trained * trained_bytes // load.shards,
-        copies=(2 * size.num_weights if load.autocast else 0) + (own if load.shards > 1 else 0),
-        update=size.num_trained * trained_bytes // load.shards + _activations(size, load),
-        sampling=size.num_layers * size.key_width * _cached_bytes(size, load),
+        reference=_reference(size, load) // load.shards if load.has_reference and not size.has_adapter else 0,
+        optimiser=ADAM_STATES * size.num_trained * trained_bytes // load.shards,
+        update=_gradients(size, load, trained_bytes) + _activations(size, load),
+        sampling=(
+            size.num_layers * size.key_width * _cached_bytes(size, load)
+            + (2 * size.num_weights if load.autocast else 0)
+            + (own if load.shards > 1 else 0)
+        ),
     )
 
 
+def _reference(size: ModelSize, load: Load) -> int:
+    saved = (size.bytes_each - 2) * size.num_in_products if load.autocast else 0
+    return size.num_weights * size.bytes_each - saved
+
+
+def _gradients(size: ModelSize, load: Load, trained_bytes: int) -> int:
+    """Gradients, and the copies of weights alive with them: bfloat16 under autocast, whole layers of a sharded policy.
+
+    Activations that are kept keep the copies of their layers; in the backward pass these leave as gradients come.
+    """
+    gradients = size.num_trained * trained_bytes // load.shards
+    embedding = size.vocabulary * size.hidden
+    # The weights of one layer, and of the next one, which is fetched meanwhile.
+    at_work = embedding + 2 * (size.num_weights - embedding) // size.num_layers
+    whole = size.bytes_each * at_work if load.shards > 1 else 0
+    if not load.autocast:
+        return gradients + whole
+    if load.checkpointing:
+        return gradients + whole + 2 * at_work
+    return max(gradients, 2 * size.num_weights) + whole
+
+
 def _cached_bytes(size: ModelSize, load: Load) -> int:
-    """Of one number per token, over all tokens whose keys are kept: in float32 where prompts are shared."""
+    """Bytes, for one cached number per token, over all tokens whose keys are kept: float32 where prompts are shared."""
     if size.shares_prefix:
         return 4 * (load.studies * load.prompt_tokens + load.rows * load.new_tokens)
     return _width(size, load) * load.rows * (load.prompt_tokens + load.new_tokens)
 
 
 def _activations(size: ModelSize, load: Load) -> int:
-    """Of one backward pass: what a layer keeps for its gradients, for all layers or for one with its states between."""
+    """Activations of a backward pass: of all layers, or of one layer and the states between layers."""
     completion_tokens = load.update_studies * load.completions * load.new_tokens
     prompts = 1 if size.shares_prefix else load.completions
     tokens = load.update_studies * prompts * load.prompt_tokens + completion_tokens
@@ -174,12 +201,12 @@ def _activations(size: ModelSize, load: Load) -> int:
     logits = completion_tokens * size.vocabulary
     if size.shares_prefix:
         logits = min(MAX_LOGITS_AT_ONCE, logits)
-    # Their log softmax and its gradient in float32, and what comes of the model in less.
+    # Their log softmax and its gradient in float32, and the model's own output in a smaller dtype.
     return kept + logits * (8 + (width if width < 4 else 0))
 
 
 def _width(size: ModelSize, load: Load) -> int:
-    """Bytes of a number inside the model."""
+    """Bytes per number inside the model."""
     return 2 if load.autocast or size.bytes_each == 2 else 4
 
 
@@ -191,7 +218,7 @@ def _num_trained(model: Any, settings: ModelSettings) -> int:
 
 
 def adapted_modules(model: nn.Module, lora: LoraSettings) -> list[nn.Linear]:
-    """The layers that get an adapter."""
+    """Linear layers that LoRA adapts."""
     pattern = re.compile(lora.target_modules)
     return [m for name, m in model.named_modules() if isinstance(m, nn.Linear) and pattern.fullmatch(name)]
 

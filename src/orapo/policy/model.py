@@ -16,11 +16,13 @@ from orapo.batches import RolloutGroup, StudyBatch
 from orapo.policy.decoding import CachedDecoder, Decoder, SharedPrefixDecoder
 from orapo.policy.families import shared_prefix
 from orapo.policy.frozen_features import FrozenFeatures, is_shared_out
+from orapo.policy.low_rank import short_updates
 from orapo.policy.processor import StudyProcessor
 from orapo.policy.prompts import encode_images, vision_trains
 from orapo.policy.rollouts import StopRules, sample_completions
 from orapo.policy.scoring import CompletionLogps, Completions, score_repeated, score_shared
 from orapo.policy.settings import SAVED_KEYS, SAVED_SETTINGS, ModelSettings, SamplingSettings
+from orapo.prompt import Prompt
 
 _TAG = re.compile(r"<.*>|\[.*\]")
 _PLACEHOLDER = re.compile(r"(image|video|audio|vision)_.*(token_id|token_index)")
@@ -34,6 +36,7 @@ class Policy(nn.Module):
         adapter: the PEFT wrapper of the same model, or None when all weights train.
         processor: of the same folder: tokenizer, image processor, chat template.
         settings: what it was loaded by.
+        own_dtype: in which a whole model is saved; that of the folder it came from, where ``load_policy`` loaded it.
         shares_prefix: whether a study's prompt is computed once for all its completions.
         frozen_features: of the studies so far, where the vision tower is frozen.
     """
@@ -59,6 +62,7 @@ class Policy(nn.Module):
         self._adapter = (adapter,)
         self.processor = processor
         self.settings = settings
+        self.own_dtype: torch.dtype = model.dtype
         self.shares_prefix = settings.scoring == "shared" and shared_prefix(model.config) is not None
         self.frozen_features = FrozenFeatures()
 
@@ -68,23 +72,23 @@ class Policy(nn.Module):
         return self._adapter[0]
 
     @property
-    def instruction(self) -> str:
-        """What the policy is asked, beside the images."""
-        return self.settings.instruction
+    def prompt(self) -> Prompt:
+        """The prompt's instruction and context, beside the study's images."""
+        return self.settings.prompt
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Of the processor."""
+        """The processor's tokenizer."""
         return self.processor.tokenizer
 
     @property
     def image_processor(self) -> Any:
-        """Of the processor."""
+        """The processor's image processor."""
         return self.processor.image_processor
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device that holds the weights."""
         device: torch.device = self.model.device
         return device
 
@@ -109,14 +113,14 @@ class Policy(nn.Module):
 
         Args:
             batch: B studies, on the policy's device.
-            settings: how tokens are drawn.
-            seeds: B numbers that fix what each study draws, whatever stands beside it; None: torch's generator.
+            settings: how tokens are sampled.
+            seeds: B numbers that fix each study's samples, whatever the other studies; None: torch's generator.
         """
-        with self._eval_mode():
+        with self._eval_mode(), short_updates(self.adapter):
             decoding: type[Decoder] = SharedPrefixDecoder if self.shares_prefix else CachedDecoder
             drawn = sample_completions(decoding, self.model, batch, settings, self.stop_rules, seeds)
-        # Autocast keeps low-precision copies of weights that were cast without a graph; a later pass with gradient
-        # would take them and lose its gradient.
+        # Autocast caches low-precision copies of weights that were cast without a graph; a later pass with gradient
+        # would use them and lose its gradient.
         torch.clear_autocast_cache()
         texts = self.tokenizer.batch_decode([ids.tolist() for ids, _, _ in drawn], skip_special_tokens=True)
         groups, per_study = [], settings.per_study
@@ -127,10 +131,10 @@ class Policy(nn.Module):
         return tuple(groups)
 
     def with_images_encoded(self, batch: StudyBatch, keeps_graph: bool = False) -> StudyBatch:
-        """The batch with its image features: for all passes of a step by the policy of this moment.
+        """The batch with its image features, for all passes of a step with the present weights.
 
-        Features of a frozen tower are kept over the steps as well. Where the processes share the tower out, the batch
-        stays as it is, and every pass encodes.
+        Features of a frozen tower are kept over the steps as well. Where the tower is sharded, the batch stays as it
+        is, and every pass encodes.
 
         Args:
             batch: B studies, on the policy's device.
@@ -146,7 +150,7 @@ class Policy(nn.Module):
 
     @property
     def stop_rules(self) -> StopRules:
-        """Which tokens end a report and which may never be drawn."""
+        """Which tokens end a report and which are never sampled."""
         model, tokenizer = self.model, self.tokenizer
         banned = torch.zeros(model.get_output_embeddings().weight.shape[0], dtype=torch.bool)
         added = tokenizer.added_tokens_decoder.items()
@@ -178,13 +182,31 @@ class Policy(nn.Module):
     def save(self, folder: str, weights: dict[str, Tensor] | None = None) -> None:
         """Writes a folder that ``from_pretrained`` loads: the whole model, or the adapter when LoRA trains.
 
+        A whole model goes out in ``own_dtype``, whatever it trained in.
         ``SAVED_SETTINGS`` beside it says what it was trained with.
 
         Args:
             folder: made when needed.
             weights: of the whole model, where this process holds only a part of them.
         """
+        own = self.model.dtype if self.adapter is not None else self.own_dtype
+        if own != self.model.dtype:
+            weights = _cast(self.model.state_dict() if weights is None else weights, own)
         (self.adapter or self.model).save_pretrained(folder, **({} if weights is None else {"state_dict": weights}))
+        if own != self.model.dtype:
+            # ``save_pretrained`` has named the type of the weights in memory.
+            file, names = Path(folder) / "config.json", [str(d).rpartition(".")[2] for d in (self.model.dtype, own)]
+            text = file.read_text(encoding="utf-8")
+            file.write_text(text.replace(f'"dtype": "{names[0]}"', f'"dtype": "{names[1]}"'), encoding="utf-8")
         self.processor.save_pretrained(folder)
         saved = {key: getattr(self.settings, key) for key in SAVED_KEYS}
         (Path(folder) / SAVED_SETTINGS).write_text(json.dumps(saved, indent=2) + "\n", encoding="utf-8")
+
+
+def _cast(weights: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """The weights in another type; those that are tied stay so, and numbers that are no weights stay as they are."""
+    made: dict[int, Tensor] = {}
+    for weight in weights.values():
+        if weight.is_floating_point():
+            made.setdefault(weight.data_ptr(), weight.to(dtype))
+    return {n: made[w.data_ptr()] if w.is_floating_point() else w for n, w in weights.items()}

@@ -14,9 +14,22 @@ import torch
 from torch import Tensor
 
 
+def take(values: Tensor, index: Tensor) -> Tensor:
+    """``values[index]`` along the first axis, with a gradient that is the same to the last bit each time.
+
+    Where a place is taken several times, its gradients are summed. On a CPU with several threads indexing sums them in
+    the order in which the threads arrive, ``index_select`` in that of ``index``; on a GPU it is the other way round.
+
+    Args:
+        values: [places, ...].
+        index: [n], int64.
+    """
+    return values.index_select(0, index) if values.device.type == "cpu" else values[index]
+
+
 @dataclass(frozen=True)
 class PaddedIndex:
-    """Where the tokens of ragged sequences lie in a part of the flat row, and back.
+    """Where the tokens of ragged sequences are in a part of the flat row, and back.
 
     Attributes:
         index: [S, L], int64: place of each token of S sequences in the part; 0 where a sequence has ended.
@@ -30,7 +43,7 @@ class PaddedIndex:
 
     @classmethod
     def of(cls, lengths: Sequence[int], device: torch.device) -> "PaddedIndex":
-        """Of sequences of these lengths, one after another."""
+        """For concatenated sequences of these lengths."""
         starts = torch.tensor([0, *accumulate(lengths)][:-1])
         offsets = torch.arange(max(lengths))
         is_token = offsets < torch.tensor(lengths).unsqueeze(1)

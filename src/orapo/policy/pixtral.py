@@ -6,7 +6,7 @@ from transformers import ProcessorMixin
 
 
 class PixtralProcessor(ProcessorMixin):  # type: ignore[misc]
-    """As in transformers: one token for each merged patch, a break after each row, an end after the last."""
+    """As in transformers: a token for each merged patch, a break after each row, an end token after the last."""
 
     def __init__(
         self,
@@ -20,7 +20,7 @@ class PixtralProcessor(ProcessorMixin):  # type: ignore[misc]
         image_end_token: str = "[IMG_END]",
         **kwargs: Any,
     ) -> None:
-        """The names and defaults of processor_config.json."""
+        """Takes the names and defaults of processor_config.json."""
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
         self.patch_size = patch_size
         self.spatial_merge_size = spatial_merge_size
@@ -33,7 +33,7 @@ class PixtralProcessor(ProcessorMixin):  # type: ignore[misc]
         return super()._process_images(images, **kwargs)
 
     def replace_image_token(self, image_inputs: Any, image_idx: int, **kwargs: Any) -> str:
-        """What stands for one image."""
+        """The placeholder tokens of one image."""
         side = self.patch_size * self.spatial_merge_size
         height, width = (int(length) // side for length in image_inputs["image_sizes"][image_idx])
         rows = [self.image_token * width] * height

@@ -1,10 +1,10 @@
-"""Images and instruction to token ids and pixels, as the model's own processor in transformers makes them.
+"""Turns images and messages into token ids and pixels, by the model's own processor in transformers.
 
 Many of those processors load only where torchvision or num2words is installed, which their videos need. Here each
-stands on its image processor and its tokenizer alone, without its part for videos; what it writes is its own.
+is built from its image processor and its tokenizer alone, without its part for videos; its output stays the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -16,7 +16,6 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
 from orapo.errors import CheckpointError, DataError
 from orapo.policy.pixtral import PixtralProcessor
-from orapo.prompt import chat_messages
 
 _PARTS = ("image_processor", "tokenizer")
 _TILES = ("crop_to_patches", "do_image_splitting", "do_pan_and_scan")
@@ -24,7 +23,7 @@ _TILES = ("crop_to_patches", "do_image_splitting", "do_pan_and_scan")
 
 
 class StudyProcessor:
-    """Of one model: tokenizer, image processor and chat template.
+    """Tokenizer, image processor and chat template of one model.
 
     Attributes:
         tokenizer: with the chat template, whichever file it came from.
@@ -36,7 +35,7 @@ class StudyProcessor:
 
         Args:
             stock: makes the ids and pixels.
-            told: to the image processor in each call.
+            told: arguments of the image processor in each call.
         """
         self._stock = stock
         self._told = told
@@ -61,7 +60,9 @@ class StudyProcessor:
             OSError, ValueError, KeyError: a file is missing or unreadable.
         """
         stock = _without_video(_stock_class(path, model_type))
-        image_processor = AutoImageProcessor.from_pretrained(path, backend="pil", **image_settings)
+        image_processor = AutoImageProcessor.from_pretrained(
+            path, backend="pil", trust_remote_code=False, **image_settings
+        )
         known = image_processor.valid_kwargs.__annotations__
         unknown = [name for name in image_settings if name not in known]
         if unknown:
@@ -72,8 +73,11 @@ class StudyProcessor:
         if tiles is not None and not told:
             raise CheckpointError(f"model.image_tiles is {tiles}, but {path!r} knows no tiles; leave it null")
         settings, _ = stock.get_processor_dict(path)
-        parts = [image_processor, AutoTokenizer.from_pretrained(path)]
+        parts = [image_processor, AutoTokenizer.from_pretrained(path, trust_remote_code=False)]
         processor = cls(stock.from_args_and_dict(parts, settings, **_absent_parts(stock)), **told)
+        # Without its vocabulary, transformers makes an empty tokenizer.
+        if not processor.tokenizer("effusion", add_special_tokens=False)["input_ids"]:
+            raise CheckpointError(f"model.path {path!r}: its tokenizer knows no words; is tokenizer.json there?")
         if processor.tokenizer.chat_template is None:
             raise CheckpointError(
                 f"model.path {path!r} has no chat template; it must stand in chat_template.jinja, chat_template.json "
@@ -81,12 +85,14 @@ class StudyProcessor:
             )
         return processor
 
-    def __call__(self, images: Sequence[Image.Image], instruction: str) -> tuple[Tensor, dict[str, Tensor]]:
-        """One study's prompt.
+    def __call__(
+        self, images: Sequence[Image.Image], messages: Sequence[Mapping[str, Any]]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The inputs of one study's prompt.
 
         Args:
-            images: at least one.
-            instruction: what the policy is asked.
+            images: in the order of the prompt; none for words alone.
+            messages: of ``prompt.Prompt``, with a place for each image.
 
         Returns:
             Token ids [P], int64, image placeholders expanded; and by the names of the model's forward what belongs to
@@ -95,32 +101,46 @@ class StudyProcessor:
         Raises:
             DataError: the template does not write one placeholder for each image.
         """
-        text = str(
-            self.tokenizer.apply_chat_template(
-                chat_messages(len(images), instruction), tokenize=False, add_generation_prompt=True
-            )
-        )
+        text = str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
         placeholder = self._stock.image_token
         if text.count(placeholder) != len(images):
             raise DataError(
                 f"the chat template wrote {text.count(placeholder)} {placeholder} for {len(images)} images; "
-                "the instruction must not contain that token and the template must write one per image"
+                "the prompt must not contain that token and the template must write one per image"
             )
         bos = self.tokenizer.bos_token
         told = self._told | ({"add_special_tokens": False} if bos is not None and text.startswith(bos) else {})
-        made = self._stock(images=[list(images)], text=text, return_tensors="pt", **told)
+        made = self._stock(images=[list(images)] if images else None, text=text, return_tensors="pt", **told)
         inputs = {name: value for name, value in made.items() if isinstance(value, Tensor)}
         inputs.pop("attention_mask")
         return inputs.pop("input_ids")[0], inputs
 
+    @property
+    def max_pixels(self) -> int | None:
+        """The most pixels of an image, width times height, that make a difference to the model.
+
+        Four times what it takes, so that its own resampling decides how the picture looks; None where it cuts images
+        into tiles or says no size: then all pixels count.
+        """
+        size = dict(self.image_processor.size)
+        if any(self._told.get(name, getattr(self.image_processor, name, False)) for name in _TILES):
+            return None
+        if "height" in size and "width" in size:
+            taken = size["height"] * size["width"]
+        elif "max_pixels" in self.image_processor.valid_kwargs.__annotations__:
+            taken = size.get("longest_edge")  # of these processors a number of pixels, by another's name
+        else:
+            taken = size["longest_edge"] ** 2 if size.get("longest_edge") else None
+        return None if taken is None else 4 * int(taken)
+
     def save_pretrained(self, folder: str) -> None:
-        """Writes what ``from_pretrained`` reads here and in transformers."""
+        """Writes a folder that ``from_pretrained`` reads, here and in transformers."""
         self._stock.save_pretrained(folder)
         self.image_processor.save_pretrained(folder)
 
 
 class _ImagesOnly(ProcessorMixin):  # type: ignore[misc]
-    """Stands after a stock class and takes the parts that it got, of which only two are kept."""
+    """A base class after a stock class: accepts all of its parts and keeps two."""
 
     @classmethod
     def get_attributes(cls) -> list[str]:
@@ -140,7 +160,7 @@ def _without_video(stock: Any) -> Any:
 
 
 def _absent_parts(stock: Any) -> dict[str, None]:
-    """What its ``__init__`` asks for besides the two parts."""
+    """The arguments that the processor's ``__init__`` takes besides tokenizer and image processor."""
     return {name: None for name in super(_ImagesOnly, stock).get_attributes() if name not in _PARTS}
 
 

@@ -1,4 +1,4 @@
-"""Prompts as the language model gets them: token embeddings with the image features in place."""
+"""Prompts as the language model receives them: token embeddings with the image features in place."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,12 +13,12 @@ from orapo.policy.families.parts import image_weights
 
 
 def vision_trains(model: Any) -> bool:
-    """Whether any weight that makes image features does."""
+    """Whether any weight that computes image features trains."""
     return any(weight.requires_grad for weight in image_weights(model).values())
 
 
 def encode_images(model: Any, batch: StudyBatch) -> tuple[Features, ...] | None:
-    """Per study; without a graph when nothing of it trains; None where the model's class takes only pixels."""
+    """Features per study, without a graph if no image weight trains; None if the model's class takes only pixels."""
     family = shared_prefix(model.config)
     with torch.set_grad_enabled(torch.is_grad_enabled() and vision_trains(model)):
         return family.encode_images(model, batch) if family else general.encode_images(model, batch)
@@ -27,7 +27,7 @@ def encode_images(model: Any, batch: StudyBatch) -> tuple[Features, ...] | None:
 def embed_row(
     family: SharedPrefix, model: Any, batch: StudyBatch, branch_ids: Sequence[Tensor] = ()
 ) -> tuple[Tensor, Mapping[str, Any]]:
-    """All prompts of a batch, then what follows them, as one row of M tokens.
+    """All prompts of a batch, then the branches, as one row of M tokens.
 
     Args:
         family: of the model.
@@ -46,6 +46,8 @@ def embed_row(
     is_image[: len(prompt_ids)] = family.is_image(model, prompt_ids)
     features = batch.image_features or encode_images(model, batch)
     assert features is not None
-    pooled = torch.cat([first for first, *_ in features])
+    if not (shown := [one for one in features if one]):
+        return embeddings, {}
+    pooled = torch.cat([first for first, *_ in shown])
     embedded = embeddings.masked_scatter(is_image.unsqueeze(-1), pooled.to(embeddings.dtype))
-    return embedded, family.further_levels(is_image, features)
+    return embedded, family.further_levels(is_image, shown)

@@ -5,8 +5,10 @@ from dataclasses import replace
 from typing import Protocol
 
 import torch
+from torch import nn
 
 from orapo.batches import StudyBatch
+from orapo.policy.families.parts import product_weights
 from orapo.policy.model import Policy
 from orapo.policy.prompts import vision_trains
 from orapo.policy.scoring import CompletionLogps, Completions
@@ -21,27 +23,39 @@ class Reference(Protocol):
 
 
 class AdapterOffReference:
-    """The policy itself with its LoRA adapter switched off: no second copy of the weights."""
+    """The policy with its LoRA adapter switched off: no second copy of the weights."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
 
     def score(self, batch: StudyBatch, completions: Completions, temperature: float) -> CompletionLogps:
-        """Log-probabilities under the base weights."""
         with self._policy.adapter.disable_adapter():
             return score_frozen(self._policy, batch, completions, temperature)
 
 
 class FrozenCopyReference:
-    """A copy of all weights, taken when it is made.
+    """A copy of all weights, taken on construction.
 
     Attributes:
-        copy: the frozen policy; training may share it out among processes.
+        copy: the frozen policy; training may shard it across processes.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, product_dtype: torch.dtype | None = None) -> None:
+        """Copies the weights.
+
+        Args:
+            policy: before training.
+            product_dtype: in which autocast multiplies wherever this scores; None: there is no autocast. The weights of
+                products are kept in it: autocast would round them so each time, and the scores are the same bit for
+                bit.
+        """
         self._shares_vision = not vision_trains(policy.model)
-        self.copy = copy.deepcopy(policy).requires_grad_(False).eval()
+        rounded: dict[int, nn.Parameter] = {}
+        if product_dtype is not None:
+            for weight in product_weights(policy.model):
+                rounded[id(weight)] = nn.Parameter(weight.detach().to(product_dtype), requires_grad=False)
+        # What the memo holds counts as copied: no weight is there twice in its old type.
+        self.copy = copy.deepcopy(policy, dict(rounded)).requires_grad_(False).eval()
 
     def score(self, batch: StudyBatch, completions: Completions, temperature: float) -> CompletionLogps:
         """Log-probabilities under the copy, which follows the batch's device."""
@@ -63,6 +77,11 @@ def score_frozen(policy: Policy, batch: StudyBatch, completions: Completions, te
     return logps
 
 
-def make_reference(policy: Policy) -> Reference:
-    """The cheapest reference that is exact for this policy; call it before training starts."""
-    return AdapterOffReference(policy) if policy.adapter is not None else FrozenCopyReference(policy)
+def make_reference(policy: Policy, product_dtype: torch.dtype | None = None) -> Reference:
+    """The cheapest exact reference for this policy; call it before training starts.
+
+    Args:
+        policy: with its first weights.
+        product_dtype: see ``FrozenCopyReference``.
+    """
+    return AdapterOffReference(policy) if policy.adapter is not None else FrozenCopyReference(policy, product_dtype)

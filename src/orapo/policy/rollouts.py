@@ -18,7 +18,7 @@ _KEPT_FRACTION = 7 / 8
 
 @dataclass(frozen=True)
 class StopRules:
-    """Which tokens end a completion and which may never be drawn.
+    """Which tokens end a completion and which are never sampled.
 
     Attributes:
         stop_ids: [number of stop tokens], int64.
@@ -51,7 +51,7 @@ def sample_completions(
         batch: B studies.
         settings: how tokens are drawn.
         rules: which tokens end a completion or are never drawn.
-        seeds: B numbers that fix what each study draws, whatever stands beside it; None: torch's generator.
+        seeds: B numbers that fix each study's samples, whatever the other studies; None: torch's generator.
 
     Returns:
         B * K completions in order of study.
@@ -98,9 +98,9 @@ def _sample(decoder: Decoder, uniform: Tensor, settings: SamplingSettings, rules
 
 
 def _staying(continues: Tensor) -> tuple[Tensor, Tensor]:
-    """The studies [B'] of which a row continues, and rows [B' * K'] with all that do.
+    """The studies [B'] with a row that continues, and rows [B' * K'] that include all such rows.
 
-    The study with most such rows sets K'; the others fill up with rows that have ended, which nobody reads.
+    The study with most such rows sets K'; the others are filled with rows that have ended, which are not read.
     """
     studies = continues.any(dim=1).nonzero().squeeze(1)
     counts = continues[studies].sum(dim=1)
@@ -109,7 +109,7 @@ def _staying(continues: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _collect(drawn: list[tuple[Tensor, Tensor, Tensor]], finished: Tensor) -> list[Completion]:
-    """Turns tokens by step into tokens by row."""
+    """Regroups tokens by step into tokens by row."""
     rows = torch.cat([active for active, _, _ in drawn])
     # Stable: within a row the tokens stay in the order in which they were drawn.
     order = torch.argsort(rows, stable=True)

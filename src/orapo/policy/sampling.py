@@ -1,4 +1,4 @@
-"""How one token is drawn from the policy's distribution."""
+"""Samples one token from the policy's distribution."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ def sample_tokens(logits: Tensor, banned: Tensor, uniform: Tensor, settings: Sam
         logits: [N, V], float32.
         banned: [V], bool: True where a token must not be drawn.
         uniform: [N], float32 in [0, 1): what decides each row; not read when greedy.
-        settings: temperature, top-p, greedy.
+        settings: temperature, top-p, top-k, min-p, greedy.
 
     Returns:
         tokens [N], int64, and their log-probabilities [N], float32, at the temperature over the whole vocabulary.
@@ -30,21 +30,20 @@ def sample_tokens(logits: Tensor, banned: Tensor, uniform: Tensor, settings: Sam
     if settings.greedy:
         tokens = scaled.masked_fill(banned, -torch.inf).argmax(dim=-1)
     else:
-        allowed = probabilities * ~banned
-        tokens = _invert(allowed if settings.top_p == 1 else _nucleus(allowed, settings.top_p), uniform)
+        tokens = _invert(_likely(probabilities * ~banned, settings), uniform)
     return tokens, probabilities.gather(1, tokens.unsqueeze(1)).squeeze(1).log()
 
 
 def uniform_numbers(
     num_steps: int, num_studies: int, per_study: int, seeds: Sequence[int] | None, device: torch.device
 ) -> Tensor:
-    """[steps, studies * rollouts of each], float32 in [0, 1): the random part of a whole rollout.
+    """[steps, studies * rollouts of each], float32 in [0, 1): the randomness of a whole rollout.
 
     Args:
         num_steps: tokens at most.
         num_studies: B.
         per_study: K.
-        seeds: per study: what it draws does not depend on its neighbours in the batch. None: torch's generator.
+        seeds: per study, so that its samples don't depend on the other studies of the batch; None: torch's generator.
         device: where the numbers are used.
     """
     if seeds is None:
@@ -56,7 +55,7 @@ def uniform_numbers(
 
 
 def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
-    """First the block of tokens, then the token within it: sums over all tokens, one after another, take longer."""
+    """Finds the block of tokens, then the token within it: a cumulative sum over the whole vocabulary takes longer."""
     num_rows, vocabulary_size = weights.shape
     num_blocks = -(-vocabulary_size // _BLOCK)
     padded = torch.nn.functional.pad(weights, (0, num_blocks * _BLOCK - vocabulary_size))
@@ -76,8 +75,16 @@ def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
     return drawn.squeeze(1)
 
 
-def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
-    ordered, order = probabilities.sort(dim=-1, descending=True)
+def _likely(probabilities: Tensor, settings: SamplingSettings) -> Tensor:
+    """Sets to 0 what min-p, then top-k, then top-p rule out: vLLM's order."""
+    kept = probabilities
+    if settings.min_p > 0:
+        kept = kept.masked_fill(kept < settings.min_p * kept.amax(dim=-1, keepdim=True), 0.0)
+    if settings.top_k == 0 and settings.top_p == 1:
+        return kept
+    ordered, order = kept.sort(dim=-1, descending=True)
+    if settings.top_k > 0:
+        ordered[:, settings.top_k :] = 0.0
     before = ordered.cumsum(dim=-1) - ordered
-    kept = ordered.masked_fill(before >= top_p * ordered.sum(dim=-1, keepdim=True), 0.0)
-    return torch.zeros_like(probabilities).scatter(1, order, kept)
+    ordered = ordered.masked_fill(before >= settings.top_p * ordered.sum(dim=-1, keepdim=True), 0.0)
+    return torch.zeros_like(probabilities).scatter(1, order, ordered)

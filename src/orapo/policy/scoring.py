@@ -1,4 +1,4 @@
-"""Log-probabilities of given completions: the prompt shared by all completions of a study, or repeated for each."""
+"""Log-probabilities of given completions; the prompt is shared by a study's completions, or repeated for each."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from orapo.policy.attention import TreeAttention
 from orapo.policy.families import shared_prefix
 from orapo.policy.families.general import forward_rows
 from orapo.policy.frozen_features import is_shared_out
-from orapo.policy.packing import pack_row
+from orapo.policy.packing import pack_row, take
 from orapo.policy.prompts import embed_row, encode_images
 from orapo.policy.token_logps import chosen_logps, token_logps
 
@@ -36,7 +36,7 @@ def score_shared(model: Any, batch: StudyBatch, completions: Completions, temper
     row = pack_row(family.prompt_positions(model, batch), completions)
     embeddings, levels = embed_row(family, model, batch, [ids[:-1] for study in completions for ids in study])
     states = family.last_states(model, embeddings, row.position_ids, TreeAttention(row), levels)
-    logps = token_logps(states[row.logit_positions], row.targets, model.get_output_embeddings(), temperature)
+    logps = token_logps(take(states, row.logit_positions), row.targets, model.get_output_embeddings(), temperature)
     return _by_study(logps, row.lengths)
 
 

@@ -1,1 +1,1 @@
-"""Calls to services that may fail: errors, further tries, pauses, answers that are kept, one thread for all."""
+"""Calls to services that may fail: errors, retries, pauses, cached answers, one thread for all."""

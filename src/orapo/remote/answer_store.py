@@ -1,4 +1,4 @@
-"""What the answer cache keeps: validated answers by key, and the claims of those who are asking.
+"""The store of the answer cache: validated answers by key, and the claims of processes that are asking.
 
 A claim expires unless it's renewed, so a killed process blocks nobody for long. Needs a local disk: WAL doesn't work
 over a network.
@@ -59,7 +59,6 @@ class AnswerStore:
             self._connection = open_for_reading(path) if read_only else open_for_writing(path)
 
     def find(self, key: str) -> Answer | None:
-        """The answer to a key, if there is one."""
         with explained(self._path):
             return self._select(key)
 
@@ -95,7 +94,7 @@ class AnswerStore:
             return self._select(key) or answer
 
     def close(self) -> None:
-        """Closes the file; the last process to do so leaves a single file behind."""
+        """Closes the file; the last process to do so removes SQLite's helper files."""
         with explained(self._path):
             self._connection.close()
 

@@ -1,4 +1,4 @@
-"""One event loop in a background thread for all calls of a process: the training goes on while answers come in."""
+"""One event loop in a background thread for all calls of a process, so that training continues meanwhile."""
 
 import asyncio
 import atexit
@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
@@ -38,11 +38,11 @@ T = TypeVar("T")
 
 
 class Pending(Generic[T]):
-    """Work under way on the background loop, started when this is made.
+    """Work on the background loop, started on construction.
 
     Args:
         work: what is done.
-        on_waited: told the seconds of each wait.
+        on_waited: called with the seconds of each wait.
     """
 
     def __init__(self, work: Coroutine[Any, Any, T], on_waited: Callable[[float], None]) -> None:
@@ -63,8 +63,19 @@ class Pending(Generic[T]):
         return self._future.result()
 
 
+async def gather_or_cancel(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of concurrent work, in order; an error cancels the rest and is raised."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, process: int) -> None:
-    """Ends what is under way, so that the interpreter doesn't tear it down in the middle of a call."""
+    """Cancels what is running, so that the interpreter doesn't end in the middle of a call."""
     if process != os.getpid():
         return
     with suppress(Exception):

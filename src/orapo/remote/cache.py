@@ -26,7 +26,7 @@ _LONGEST_LOOK_SECONDS = 0.5
 
 
 class CacheMiss(OrapoError):
-    """A question that a read-only cache has no answer to."""
+    """A read-only cache has no answer to a question."""
 
 
 def cache_key(model: str, prompt_digest: str, stage: str, subject: str, settings: Mapping[str, object]) -> str:

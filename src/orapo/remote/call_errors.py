@@ -1,4 +1,4 @@
-"""What goes wrong in a call, in our own words: no key, header, address or report gets from here into an error."""
+"""What goes wrong in a call, in our own words: an error never holds a key, header, address or report."""
 
 import email.utils
 import math
@@ -20,7 +20,7 @@ _LATER = {408: "UNAVAILABLE", 409: "UNAVAILABLE", 425: "UNAVAILABLE", 429: "RATE
 
 
 class CallErrorKind(Enum):
-    """What kind of failure a call ended with; it decides what is done about it."""
+    """The kind of failure that a call ended with, which decides what happens next."""
 
     RATE_LIMITED = "rate limited"
     """Asked again after a while, not before the time that the provider named."""
@@ -58,7 +58,7 @@ class CallError(Exception):
 
 
 class InvalidAnswer(Exception):
-    """An answer that isn't what was asked for.
+    """An answer that isn't of the form asked for.
 
     Attributes:
         reason: what to correct, short, without a word of the report or of the answer: it may be logged, and shown to
@@ -71,7 +71,7 @@ class InvalidAnswer(Exception):
 
 
 def kind_of(status: int) -> CallErrorKind:
-    """What to do about an HTTP status that is no success."""
+    """What to do about an HTTP error status."""
     if status < 500 and status not in _LATER:
         return CallErrorKind.REJECTED
     return CallErrorKind[_LATER.get(status, "UNAVAILABLE")]

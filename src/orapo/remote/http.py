@@ -1,6 +1,10 @@
-"""An HTTP client that isn't drowned: servers send error pages of megabytes, or never stop."""
+"""An HTTP client with size limits: servers send error pages of megabytes, or never stop."""
 
+import ssl
+from collections.abc import AsyncIterator
+from functools import cached_property
 from typing import Any
+from urllib.request import getproxies
 
 import httpx
 
@@ -12,15 +16,16 @@ _OF_ANOTHER_FORM = ("content-encoding", "content-length", "transfer-encoding")
 class BoundedClient(httpx.AsyncClient):
     """Reads at most 4 MB of a success and 4 kB of an error.
 
-    Keeps no connection open between calls: an event loop may end, and another one go on with this client.
+    Keeps no connection open between calls: an event loop may end, and another one continue with this client.
 
     Args:
         options: of ``httpx.AsyncClient``.
     """
 
     def __init__(self, **options: Any) -> None:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        super().__init__(limits=limits, **options)
+        if options.get("trust_env") is False or not getproxies():
+            options.setdefault("transport", FreshConnections())
+        super().__init__(limits=httpx.Limits(max_connections=None, max_keepalive_connections=0), **options)
 
     async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
         """The response, read whole; raises httpx.ReadError where a success is longer than 4 MB."""
@@ -37,9 +42,51 @@ class BoundedClient(httpx.AsyncClient):
         return read
 
     def plain(self, request: httpx.Request, body: bytes) -> bytes:
-        """What is handed on of a success; all of it, unless a subclass says otherwise."""
+        """The part of a success's body that is kept; all of it, unless a subclass limits it."""
         del request
         return body
+
+
+class FreshConnections(httpx.AsyncBaseTransport):
+    """A connection of its own for each request.
+
+    httpcore's pool never lets go of one whose request was cancelled while it connected: one for a few dozen calls that
+    take too long, for as long as a run lasts.
+    """
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Sends the request and closes its connection after the response, or after an error."""
+        transport = httpx.AsyncHTTPTransport(verify=self._certificates)
+        try:
+            response = await transport.handle_async_request(request)
+        except BaseException:
+            await transport.aclose()
+            raise
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        response.stream = _LastStream(response.stream, transport)
+        return response
+
+    @cached_property
+    def _certificates(self) -> ssl.SSLContext:
+        return httpx.create_ssl_context()
+
+
+class _LastStream(httpx.AsyncByteStream):
+    """The body of a response whose connection is closed after it."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, transport: httpx.AsyncHTTPTransport) -> None:
+        self._stream = stream
+        self._transport = transport
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            yield chunk
+
+    async def aclose(self) -> None:
+        try:
+            await self._stream.aclose()
+        finally:
+            await self._transport.aclose()
 
 
 async def _body(response: httpx.Response) -> bytes:

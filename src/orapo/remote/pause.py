@@ -1,4 +1,4 @@
-"""A run's pause while a service gives no answer: delays that grow, up to a limit."""
+"""A run's pause while a service gives no answer: growing delays, up to a limit."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""When a question is asked again, and when no more: the total of tries and seconds is bounded."""
+"""When a question is asked again: tries and seconds are bounded."""
 
 import asyncio
 import random
@@ -22,19 +22,18 @@ _jitter = random.Random()
 """Own generator: the training's is left alone."""
 
 
-class WorkingClock:
-    """Seconds since it was made; it stands still while a question waits in the queue."""
+class ActiveTimer:
+    """Seconds since it was made, without those in which a question waited in the queue."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
         self._queued = 0.0
 
     def __call__(self) -> float:
-        """Seconds so far."""
         return time.monotonic() - self._started - self._queued
 
     @contextmanager
-    def stopped(self) -> Iterator[None]:
+    def paused(self) -> Iterator[None]:
         """Doesn't count what happens inside."""
         began = time.monotonic()
         try:
@@ -48,11 +47,13 @@ class GaveUp(Exception):
 
     Attributes:
         reason: of the last failure, one line.
+        failure: the last one; None where nobody was asked.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, failure: CallError | InvalidAnswer | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.failure = failure
 
 
 @settings
@@ -92,7 +93,7 @@ class RetryPolicy:
             return 0.0
         ceiling = min(self.max_delay_seconds, self.first_delay_seconds * 2.0 ** min(tries - 1, 60))
         named = failure.retry_after_seconds
-        # Behind a time that the provider named, only enough jitter to keep calls from coming back all at once.
+        # After a time that the provider named, only enough jitter to keep calls from coming back all at once.
         return (
             _jitter.uniform(0.0, ceiling) if named is None else named + _jitter.uniform(0.0, self.first_delay_seconds)
         )
@@ -101,20 +102,20 @@ class RetryPolicy:
         self,
         attempt: Callable[[str | None], Awaitable[T]],
         on_retry: Callable[[str], None],
-        clock: Callable[[], float] = time.monotonic,
+        timer: Callable[[], float] = time.monotonic,
     ) -> T:
         """Tries until an answer is valid.
 
         Args:
-            attempt: asks once; told what was wrong with the answer before, None after anything else.
-            on_retry: told the kind of failure before each further try.
-            clock: seconds towards the deadline.
+            attempt: asks once; gets what was wrong with the answer before, None after anything else.
+            on_retry: called with the kind of failure before each further try.
+            timer: seconds towards the deadline.
 
         Raises:
             GaveUp: out of tries or time.
             CallError: a rejected call, at once.
         """
-        started = clock()
+        started = timer()
         correction: str | None = None
         for tries in range(1, self.max_tries + 1):
             try:
@@ -125,10 +126,10 @@ class RetryPolicy:
             if isinstance(failure, CallError) and failure.kind is CallErrorKind.REJECTED:
                 raise failure
             delay = self.delay(tries, failure)
-            if tries == self.max_tries or clock() - started + delay >= self.deadline_seconds:
+            if tries == self.max_tries or timer() - started + delay >= self.deadline_seconds:
                 break
             correction = failure.reason if isinstance(failure, InvalidAnswer) else correction
             on_retry(kind)
             await asyncio.sleep(delay)
         what = "" if isinstance(failure, CallError) else f"{INVALID_ANSWER}: "
-        raise GaveUp(f"{what}{failure.reason}, at try {tries}")
+        raise GaveUp(f"{what}{failure.reason}, at try {tries}", failure)

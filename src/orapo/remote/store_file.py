@@ -1,4 +1,4 @@
-"""Opening the SQLite file of the answer cache: made where it's new, refused where it isn't ours."""
+"""Opens the SQLite file of the answer cache: creates a new one, refuses another program's."""
 
 import sqlite3
 import time

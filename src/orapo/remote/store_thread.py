@@ -39,19 +39,15 @@ class StoreThread:
         self._store: AnswerStore | None = None
 
     def find(self, key: str) -> "asyncio.Future[Answer | None]":
-        """See ``AnswerStore.find``."""
         return self._do(lambda: self._opened().find(key))
 
     def claim(self, key: str) -> "asyncio.Future[Answer | Claim]":
-        """See ``AnswerStore.claim``."""
         return self._do(lambda: self._opened().claim(key, self.lease_seconds))
 
     def renew(self, key: str) -> "asyncio.Future[None]":
-        """See ``AnswerStore.renew``."""
         return self._do(lambda: self._opened().renew(key, self.lease_seconds))
 
     def save(self, key: str, answer: Answer) -> "asyncio.Future[Answer]":
-        """See ``AnswerStore.save``."""
         return self._do(lambda: self._opened().save(key, answer))
 
     def release_soon(self, key: str) -> None:

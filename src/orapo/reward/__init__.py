@@ -1,4 +1,4 @@
-"""What a generated report is worth, and why."""
+"""The reward of a generated report, and its reasons."""
 
 from orapo.reward.entailment import OfflineJudge
 from orapo.reward.fact_score import FactScoreReward

@@ -1,4 +1,4 @@
-"""How far two judges agree on the same reports: verdict by verdict, and in the rewards that follow."""
+"""How far two judges agree on the same reports: verdict by verdict, and in the resulting rewards."""
 
 import math
 from collections import Counter
@@ -12,7 +12,7 @@ from orapo.records import Judgement, RewardBreakdown
 
 @dataclass(frozen=True, slots=True)
 class VerdictAgreement:
-    """Two judges on one observation, over all reports.
+    """The agreement of two judges on one observation, over all reports.
 
     Attributes:
         num_reports: reports compared.
@@ -31,7 +31,7 @@ class VerdictAgreement:
 
 @dataclass(frozen=True, slots=True)
 class JudgeAgreement:
-    """Two judges on the same reports.
+    """The agreement of two judges on the same reports.
 
     Attributes:
         per_observation: one entry for each of the 14.

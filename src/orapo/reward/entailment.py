@@ -58,23 +58,18 @@ class OfflineJudge:
         self._labeler = Labeler()
 
     def judge(self, reports: Sequence[str]) -> list[Judged]:
-        """One reading per report, in the same order."""
         return [self._judge_one(report) for report in reports]
 
     def start(self, reports: Sequence[str]) -> ReadyJudgements:
-        """Reads at once."""
         return ReadyJudgements(tuple(self.judge(reports)))
 
     def totals(self) -> Mapping[str, float]:
-        """Nothing to count."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing to remember."""
         return {}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing was remembered."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
     def verdicts(self, report: str, facts: Sequence[Fact], *, is_normal: bool) -> tuple[LabelVerdict, ...]:
         """One verdict per observation, equation (14), in the order of ``OBSERVATIONS``.
@@ -120,7 +115,7 @@ class OfflineJudge:
 
 
 def states_normality(statement: str) -> bool:
-    """True where a statement denies something or calls it normal: "no acute process", "the lungs are clear"."""
+    """Whether a statement denies something or calls it normal: "no acute process", "the lungs are clear"."""
     words = _WORD.findall(statement.lower())
     normality = load_word_classes().normality
     return (

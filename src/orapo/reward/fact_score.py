@@ -58,7 +58,7 @@ def fact_score(
 
 
 class FactScoreReward:
-    """FactS with any judge: what the term ``facts`` pays, and what every reward tells of a report.
+    """FactS with any judge: what the term ``facts`` pays, and part of every reward's breakdown.
 
     A study without a positive label pays nothing to any report, its own included: all its groups are all-zero.
 
@@ -88,7 +88,7 @@ class FactScoreReward:
         self.eps = eps
 
     def start(self, reports: Sequence[str], labels: Sequence[LabelStates]) -> RewardsToCome:
-        """Begins to judge each report against the label states of its study.
+        """Starts to judge each report against the label states of its study.
 
         Raises:
             DataError: the lengths differ.
@@ -112,7 +112,7 @@ class FactScoreReward:
 
 
 def breakdown(judged: Judged, score: FactScore) -> RewardBreakdown:
-    """The record that travels on: the reward with everything that it rests on."""
+    """The breakdown of a reward by FactS."""
     return RewardBreakdown(
         total=score.total,
         precision=score.precision,

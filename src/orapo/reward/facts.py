@@ -50,7 +50,7 @@ class ReadStatement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """F(y) of one report, and what was not admitted to it.
+    """The facts F(y) of one report, and the statements that were rejected.
 
     Attributes:
         facts: in reading order, no two the same.
@@ -145,7 +145,7 @@ def _evidence(mention: Mention) -> Span:
 
 
 def _merged(spans: Iterable[Span]) -> list[Span]:
-    """The spans in reading order, those that overlap made one."""
+    """The spans in reading order; overlapping ones are merged."""
     merged: list[Span] = []
     for start, end in sorted(spans):
         if merged and start < merged[-1][1]:

@@ -1,4 +1,4 @@
-"""From judgements under way to rewards."""
+"""Turns pending judgements into rewards."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,25 +14,24 @@ RewardOf = Callable[[Judged, LabelStates], RewardBreakdown]
 
 @dataclass(frozen=True, slots=True)
 class ReadyJudgements:
-    """Judgements of a judge that answers at once."""
+    """The judgements of a judge that answers at once."""
 
     judgements: tuple[Judged | FailedJudgement, ...]
 
     def result(self) -> list[Judged | FailedJudgement]:
-        """They are there."""
         return list(self.judgements)
 
 
 @dataclass(frozen=True, slots=True)
 class RewardsToCome:
-    """Pending judgements, and the rule that turns each into a reward."""
+    """Pending judgements, and the rule that makes a reward of each."""
 
     pending: PendingJudgements
     labels: tuple[LabelStates, ...]
     reward_of: RewardOf
 
     def result(self) -> list[RewardBreakdown | FailedJudgement]:
-        """Waits for the judgements; one entry per report, in their order."""
+        """Waits for the judgements; one entry per report, in order."""
         return [
             judged if isinstance(judged, FailedJudgement) else self.reward_of(judged, truth)
             for judged, truth in zip(self.pending.result(), self.labels, strict=True)
@@ -40,7 +39,7 @@ class RewardsToCome:
 
 
 def rewards_only(results: Sequence[RewardBreakdown | FailedJudgement]) -> list[RewardBreakdown]:
-    """The same list, once it is sure that every report was judged.
+    """The same list, after checking that every report was judged.
 
     Raises:
         DataError: one was not; says why.

@@ -15,7 +15,7 @@ _NO_NUMBER = frozenset({"be", "been", "being", "had", "having", "did", "became",
 
 
 def check_attachment(host: NounPhrase | None, preposition: str, complement: NounPhrase, classes: WordClasses) -> None:
-    """A finding isn't "of", "in" or "at" another one, nor in anatomy where it can't be.
+    """Refuses a finding "of", "in" or "at" another one, or in anatomy where it can't be.
 
     Args:
         host: what the preposition follows, None at the start of a statement.
@@ -40,7 +40,7 @@ def check_attachment(host: NounPhrase | None, preposition: str, complement: Noun
 
 
 def check_predicate(subjects: Sequence[NounPhrase], predicate: Sequence[Token], classes: WordClasses) -> None:
-    """A finding isn't normal, clear or intact.
+    """Refuses to call a finding normal, clear or intact.
 
     Raises:
         IllFormedError: the predicate calls a finding normal.
@@ -59,7 +59,7 @@ def check_predicate(subjects: Sequence[NounPhrase], predicate: Sequence[Token], 
 def check_equation(
     subjects: Sequence[NounPhrase], verbs: Sequence[Token], complements: Sequence[NounPhrase], classes: WordClasses
 ) -> None:
-    """What something "is" or "represents": never anatomy, and a finding only of a finding or an appearance.
+    """Checks what something "is" or "represents": never anatomy, and a finding only of a finding or an appearance.
 
     Raises:
         IllFormedError: "the opacity is rib", "the heart is edema", "the effusion is a nodule".
@@ -88,7 +88,7 @@ def check_equation(
 
 
 def check_agreement(subjects: Sequence[NounPhrase], verb: str, classes: WordClasses) -> None:
-    """Number of subject and verb, for a single subject whose number is known.
+    """Checks the number of subject and verb, for a single subject whose number is known.
 
     Raises:
         IllFormedError: "the lungs is", "a fracture are".
@@ -113,10 +113,10 @@ def _number_of(verb: str) -> tuple[bool, bool]:
 
 
 def check_list(phrases: Sequence[NounPhrase]) -> None:
-    """The items of a list differ.
+    """Refuses a list that repeats an item.
 
     Raises:
-        IllFormedError: an item stands twice.
+        IllFormedError: an item occurs twice.
     """
     texts = [" ".join(token.text for token in phrase.tokens) for phrase in phrases]
     for text in texts:
@@ -125,7 +125,7 @@ def check_list(phrases: Sequence[NounPhrase]) -> None:
 
 
 def check_breadth(phrases: Sequence[NounPhrase]) -> None:
-    """A sentence speaks of a few observations, not of most.
+    """Refuses a sentence that mentions most of the observations.
 
     Raises:
         IllFormedError: more than ``MAX_OBSERVATIONS``.

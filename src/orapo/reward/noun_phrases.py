@@ -38,7 +38,7 @@ class NounPhrase(NamedTuple):
 
     @property
     def states_finding(self) -> bool:
-        """Its head is a finding, a device isn't one."""
+        """Whether its head is a finding; a device is none."""
         return self.head.letter == "f"
 
 

@@ -1,4 +1,4 @@
-"""What a reward and a judge are: batched, so that one with network calls can answer many reports at once."""
+"""The interfaces of reward and judge. Both take batches, so that network calls can run at once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,42 +25,42 @@ class Judged:
 
 
 class PendingJudgements(Protocol):
-    """Judgements that are being made while the caller does something else."""
+    """Judgements that are made while the caller does something else."""
 
     def result(self) -> list[Judged | FailedJudgement]:
-        """Waits for the last one; one entry per report, in the order in which they were handed over.
+        """Waits for all judgements; one entry per report, in the order of the reports.
 
         Raises:
-            RunPaused: no judge can be had now, and the settings say to wait for one.
+            RunPaused: no judge is available now, and the settings say to wait for one.
         """
         ...
 
 
 class Judge(Protocol):
-    """Reads generated reports without knowing the truth, so that it can't leak into the facts."""
+    """Reads generated reports without seeing the oracle, so that the truth can't leak into the facts."""
 
     def start(self, reports: Sequence[str]) -> PendingJudgements:
-        """Begins to read; a judge that asks over a network returns at once."""
+        """Starts to read; a judge that asks over a network returns at once."""
         ...
 
     def totals(self) -> Mapping[str, float]:
-        """What judging has taken so far, by name (calls, tokens, cost ...); empty for a judge that costs nothing."""
+        """What judging has used so far, by name (calls, tokens, cost ...); empty for a judge that costs nothing."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know, for example what was spent."""
+        """What a resumed run needs to know, for example what was spent."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from ``state_dict``."""
+        """Restores what ``state_dict`` returned."""
         ...
 
 
 class PendingRewards(Protocol):
-    """Rewards whose judgements are being made."""
+    """Rewards whose judgements are still being made."""
 
     def result(self) -> list[RewardBreakdown | FailedJudgement]:
-        """One entry per report, total in [0, 1]; a failed judgement is no reward, and not one of zero.
+        """One entry per report, total in [0, 1]; a failed judgement has no reward, not a reward of zero.
 
         Raises:
             RunPaused: as for ``PendingJudgements``.
@@ -73,40 +73,40 @@ Combine = Literal["sum", "normalised"]
 
 
 class Reward(Protocol):
-    """Says what generated reports are worth beside their studies."""
+    """The reward of generated reports, given their studies."""
 
     @property
     def judge(self) -> Judge:
-        """Who reads the reports' facts."""
+        """The judge that reads the facts of the reports."""
         ...
 
     @property
     def weights(self) -> Mapping[str, float]:
-        """Of the terms that are paid, above 0, by name; they sum to 1."""
+        """The weight of each term by name, above 0; the weights sum to 1."""
         ...
 
     @property
     def combine(self) -> Combine:
-        """How advantages see the terms; rewards are the weighted sum either way."""
+        """How advantages combine the terms; the reward is always the weighted sum."""
         ...
 
     @property
     def zero_term(self) -> str | None:
-        """The term that says what counts as a reward of zero, equation (8); None where no term says so."""
+        """The term that decides what counts as a reward of zero, equation (8); None where no term does."""
         ...
 
     def start(self, reports: Sequence[str], studies: Sequence[Study]) -> PendingRewards:
-        """Begins to judge; ``studies`` has one entry per report (repeat it per rollout)."""
+        """Starts to judge; ``studies`` has one entry per report (repeated for each rollout)."""
         ...
 
     def totals(self) -> Mapping[str, float]:
-        """What judge and terms have taken so far, added up by name."""
+        """The totals of judge and terms so far, added up by name."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know of judge and terms, numbers by name."""
+        """What a resumed run needs to know of judge and terms: numbers by name."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from ``state_dict``."""
+        """Restores what ``state_dict`` returned."""
         ...

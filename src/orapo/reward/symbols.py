@@ -27,11 +27,11 @@ class Symbols:
 
     @property
     def at_end(self) -> bool:
-        """True behind the last symbol."""
+        """Whether all symbols are read."""
         return self.position >= len(self._symbols)
 
     def ahead(self, pattern: re.Pattern[str]) -> bool:
-        """True where the next symbols match."""
+        """Whether the next symbols match."""
         return pattern.match(self._symbols, self.position) is not None
 
     def take(self, pattern: re.Pattern[str]) -> tuple[NounPhrase | Token, ...] | None:
@@ -48,7 +48,7 @@ class Symbols:
         return isinstance(part, Token) and part.text in texts
 
     def symbol(self, offset: int = 0) -> str:
-        """The next symbol, ``END`` behind the last."""
+        """The symbol at ``offset`` from here; ``END`` after the last."""
         index = self.position + offset
         return self._symbols[index] if index < len(self._symbols) else END
 
@@ -72,7 +72,7 @@ class Symbols:
         return part
 
     def start_of(self, index: int) -> int:
-        """First character of a part in the sentence."""
+        """The offset in the sentence of a part's first character."""
         part = self._parts[index]
         return part.start if isinstance(part, Token) else part.tokens[0].start
 

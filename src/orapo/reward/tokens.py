@@ -15,7 +15,7 @@ MAX_TOKENS = 60
 
 
 class IllFormedError(Exception):
-    """A statement that no reader would take for one; the message is the reason."""
+    """A statement is ungrammatical; the message is the reason."""
 
 
 class Token(NamedTuple):

@@ -7,19 +7,25 @@ from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
+from orapo.chexpert import Observation
 from orapo.errors import DataError, NonFiniteError, SettingError
 from orapo.records import FailedJudgement, RewardBreakdown, Study
 from orapo.reward.fact_score import FactScoreReward
 from orapo.reward.judging import RewardsToCome, check_lengths, rewards_only
-from orapo.reward.protocol import Combine, Judge
+from orapo.reward.llm.judge import LlmJudge
+from orapo.reward.llm.prompts import Request
+from orapo.reward.protocol import Combine, Judge, PendingRewards
 from orapo.reward.terms.registry import (
+    AskingTerm,
     CountingTerm,
     PendingValues,
     Term,
     Value,
     Written,
+    asks_model,
     load_terms,
     make_term,
+    refuse_without_model,
     require_term,
 )
 from orapo.settings import checked
@@ -35,7 +41,7 @@ class WeightedReward:
 
         r = sum_t w_t v_t / sum_t w_t        over the terms t with a value for this study
 
-    The judge always reads: precision, recall and facts are told whatever is paid.
+    The judge reads every report: precision, recall and facts are logged whatever is paid. It doesn't read answers.
 
     Args:
         terms: weight by name, at least 0; 0 leaves a term out, and at least one is above 0.
@@ -48,7 +54,7 @@ class WeightedReward:
             it is paid, else the first paid term that says so.
         zero_at_most: a value of the zero term of at most this counts as zero, in [0, 1); None leaves it to the term.
         term_settings: by term, the settings of its own.
-        modules: Python modules that register terms of one's own.
+        modules: the user's Python modules that register terms.
 
     Attributes:
         weights: of the terms that are paid; they sum to 1.
@@ -82,24 +88,42 @@ class WeightedReward:
         used = dict.fromkeys([*self.weights, *([zero_term] if zero_term is not None else [])])
         self._terms = {name: make_term(name, settings.get(name) or {}) for name in used}
         self.zero_term, self._zero_at_most = _zero_rule(self._terms, zero_term, zero_at_most)
-        if judge is not None and not any(term.needs_judge for term in self._terms.values()):
-            paid = ", ".join(self.weights)
-            raise SettingError(f"reward.terms pays {paid}, which need no language model; take reward=fact_score")
+        _check_model(self._terms, judge)
 
     @property
     def judge(self) -> Judge:
-        """Who reads the reports' facts."""
         return self.facts.judge
 
+    def check_studies(self, studies: Sequence[Study]) -> None:
+        """Refuses a reward whose terms these studies leave undefined: answers have no findings, reports no answer.
+
+        Raises:
+            SettingError: names the terms and the way out.
+        """
+        paid = ", ".join(self.weights)
+        if studies[0].question is None:
+            if list(self._terms) == ["answer"]:
+                raise SettingError("reward.terms pays answer, and these data ask for reports; take reward=fact_score")
+        elif unread := [name for name, term in self._terms.items() if term.needs_judge]:
+            raise SettingError(
+                f"reward.terms pays {paid}, and these data ask questions, in whose answers {', '.join(unread)} finds "
+                "nothing; take reward=answer"
+            )
+
     def start(self, reports: Sequence[str], studies: Sequence[Study]) -> "PendingTotals":
-        """Begins with every term at once; ``studies`` has one entry per report.
+        """Starts every term at once; ``studies`` has one entry per report, all with labels or all with questions.
 
         Raises:
             DataError: the lengths differ.
         """
         check_lengths(reports, studies)
-        judged = Remembered(self.facts.start(reports, [study.labels for study in studies]))
-        written = Written(tuple(reports), tuple(studies), judged)
+        asked = any(study.question is not None for study in studies)
+        judged: PendingRewards = (
+            NothingJudged(len(reports))
+            if asked
+            else Remembered(self.facts.start(reports, [study.labels for study in studies]))
+        )
+        written = Written(tuple(reports), tuple(studies), judged, self.judge)
         return PendingTotals(self, written, {name: term.start(written) for name, term in self._terms.items()})
 
     def score(self, reports: Sequence[str], studies: Sequence[Study]) -> list[RewardBreakdown]:
@@ -125,8 +149,16 @@ class WeightedReward:
         zero = total == 0 if decisive is None else decisive <= self._zero_at_most
         return replace(judged, total=total, terms=values, zero=zero)
 
+    def questions(self, report: str) -> list[Request]:
+        """The requests to a language model for one generated report, to estimate costs."""
+        judge = self.judge
+        if not isinstance(judge, LlmJudge):
+            return []
+        asking = [term for term in self._terms.values() if isinstance(term, AskingTerm) and term.asks_model]
+        return [*judge.questions(report), *(each for term in asking for each in term.questions(judge, report, report))]
+
     def totals(self) -> Mapping[str, float]:
-        """What judge and terms have taken so far, added up by name."""
+        """The totals of judge and terms so far, added up by name."""
         totals = dict(self.judge.totals())
         for term in self._counting.values():
             for name, value in term.totals().items():
@@ -141,7 +173,6 @@ class WeightedReward:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from ``state_dict``."""
         self.judge.load_state_dict({key: value for key, value in state.items() if "." not in key})
         for name, term in self._counting.items():
             start = f"{name}."
@@ -152,15 +183,26 @@ class WeightedReward:
         return {name: term for name, term in self._terms.items() if isinstance(term, CountingTerm)}
 
 
+@dataclass(frozen=True, slots=True)
+class NothingJudged:
+    """Replaces a judge's readings of answers, in which no observation is looked for."""
+
+    num_answers: int
+
+    def result(self) -> list[RewardBreakdown | FailedJudgement]:
+        nothing: frozenset[Observation] = frozenset()
+        return [RewardBreakdown(0.0, math.nan, math.nan, nothing, nothing, nothing, (), (), {})] * self.num_answers
+
+
 class Remembered:
-    """Rewards of the judge that several terms ask for, waited for once."""
+    """The judge's rewards, shared by several terms and waited for once."""
 
     def __init__(self, pending: RewardsToCome) -> None:
         self._pending = pending
         self._found: list[RewardBreakdown | FailedJudgement] | None = None
 
     def result(self) -> list[RewardBreakdown | FailedJudgement]:
-        """Waits the first time."""
+        """Waits on the first call only."""
         if self._found is None:
             self._found = self._pending.result()
         return self._found
@@ -168,7 +210,7 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class PendingTotals:
-    """Terms under way, and the reward that combines them."""
+    """Terms that are being computed, and the reward that combines them."""
 
     reward: WeightedReward
     written: Written
@@ -181,7 +223,7 @@ class PendingTotals:
             DataError: a term gave a value outside [0, 1], or not one per report, or defines it for some of a study's
                 reports only.
             NonFiniteError: a value is NaN or infinite.
-            RunPaused: whoever judges can't be had now.
+            RunPaused: the judge is unavailable now.
         """
         judged = self.written.judged.result()
         columns = {name: self._checked(name, pending.result()) for name, pending in self.pending.items()}
@@ -226,10 +268,26 @@ def _weights(terms: Mapping[str, float]) -> dict[str, float]:
     return {name: weight / whole for name, weight in terms.items() if weight}
 
 
+def _check_model(terms: Mapping[str, Term], judge: Judge | None) -> None:
+    """Checks that terms that ask a language model have one, and that no model is there for nothing."""
+    if not isinstance(judge, LlmJudge):
+        for name, term in terms.items():
+            refuse_without_model(name, term)
+    reads_facts = judge is not None and not (isinstance(judge, LlmJudge) and judge.stages == "offline")
+    if any(term.needs_judge for term in terms.values()) and (reads_facts or judge is None):
+        return
+    asking = any(map(asks_model, terms.values()))
+    paid = ", ".join(terms)
+    if reads_facts and asking:
+        raise SettingError(f"reward.terms pays {paid}, for which no model has to read facts; set reward.stages=offline")
+    if judge is not None and not asking:
+        raise SettingError(f"reward.terms pays {paid}, which need no language model; take reward=fact_score")
+
+
 def _zero_rule(
     terms: Mapping[str, Term], zero_term: str | None, zero_at_most: float | None
 ) -> tuple[str | None, float]:
-    """The term that decides on zero and up to which value, both as settings and terms say."""
+    """The term that defines a reward of zero, and the largest value that counts as zero."""
     said = [name for name, term in terms.items() if term.zero_at_most is not None]
     default = DEFAULT_ZERO_TERM if DEFAULT_ZERO_TERM in said else next(iter(said), None)
     name = default if zero_term is None else zero_term

@@ -39,7 +39,7 @@ SIDE = "o"
 UNKNOWN = "u"
 GARBAGE = "?"
 END = "$"
-"""In place of a class letter behind the last word."""
+"""Stands for a class letter after the last word."""
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)?(?:st|nd|rd|th|mm|cm|%|-?year-old)?|[tcl]\d{1,2}|\d+(?:[-x]\d+)+")
 _HAS_VOWEL = re.compile(r"[aeiouy]")

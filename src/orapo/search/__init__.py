@@ -1,1 +1,1 @@
-"""Search over settings: the space, the trials kept in a database, and what came of them. Knows no Hydra."""
+"""Search over settings: the space, the trials in a database, and their results. It does not import Hydra."""

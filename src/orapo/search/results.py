@@ -1,4 +1,4 @@
-"""What a search found: search.json and trials.csv in the sweep's folder, and two lines on the screen."""
+"""The results of a search: search.json and trials.csv in the sweep's folder, and two lines for the terminal."""
 
 import csv
 import io
@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orapo.display import spreadsheet_cell
 from orapo.search.space import Plain
 from orapo.search.study import REASON, Search
 
@@ -35,7 +36,7 @@ def write_results(search: Search, metric: str, folder: Path) -> dict[str, Any]:
 
 
 def counts(trials: "list[FrozenTrial]") -> dict[str, int]:
-    """How many trials finished, failed, and run or wait."""
+    """The number of trials that finished, failed, and run or wait."""
     names = [trial.state.name for trial in trials]
     finished, failed = names.count("COMPLETE"), names.count("FAIL")
     return {"finished": finished, "failed": failed, "running": len(names) - finished - failed}
@@ -98,7 +99,8 @@ def _table(search: Search, trials: "list[FrozenTrial]") -> str:
         value = trial.values[0] if trial.values else ""
         seconds = "" if trial.duration is None else f"{trial.duration.total_seconds():.1f}"
         cells = (settings.get(key, "") for key in keys)
-        writer.writerow((trial.number, _state(trial), value, *cells, seconds, trial.user_attrs.get(REASON, "")))
+        row = (trial.number, _state(trial), value, *cells, seconds, trial.user_attrs.get(REASON, ""))
+        writer.writerow(map(spreadsheet_cell, row))
     return text.getvalue()
 
 

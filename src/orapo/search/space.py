@@ -33,7 +33,7 @@ class FloatRange:
 
 @settings
 class LogRange(FloatRange):
-    """Likewise, above 0."""
+    """Real numbers on a logarithmic scale, above 0."""
 
     lowest: PositiveFloat
     highest: PositiveFloat
@@ -41,7 +41,7 @@ class LogRange(FloatRange):
 
 @settings
 class IntRange(FloatRange):
-    """Likewise, whole ones."""
+    """Integers."""
 
     lowest: int
     highest: int
@@ -98,7 +98,6 @@ class Dimension:
         return ",".join(self.keys)
 
     def distribution(self) -> "BaseDistribution":
-        """The same in Optuna's words."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.kind == "choices":

@@ -1,4 +1,4 @@
-"""The trials of a search in a database: what was asked, what is still to run, what came of it."""
+"""The trials of a search in a database: points proposed, points still to run, results."""
 
 import json
 import math
@@ -48,20 +48,20 @@ class SearchSettings:
 
 @dataclass(frozen=True)
 class Trial:
-    """One point to try: its number and the settings."""
+    """One point to try: its number and its settings."""
 
     number: int
     settings: Mapping[str, Plain]
 
 
 class Search:
-    """Asks for points and remembers what came of them; a killed search goes on where it was.
+    """Proposes points and records their results; a killed search continues where it was.
 
     A trial that was running when the process died is asked for again, with the same number and the same settings.
     """
 
     def __init__(self, study: "optuna.Study", space: tuple[Dimension, ...], settings: SearchSettings) -> None:
-        """Goes on with ``study``, which may be empty."""
+        """Continues ``study``, which may be empty."""
         from optuna.trial import TrialState
 
         self.study = study
@@ -123,7 +123,7 @@ def _sampler(settings: SearchSettings, number: int) -> "optuna.samplers.BaseSamp
     import numpy as np
     from optuna.samplers import TPESampler
 
-    # A generator that began anew with the seed would repeat its first points after every restart.
+    # A generator seeded again would repeat its first points after every restart.
     seed = int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0])
     return TPESampler(seed=seed, n_startup_trials=settings.n_startup_trials, constant_liar=settings.parallel_trials > 1)
 
@@ -137,7 +137,7 @@ def open_search(
         folder: of the sweep, existing.
         space: of the search.
         settings: of the search.
-        described: everything else that a trial's result depends on, flat; a search goes on with the same only.
+        described: everything else that a trial's result depends on, flat; a search continues only with the same.
 
     Raises:
         SettingError: Optuna or a driver is missing, the database can't be reached, or the study is another search.

@@ -1,11 +1,9 @@
 """Callbacks that make a run resumable: checkpoints at whole steps, random states, a graceful stop."""
 
 import logging
-import os
 import random
 import signal
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -14,40 +12,41 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from orapo.data.loader import ResumableLoader
-from orapo.errors import RunInterrupted, RunPaused
+from orapo.errors import CheckpointError, OrapoError, RunInterrupted, RunPaused
+from orapo.stopping import STOP_SIGNALS, Stopped
+from orapo.training.checkpoint_files import RUN, UNFINISHED, CheckpointWriter, put_in_place
 from orapo.training.distributed import Ranks
 
 log = logging.getLogger(__name__)
 
-LAST = "last.ckpt"
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
-
 
 class RandomStates(Callback):
-    """Keeps the random states of Python, NumPy and torch in the checkpoint.
+    """Saves the random states of Python, NumPy and torch in the checkpoint.
 
-    They are restored when the first batch starts, not earlier: making the loader's iterator draws random numbers too.
-    Every process has its own; a run that continues with another number of processes starts them anew from its seed.
+    They are restored when the first batch, or validation, starts, not earlier: making a loader's iterator draws random
+    numbers too.
+    Every process has its own; a run that continues with another number of processes seeds them again.
     """
 
     def __init__(self, ranks: Ranks | None = None) -> None:
-        """Settings.
+        """Stores the settings.
 
         Args:
-            ranks: the processes of the run; None: there is only this one.
+            ranks: the processes of the run; None for a single process.
         """
         self._ranks = ranks or Ranks()
         self._restored: dict[str, Any] | None = None
-        self._at_step_start: dict[str, Any] = {}
-        self._steps_back = False
+        self._at_start: dict[str, Any] = {}
+        self._goes_back = False
+        self._is_resumed_here = False
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of all processes now, or, after ``step_back``, those before the step that did not end."""
-        return {"ranks": self._ranks.all_gather(lambda: self._at_step_start if self._steps_back else self._now())}
+        """The present states of all processes or, after ``go_back``, the states before the unfinished step."""
+        return {"ranks": self._ranks.all_gather(lambda: self._at_start if self._goes_back else self._now())}
 
-    def step_back(self) -> None:
-        """From now on, ``state_dict`` tells of the start of the step under way, which a resumed run does again."""
-        self._steps_back = True
+    def go_back(self) -> None:
+        """Makes ``state_dict`` return the states from the start of the step, or validation, to be repeated."""
+        self._goes_back = True
 
     def _now(self) -> dict[str, Any]:
         # Plain numbers and tensors: checkpoints are loaded with ``weights_only``, which refuses NumPy's own types.
@@ -61,7 +60,7 @@ class RandomStates(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keeps this process's states until the first batch."""
+        """Keeps this process's states, to restore them at the first batch."""
         states = state_dict["ranks"]
         if len(states) == self._ranks.shard.size:
             self._restored = states[self._ranks.shard.rank]
@@ -73,11 +72,25 @@ class RandomStates(Callback):
             )
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Restores the states once, and remembers what each step starts with."""
+        """Restores the states at the first step, and notes those that each step starts with."""
+        self._start()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """As a step, where a run continues with a validation; the one before the first step is no part of this."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._is_resumed_here = self._restored is not None
+            self._start()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Where a run continues with a validation, its first step makes the loader's iterator, which draws."""
+        if self._is_resumed_here:
+            self._restored, self._is_resumed_here = self._now(), False
+
+    def _start(self) -> None:
         if self._restored is not None:
             self._restore(self._restored)
             self._restored = None
-        self._at_step_start = self._now()
+        self._at_start = self._now()
 
     def _restore(self, states: dict[str, Any]) -> None:
         version, words, gauss = states["python"]
@@ -90,12 +103,12 @@ class RandomStates(Callback):
 
 
 class LastCheckpoint(Callback):
-    """Saves last.ckpt every so many steps, at the last step, and when asked to stop; then ends the run.
+    """Saves last.ckpt at intervals, at the last step, and when the run is asked to stop; then ends the run.
 
-    Ctrl-C, SIGTERM and SIGUSR2, which SLURM can be asked to send before a job's time is up, let the current step finish
-    first, so that a checkpoint never holds half a step. A step that can't finish because the run pauses is taken back:
-    its weights have not moved, and a resumed run does it again.
-    Stand it last among the callbacks: a checkpoint includes what the others have written.
+    After a signal (``orapo.stopping``) the step under way finishes first, so that a checkpoint never holds half a step;
+    a validation ends at once where the run has one process. A step that can't finish because the run pauses is taken
+    back: its weights have not moved. A resumed run repeats the step, or the validation.
+    It must be the last callback: a checkpoint includes what the others have written.
     """
 
     def __init__(
@@ -106,70 +119,129 @@ class LastCheckpoint(Callback):
         validate_every_steps: int | None,
         random_states: RandomStates,
         ranks: Ranks | None = None,
+        *,
+        writer: CheckpointWriter | None = None,
+        keep: int = 1,
+        keep_optimizer: bool = True,
+        config: str = "",
     ) -> None:
-        """Settings.
+        """Stores the settings.
 
         Args:
             folder: where last.ckpt goes; made when needed.
             every_steps: at least 1.
             num_steps: training steps of the whole run.
-            validate_every_steps: a step that is followed by a validation is saved after it; None: there is none.
-            random_states: of the same run; a step that pauses is taken back with them.
-            ranks: the processes of the run, which stop together; None: there is only this one.
+            validate_every_steps: a step followed by a validation is saved after it; None without validation.
+            random_states: of the same run; a step that is taken back restores them too.
+            ranks: the processes of the run, which stop together; None for a single process.
+            writer: the trainer's.
+            keep: checkpoints that stay, at least 1.
+            keep_optimizer: whether a run can continue from them; False saves only the weights that train.
+            config: the text of config.yaml, to detect an edited one.
         """
-        self._path = folder / LAST
+        self._folder = folder
         self._every_steps = every_steps
         self._num_steps = num_steps
         self._validate_every = validate_every_steps
         self._random_states = random_states
         self._ranks = ranks or Ranks()
+        self._writer = writer
+        self._keep = keep
+        self._keeps_optimizer = keep_optimizer
+        self._config = config
         self._step = 0
-        self._signal_name: str | None = None
-        self._previous: dict[signal.Signals, Any] = {}
+        self._saved_step: int | None = None
+        self._is_in_step = False
+        self._is_in_validation = False
+        self._validates_again = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listens for the signals."""
-        for number in STOP_SIGNALS:
-            if number == signal.SIGUSR2 and signal.getsignal(number) != signal.SIG_DFL:
-                continue  # a launcher such as submitit requeues the job by it
-            self._previous[number] = signal.signal(number, self._ask_to_stop)
+        """Makes signals wait for the end of a step."""
+        STOP_SIGNALS.listen_again()  # Lightning has put a handler of its own before ours
+        STOP_SIGNALS.defer()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Lets a signal end a test at once."""
+        STOP_SIGNALS.listen_again()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gives the signals back."""
-        self._give_back()
+        """Makes signals act at once again: no step is left to wait for."""
+        STOP_SIGNALS.defer_no_more()
+        STOP_SIGNALS.check()
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Saves a run that pauses in the middle of a step, as it was before that step; gives the signals back."""
-        self._give_back()
-        # A validation that pauses follows a whole step: the run continues from its checkpoint and validates again.
-        is_step = trainer.state.fn == TrainerFn.FITTING and not trainer.validating
-        if isinstance(exception, RunPaused) and is_step:
-            self._random_states.step_back()
-            loader = trainer.train_dataloader
-            if isinstance(loader, ResumableLoader):
-                loader.take_back()
-            self._save(trainer)
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._is_in_step = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves when it is due, or leaves it to the validation that follows this step.
+        """Saves when due, or leaves that to the validation that follows this step.
 
         Raises:
-            RunInterrupted: a signal came during the step; the checkpoint is saved.
+            OrapoError: a signal came during the step; the checkpoint is saved.
         """
+        self._is_in_step = False
         self._step = batch_idx + 1
         if not self._is_validated(self._step):
             self._save_if_due(trainer)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves when it is due: a checkpoint from before the validation would resume without it.
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Lets a signal end the validation; several processes end it together, when it is complete.
 
         Raises:
-            RunInterrupted: a signal came during the step or the validation; the checkpoint is saved.
+            OrapoError: a signal came during the step before it; the checkpoint is saved as the error passes by.
+        """
+        STOP_SIGNALS.listen_again()
+        if trainer.state.fn == TrainerFn.FITTING and self._ranks.shard.size == 1:
+            self._is_in_validation = True
+            STOP_SIGNALS.defer_no_more()
+            if STOP_SIGNALS.first is not None:
+                raise self._stop(STOP_SIGNALS.first)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Makes signals wait while the files and the checkpoint are written."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._is_in_validation = False
+            STOP_SIGNALS.defer()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves when due: a checkpoint from before the validation would resume without it.
+
+        Raises:
+            OrapoError: a signal came during the step or the validation; the checkpoint is saved.
         """
         if trainer.state.fn == TrainerFn.FITTING and self._is_validated(self._step):
             self._save_if_due(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Saves a run that stops within a validation, or pauses within a step, as it was before that."""
+        STOP_SIGNALS.defer_no_more()
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        is_stop = isinstance(exception, Stopped | RunInterrupted | RunPaused)
+        self._validates_again = self._is_in_validation and is_stop
+        is_taken_back = self._is_in_step and isinstance(exception, RunPaused)
+        if self._validates_again or is_taken_back:
+            self._random_states.go_back()
+            loader = trainer.train_dataloader
+            if is_taken_back and isinstance(loader, ResumableLoader):
+                loader.take_back()
+            self._save(trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Adds the step, and the config that a resumed run is compared with."""
+        checkpoint[RUN] = {"step": self._step, "config": self._config}
+        if self._validates_again:
+            # In Lightning's words: a validation has begun, and none of its batches has ended.
+            none = dict.fromkeys(("ready", "started", "processed", "completed"), 0)
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+            progress.update(total={**none, "ready": 1, "started": 1}, current=none, is_last_batch=False)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Reads the step of the loaded checkpoint, which stays beside the next one."""
+        # Checkpoints of older runs lack it: theirs is replaced.
+        self._saved_step = checkpoint.get(RUN, {}).get("step")
+        self._step = self._saved_step or 0
 
     def _is_validated(self, step: int) -> bool:
         return self._validate_every is not None and step % self._validate_every == 0
@@ -177,29 +249,28 @@ class LastCheckpoint(Callback):
     def _save_if_due(self, trainer: Trainer) -> None:
         is_last = self._step == self._num_steps
         # A signal may reach only one of the processes.
-        signal_name = next(filter(None, self._ranks.all_gather(lambda: self._signal_name)), None)
-        if self._step % self._every_steps == 0 or is_last or signal_name is not None:
+        signalled = next(filter(None, self._ranks.all_gather(lambda: STOP_SIGNALS.first)), None)
+        if self._step % self._every_steps == 0 or is_last or signalled is not None:
             self._save(trainer)
-        if signal_name is not None:
+        if signalled is not None:
             self._ranks.has_aborted = True
-            raise RunInterrupted(f"stopped by {signal_name} after step {self._step} of {self._num_steps}")
+            raise self._stop(signalled)
+
+    def _stop(self, number: signal.Signals) -> OrapoError:
+        return Stopped(number).error(f" after step {self._step} of {self._num_steps}")
 
     def _save(self, trainer: Trainer) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self._path.with_suffix(".unfinished")
-        trainer.save_checkpoint(unfinished)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        unfinished = self._folder / f"step_{self._step}{UNFINISHED}"
+        trainer.save_checkpoint(unfinished, weights_only=not self._keeps_optimizer)
+        self._ranks.all_or_raise(self._refuse_unwritten)
         if self._ranks.is_first:
-            # A machine that dies while writing leaves the previous checkpoint whole.
-            os.replace(unfinished, self._path)
+            put_in_place(unfinished, self._folder, self._saved_step, self._keep)
+        self._saved_step = self._step
 
-    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        if self._signal_name is not None:
-            raise KeyboardInterrupt
-        self._signal_name = signal.Signals(number).name
-        if self._ranks.is_first:
-            print(f"\n{self._signal_name}: finishing this step and saving a checkpoint; once more to stop at once")
-
-    def _give_back(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous = {}
+    def _refuse_unwritten(self) -> None:
+        if self._writer is not None and self._writer.error is not None:
+            kept = "none is saved yet" if self._saved_step is None else f"that of step {self._saved_step} is whole"
+            raise CheckpointError(
+                f"the checkpoint of step {self._step} can't be written in {self._folder}: {self._writer.error}; {kept}"
+            )

@@ -1,7 +1,6 @@
-"""Collect: sample K reports a study, have them judged, gather them from all processes, weigh the oracle."""
+"""Collect: sample K reports a study, judge them, gather them from all processes, weigh the oracle."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -15,6 +14,7 @@ from orapo.policy.rollout_source import RolloutSource
 from orapo.policy.settings import SamplingSettings
 from orapo.records import FailedJudgement, RewardBreakdown
 from orapo.reward.protocol import PendingRewards, Reward
+from orapo.training.ahead import RolloutsAhead
 from orapo.training.distributed import Ranks, sampling_seed
 from orapo.training.experience import Experience, JudgedGroup, compared_rewards, naming_studies, term_values
 from orapo.training.metrics import Stopwatch, judge_metrics
@@ -39,11 +39,12 @@ class Collector:
         ranks: Ranks,
         batch_size: int,
         seed: int,
+        ahead: RolloutsAhead | None = None,
     ) -> None:
         """Joins the parts.
 
         Args:
-            policy: what the source samples from; its weights may be shared out among the processes.
+            policy: what the source samples from; its weights may be sharded across the processes.
             source: of rollouts.
             reward: judges them.
             reference: None when the objective needs none.
@@ -52,7 +53,9 @@ class Collector:
             ranks: the processes.
             batch_size: B, studies of all processes.
             seed: of the samples where several processes train together.
+            ahead: samples the next batch during the update; None samples each batch in its own step.
         """
+        self._ahead = ahead
         self._policy = policy
         self._source = source
         self._reward = reward
@@ -63,20 +66,21 @@ class Collector:
         self._batch_size = batch_size
         self._seed = seed
 
-    def collect(self, batch: StudyBatch, step: int, watch: Stopwatch) -> Experience:
-        """Equations (8)-(10) and (13)-(15).
+    def collect(self, batch: StudyBatch, step: int, watch: Stopwatch, upcoming: StudyBatch | None = None) -> Experience:
+        """Collects the experience of one step: equations (8)-(10) and (13)-(15).
 
         Args:
             batch: of this process.
             step: number of the training step, from 0.
-            watch: is told what takes how long.
+            watch: receives the seconds of each phase.
+            upcoming: this process's batch of the next step, to sample ahead; None after the last step.
 
         Raises:
             NonFiniteError: a reward or log-probability is NaN or infinite.
             RunPaused: no judge answers for any study, or no server samples; nothing has changed.
         """
         totals = dict(self._reward.totals())
-        rollouts, pending = self._start(batch, step, watch)
+        rollouts, pending = self._start(batch, step, watch, upcoming)
         # The reference scores while a judge elsewhere reads: neither needs the other.
         shares = self._ranks.shard.sizes(self._batch_size)
         ref_logps = self._score(batch, range(len(batch)), rollouts, max(shares), watch)
@@ -88,30 +92,41 @@ class Collector:
         return self._experience(batch, first, groups, ref_logps, metrics)
 
     def _start(
-        self, batch: StudyBatch, step: int, watch: Stopwatch
+        self, batch: StudyBatch, step: int, watch: Stopwatch, upcoming: StudyBatch | None
     ) -> tuple[Sequence[RolloutGroup], PendingRewards | None]:
-        """Samples K rollouts of each study and begins to judge them, once sampling has succeeded in all processes."""
+        """Samples K rollouts of each study; starts to judge them once sampling has succeeded in all processes."""
         if not self._objective.needs_rollouts:
             return (), None
         with unsharded(self._policy, self._ranks):
-            return self._ranks.all_or_raise(partial(self._sample, batch, step, range(len(batch)), 0, watch))
+            started = self._ranks.all_or_raise(partial(self._sample, batch, step, range(len(batch)), 0, watch))
+        if self._ahead is not None and upcoming is not None:
+            with watch.phase("rollout"):
+                seeds = self._seeds(step + 1, range(len(upcoming)), 0)
+                self._ranks.all_or_raise(partial(self._ahead.begin, upcoming, step + 1, seeds))
+        return started
 
     def _sample(
         self, batch: StudyBatch, step: int, places: Sequence[int], attempt: int, watch: Stopwatch
     ) -> tuple[Sequence[RolloutGroup], PendingRewards]:
-        """Rollouts of these studies, which stand at ``places`` of this process's batch; they differ by attempt."""
-        seeds = None
-        if self._ranks.is_joined:
-            # What a study samples depends on its place in the whole batch, not on the process that holds it.
-            first = self._ranks.shard.of(self._batch_size).start + attempt * self._batch_size
-            seeds = [sampling_seed(self._seed, step, first + place) for place in places]
+        """Rollouts of the studies at ``places`` of this process's batch; each attempt samples others."""
+        seeds = self._seeds(step, places, attempt)
         with naming_studies(batch.studies):
             with watch.phase("rollout"):
-                groups = self._source.roll_out(batch, self._sampling, seeds)
+                if self._ahead is not None and attempt == 0:
+                    groups = self._ahead.take(batch, step, seeds)
+                else:
+                    groups = self._source.roll_out(batch, self._sampling, seeds)
             reports = [text for group in groups for text in group.texts]
             studies = [study for study in batch.studies for _ in range(self._sampling.per_study)]
             with watch.phase("reward"):
                 return groups, self._reward.start(reports, studies)
+
+    def _seeds(self, step: int, places: Sequence[int], attempt: int) -> list[int] | None:
+        """Seeds by a study's place in the whole batch, whichever process holds it; None for a single process."""
+        if not self._ranks.is_joined:
+            return None
+        first = self._ranks.shard.of(self._batch_size).start + attempt * self._batch_size
+        return [sampling_seed(self._seed, step, first + place) for place in places]
 
     def _judged(
         self,
@@ -128,14 +143,14 @@ class Collector:
         per_study = self._sampling.per_study
         judged = [tuple(flat[i : i + per_study]) for i in range(0, len(flat), per_study)]
         return [
-            JudgedGroup(study, _on_cpu(group), own)
+            JudgedGroup(study, group.to("cpu"), own)
             for study, group, own in zip(batch.studies, rollouts, judged, strict=True)
         ]
 
     def _resample(self, batch: StudyBatch, step: int, first: Groups, watch: Stopwatch) -> tuple[Groups, int]:
-        """Dynamic sampling (DAPO): groups without variance teach nothing and are sampled again, up to a limit.
+        """Dynamic sampling (DAPO): samples groups without variance again, up to a limit, since they teach nothing.
 
-        A new group that could not be judged whole is dropped: the one before it stays, whose rewards are known.
+        A new group that could not be judged completely is dropped, and the group before it stays.
         """
         groups, num_resampled, weights = [list(own) for own in first], 0, self._normalised_weights
         for attempt in range(1, (self._objective.max_redraws or 0) + 1):
@@ -162,7 +177,7 @@ class Collector:
         return {place: group for place, group in zip(places, judged, strict=True) if group.is_judged}
 
     def _score_new(self, batch: StudyBatch, first: Groups, groups: Groups, watch: Stopwatch) -> ByPlace:
-        """What the reference says of the groups that were sampled again."""
+        """The reference's scores of the groups that were sampled again."""
         rank = self._ranks.shard.rank
         new = [[i for i in range(len(own)) if own[i] is not old[i]] for own, old in zip(groups, first, strict=True)]
         rollouts = [groups[rank][place].rollouts for place in new[rank]]
@@ -176,7 +191,7 @@ class Collector:
         most_studies: int,
         watch: Stopwatch,
     ) -> ByPlace:
-        """By the reference, where the objective needs it."""
+        """The reference's scores; empty where the objective needs none."""
         if self._reference is None:
             return {}
         with watch.phase("reference"):
@@ -191,7 +206,7 @@ class Collector:
         ref_logps: ByPlace,
         metrics: Mapping[str, float],
     ) -> Experience:
-        """All groups that were judged whole.
+        """The experience of all groups that were judged completely.
 
         The zero-reward rate is that of the first sample: it measures the policy, not what was sampled again.
         """
@@ -228,17 +243,19 @@ class Collector:
 
     @property
     def _normalised_weights(self) -> Mapping[str, float] | None:
-        """Of the terms that advantages see normalised; None where they see the reward."""
+        """The weights of the terms, where advantages normalise each term; None where they use the reward."""
         return self._reward.weights if self._reward.combine == "normalised" else None
 
     def _metrics(self, totals: Mapping[str, float], groups: Groups, num_resampled: int) -> dict[str, float]:
-        """What judges and sources tell of this step: judges as a sum over the processes, sources as a mean."""
+        """The step's metrics from judges (summed over processes) and rollout sources (mean or largest)."""
         everyone = self._ranks.all_gather(
             lambda: (judge_metrics(totals, self._reward.totals()), dict(self._source.metrics()))
         )
         metrics = {name: sum(judge[name] for judge, _ in everyone) for name in everyone[0][0]}
         if self._objective.needs_rollouts:
-            metrics |= {n: sum(source[n] for _, source in everyone) / len(everyone) for n in everyone[0][1]}
+            for name in everyone[0][1]:
+                values = [source[name] for _, source in everyone]
+                metrics[name] = max(values) if name.endswith("_max") else sum(values) / len(values)
         if self._objective.max_redraws is not None:
             metrics["redrawn_groups"] = float(num_resampled)
             weights = self._normalised_weights
@@ -254,8 +271,3 @@ def _rewards(groups: Sequence[Sequence[RewardBreakdown]], device: torch.device) 
 def _is_zero(groups: Sequence[Sequence[RewardBreakdown]], device: torch.device) -> Tensor:
     """[B, K], bool."""
     return torch.tensor([[one.is_zero for one in group] for group in groups], device=device)
-
-
-def _on_cpu(group: RolloutGroup) -> RolloutGroup:
-    token_ids = tuple(ids.cpu() for ids in group.token_ids)
-    return replace(group, token_ids=token_ids, old_logps=tuple(logps.cpu() for logps in group.old_logps))

@@ -1,7 +1,7 @@
-"""The processes that train one policy together: what each knows is told to all, and they stop together.
+"""The processes that train one policy together: they share results and errors, and stop together.
 
-A process that fails while the others wait for it would leave them waiting for hours. So work that can fail is done
-inside ``all_or_raise`` or ``all_gather``: either it succeeds everywhere, or every process raises the same error.
+A process that fails would leave the others waiting for hours. So work that can fail is done inside ``all_or_raise`` or
+``all_gather``: it succeeds everywhere, or every process raises the same error.
 """
 
 import pickle
@@ -28,26 +28,26 @@ class RankFailed(OrapoError):
 
 @dataclass(frozen=True)
 class _Outcome(Generic[T]):
-    """What one process made of its part."""
+    """The result, or the error, of one process's work."""
 
     result: T | None
     error: OrapoError | None
 
 
 class Ranks:
-    """The processes of one run; a single one by default, for which nothing here does anything.
+    """The processes of one run. With a single process, the default, its methods only do the work they are given.
 
     Attributes:
         shard: this process among all.
-        is_joined: whether the run was started as one of several processes, be it only one.
+        is_joined: whether a launcher started this process, even as the only one.
         has_aborted: whether an error was raised in all processes alike.
     """
 
     def __init__(self, shard: Shard | None = None, group: Any = None) -> None:
-        """Joins nothing by itself; see ``joined``.
+        """Stores the settings; ``joined`` connects the processes.
 
         Args:
-            shard: this process among all; None: there is only one.
+            shard: this process among all; None for a single process.
             group: of all processes, on the CPU, for what is not a tensor.
         """
         self.shard = shard or Shard()
@@ -61,7 +61,7 @@ class Ranks:
         return self.shard.rank == 0
 
     def all_or_raise(self, work: Callable[[], T]) -> T:
-        """This process's own result, once the work has succeeded in all processes.
+        """Does the work; returns this process's own result once all processes have succeeded.
 
         Raises:
             Exception: the error of the first process that failed, in every process.
@@ -73,7 +73,7 @@ class Ranks:
     def all_gather(self, work: Callable[[], T]) -> list[T]:
         """The results of all processes, in order of rank; errors as in ``all_or_raise``.
 
-        What the work gives is sent to all: keep tensors on the CPU.
+        Results are pickled and sent: keep tensors on the CPU.
         """
         if self.shard.size == 1:
             return [work()]
@@ -91,12 +91,12 @@ class Ranks:
         return [outcome.result for outcome in outcomes]  # type: ignore[misc]
 
     def broadcast(self, work: Callable[[], T]) -> T:
-        """What the first process finds out, in all of them; errors as in ``all_or_raise``."""
+        """The first process's result, in all processes; errors as in ``all_or_raise``."""
         result: T = self.all_gather(lambda: work() if self.is_first else None)[0]  # type: ignore[assignment]
         return result
 
     def abort(self, error: Exception) -> None:
-        """Tells the others, who are about to exchange something, that this process stops."""
+        """Makes the other processes raise, at their next exchange, since this one stops."""
         if self.shard.size == 1 or self.has_aborted or isinstance(error, RankFailed):
             return
         try:
@@ -117,11 +117,11 @@ class Ranks:
         return outcomes
 
     def _portable(self, error: Exception) -> OrapoError:
-        """The error as others can raise it: a user's error as it is, of any other the kind only."""
+        """The error to send: a user's error as it is, only the kind of any other."""
         if isinstance(error, OrapoError):
             try:
                 pickle.loads(pickle.dumps(error))
-            except Exception:  # whatever keeps it from being sent: the others are told its words instead
+            except Exception:  # whatever keeps it from being pickled: its message is sent instead
                 return RankFailed(str(error))
             return error
         return RankFailed(
@@ -131,7 +131,7 @@ class Ranks:
 
 @contextmanager
 def joined(device: torch.device, timeout_hours: float) -> Iterator[Ranks]:
-    """Meets the other processes, which RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT of the environment describe.
+    """Joins the processes that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT of the environment describe.
 
     Args:
         device: of this process; on a GPU gradients are summed by NCCL, else by gloo.
@@ -157,14 +157,14 @@ def joined(device: torch.device, timeout_hours: float) -> Iterator[Ranks]:
 
 
 def summed(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One state for a checkpoint out of what each process counted: every number is added up."""
+    """One state for a checkpoint: every number is summed over the processes."""
     if len(states) == 1:
         return dict(states[0])
     return {key: sum(state[key] for state in states) for key in states[0]}
 
 
 def share_of(state: Mapping[str, Any], num_ranks: int) -> dict[str, Any]:
-    """What one of ``num_ranks`` processes continues with: an equal share of what ``summed`` gave."""
+    """The part of one of ``num_ranks`` processes: an equal share of what ``summed`` returned."""
     return dict(state) if num_ranks == 1 else {key: value / num_ranks for key, value in state.items()}
 
 

@@ -1,4 +1,4 @@
-"""What a training step learns from: one record, gathered once from all processes."""
+"""What a training step learns from, in one record, gathered from all processes."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +18,10 @@ from orapo.records import FailedJudgement, RewardBreakdown, Study
 
 @dataclass(frozen=True)
 class Experience:
-    """B studies with K rollouts each, those of all processes, and what they earned.
+    """B studies of all processes, with the K rollouts of each and their rewards.
 
-    A study one of whose rollouts could not be judged is not among them: the rest of its group would be compared with
-    an invented reward. What a sampler's own log-probabilities or the version of its weights tell belongs to
-    ``rollouts``.
+    A study is left out if one of its rollouts could not be judged: the rest of its group would be compared with an
+    invented reward. A sampler's own log-probabilities belong to ``rollouts``.
 
     Attributes:
         studies: length B.
@@ -31,9 +30,9 @@ class Experience:
         breakdowns: per study, K breakdowns; empty without rollouts.
         mixing: the oracle's share per study, equations (8)-(10); None without rollouts.
         own_rows: from the places of this process's own studies in ``batch`` to their rows above.
-        batch: this process's share, those of its studies included that are missing above.
+        batch: this process's share, including its studies that are left out above.
         ref_logps: by place, per completion [T], under the reference; empty where no loss needs it.
-        most_own_rows: of the process that has most.
+        most_own_rows: the largest number of ``own_rows`` of any process.
         metrics: what collecting adds to the row of metrics.csv, over all processes.
         terms: values [B, K] of each term of the reward by name, float32, NaN where the study leaves it undefined.
         compared: [B, K], what advantages compare within a group; None: the rewards.
@@ -55,7 +54,7 @@ class Experience:
     is_zero: Tensor | None = None
 
     def after_update(self) -> "Experience":
-        """Without image features whose graph an update has used up: the weights that made them have moved."""
+        """The experience without image features that an update has made stale, graph and all."""
         features = self.batch.image_features
         if features is None or not any(one.requires_grad for study in features for one in study):
             return self
@@ -63,12 +62,12 @@ class Experience:
 
 
 class JudgedGroup(NamedTuple):
-    """A study as its process tells the others of it.
+    """One study's group, as its process sends it to the others.
 
     Attributes:
         study: of the batch.
         rollouts: on the CPU; None for an objective without rollouts.
-        judged: per rollout, what it earned; empty without rollouts.
+        judged: per rollout, its reward or why it has none; empty without rollouts.
     """
 
     study: Study
@@ -77,16 +76,16 @@ class JudgedGroup(NamedTuple):
 
     @property
     def breakdowns(self) -> tuple[RewardBreakdown, ...]:
-        """Of the rollouts that could be judged."""
+        """The breakdowns of the rollouts that could be judged."""
         return tuple(one for one in self.judged if isinstance(one, RewardBreakdown))
 
     @property
     def is_judged(self) -> bool:
-        """Whether every rollout was."""
+        """Whether every rollout was judged."""
         return len(self.breakdowns) == len(self.judged)
 
     def has_zero_variance(self, normalised_weights: Mapping[str, float] | None = None) -> bool:
-        """Whether every rollout was judged and advantages see no difference, in the precision of the objective.
+        """Whether every rollout was judged and all have the same advantage, in the objective's precision.
 
         Args:
             normalised_weights: as for ``compared_rewards``.
@@ -123,7 +122,7 @@ def term_values(groups: Sequence[Sequence[RewardBreakdown]], names: Sequence[str
 
 @contextmanager
 def naming_studies(studies: Sequence[Study]) -> Iterator[None]:
-    """Adds the ids of ``studies`` to a ``NonFiniteError`` that does not name any yet, so that they can be looked at."""
+    """Adds the ids of ``studies`` to a ``NonFiniteError`` that names none yet."""
     try:
         yield
     except NonFiniteError as error:

@@ -1,10 +1,14 @@
-"""Reports generated for held-out studies, in validation and test."""
+"""Reports for held-out studies, written by validation, by a run's tests and by evaluate.py."""
 
+import logging
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import NamedTuple
+
+import torch
 
 from orapo.batches import StudyBatch
-from orapo.evaluation.report_pairs import ReportLabeler, ReportPair, pair_reports
+from orapo.evaluation.report_pairs import Written
 from orapo.policy.model import Policy
 from orapo.policy.rollout_source import RolloutSource
 from orapo.policy.settings import SamplingSettings
@@ -12,82 +16,103 @@ from orapo.training.distributed import Ranks
 from orapo.training.metrics import Stopwatch
 from orapo.training.sharding import unsharded
 
+log = logging.getLogger(__name__)
 
-@dataclass(frozen=True)
-class Generated:
-    """Reports generated for one evaluation loader.
+CUT_OFF = "cut_off_reports"
 
-    Attributes:
-        pairs: one per study, in order.
-        seconds: spent generating.
-    """
+_TOLD_FROM_SECONDS = 5.0
+"""An examination that is over sooner is not announced."""
 
-    pairs: tuple[ReportPair, ...]
+
+class _Report(NamedTuple):
+    text: str
     seconds: float
-
-    @property
-    def seconds_per_study(self) -> float:
-        """Seconds of generation per study."""
-        return self.seconds / len(self.pairs)
+    is_finished: bool
 
 
 class HeldOutReports:
-    """Generates one report per study, greedily, and pairs it with the radiologist's."""
+    """Generates one report per study, greedily; estimates the total time after the first batch.
 
-    def __init__(
-        self,
-        policy: Policy,
-        source: RolloutSource,
-        labeler: ReportLabeler,
-        sampling: SamplingSettings,
-        ranks: Ranks,
-    ) -> None:
-        """Joins the parts.
+    On a GPU it also logs the batch's peak memory, which shows whether more studies at a time would fit.
+    """
+
+    def __init__(self, policy: Policy, source: RolloutSource, sampling: SamplingSettings, ranks: Ranks) -> None:
+        """Generates nothing yet.
 
         Args:
-            policy: what the source samples from; its weights may be shared out among the processes.
+            policy: what the source samples from; its weights may be sharded across the processes.
             source: of reports.
-            labeler: reads the generated reports; never the reward's judge.
-            sampling: as in training; here greedy and once a study.
+            sampling: greedy, one report a study.
             ranks: the processes, each of which generates for its share.
         """
         self._policy = policy
         self._source = source
-        self._labeler = labeler
-        self._greedy = replace(sampling, per_study=1, greedy=True)
+        self._greedy = sampling
         self._ranks = ranks
         self._unsharded = ExitStack()
-        self._pairs: list[list[ReportPair]] = []
-        self._seconds: list[float] = []
+        self._reports: list[dict[str, _Report]] = []
+        self._num_reports: int | None = None
 
-    def begin(self) -> None:
-        """Forgets the last evaluation."""
-        self._pairs, self._seconds = [], []
+    def begin(self, num_reports: int) -> None:
+        """Forgets the last evaluation.
+
+        Args:
+            num_reports: that this process will generate for all loaders together.
+        """
+        self._reports, self._num_reports = [], num_reports
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
         self._unsharded = ExitStack()
         self._unsharded.enter_context(unsharded(self._policy, self._ranks))
 
     def generate(self, batch: StudyBatch, loader: int) -> None:
-        """Generates for a batch of this loader; loaders come one after another, from 0."""
-        if loader == len(self._pairs):
-            self._pairs.append([])
-            self._seconds.append(0.0)
+        """Generates for a batch of this loader; loaders are numbered from 0 and come in order."""
+        if loader == len(self._reports):
+            self._reports.append({})
         watch = Stopwatch()
         with watch.phase("generate"):
             groups = self._source.roll_out(batch, self._greedy)
-        self._seconds[loader] += watch.seconds["generate"]
-        reports = [group.texts[0] for group in groups]
-        self._pairs[loader].extend(pair_reports(batch.studies, reports, self._labeler))
+        each = watch.seconds["generate"] / len(batch)
+        self._tell(each, len(batch))
+        for study, group in zip(batch.studies, groups, strict=True):
+            # Processes work beside each other: a report takes its share of their time.
+            seconds = each / self._ranks.shard.size
+            self._reports[loader][study.study_id] = _Report(group.texts[0], seconds, group.finished[0])
 
-    def end(self) -> list[Generated]:
-        """What was generated in all processes, per loader, each study once and in the order of the split."""
+    def end(self) -> list[Written]:
+        """The reports of all processes, per loader: each study once, in the order of the split."""
         self._unsharded.close()
-        everyone = self._ranks.all_gather(lambda: (self._pairs, self._seconds))
-        generated = []
-        for loader in range(len(self._pairs)):
-            pairs: dict[str, ReportPair] = {}
-            for collected, _ in everyone:
-                for pair in collected[loader]:
+        everyone = self._ranks.all_gather(lambda: self._reports)
+        written = []
+        for loader in range(len(self._reports)):
+            found: dict[str, _Report] = {}
+            for collected in everyone:
+                for study_id, report in collected[loader].items():
                     # A process without studies has generated for the first one, which another one or itself holds.
-                    pairs.setdefault(pair.study_id, pair)
-            generated.append(Generated(tuple(pairs.values()), max(seconds[loader] for _, seconds in everyone)))
-        return generated
+                    found.setdefault(study_id, report)
+            texts, seconds, finished = zip(*found.values(), strict=True)
+            written.append(Written(texts, seconds, counts={CUT_OFF: finished.count(False)}))
+        return written
+
+    def _tell(self, seconds_per_report: float, num_reports: int) -> None:
+        """Logs the estimate, once per evaluation."""
+        total, self._num_reports = self._num_reports, None
+        if total is not None and self._ranks.is_first and total * seconds_per_report > _TOLD_FROM_SECONDS:
+            log.info(
+                "%.2f s a report in the first batch of %d%s; about %s for all %s",
+                seconds_per_report,
+                num_reports,
+                self._memory(),
+                timedelta(seconds=round(total * seconds_per_report)),
+                f"{total:,}",
+            )
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self._policy.parameters()).device
+
+    def _memory(self) -> str:
+        if self._device.type != "cuda":
+            return ""
+        most, total = torch.cuda.max_memory_reserved(self._device), torch.cuda.mem_get_info(self._device)[1]
+        return f", with at most {most / 1e9:.1f} of {total / 1e9:.1f} GB"

@@ -1,4 +1,4 @@
-"""What a training step tells of itself: seconds per phase, and one row of metrics.csv."""
+"""The metrics of a training step: seconds per phase, and one row of metrics.csv."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ class Stopwatch:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Adds the time of the block to ``name``."""
+        """Adds the block's time to ``name``."""
         start = time.perf_counter()
         try:
             yield
@@ -68,9 +68,15 @@ METRIC_NAMES = (
     "redrawn_groups",
     "left_out_groups",
     "rollout_logp_gap",
+    "rollout_logp_gap_max",
+    "effective_sample_size",
+    "corrected_fraction",
     *JUDGE_METRICS.values(),
 )
 """The columns of metrics.csv after the step; docs/metrics.md says what each means."""
+
+DIAGNOSTICS = ("kl", "clip_fraction", "dpo_margin", "dpo_accuracy", "effective_sample_size", "corrected_fraction")
+"""Of the losses, per study: a step's value is the mean over its studies."""
 
 TERM_PREFIX = "term_"
 """Before the name of a term of the reward: the columns after those above."""
@@ -105,7 +111,7 @@ def step_metrics(
     row["loss"] = sum(o.loss.item() * len(o.weight) for o in outputs) / len(weights)
     row["policy_loss"] = _mean([o.policy_loss for o in outputs])
     row["oracle_loss"] = _mean([o.oracle_loss for o in outputs])
-    for name in ("kl", "clip_fraction", "dpo_margin", "dpo_accuracy"):
+    for name in DIAGNOSTICS:
         row[name] = _mean([o.diagnostics.get(name) for o in outputs])
     row["grad_norm"], row["learning_rate"] = losses[-1].grad_norm, losses[-1].learning_rate
     row |= {f"seconds_{phase}": max(one.get(phase, 0.0) for one in seconds) for phase in seconds[0]}
@@ -129,11 +135,11 @@ def _rollout_metrics(experience: Experience, mixing: Mixing) -> dict[str, float]
 
 
 def judge_metrics(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """What one step added to a judge's totals; nothing for a judge that counts nothing."""
+    """What one step added to a judge's totals; empty for a judge that has none."""
     return {column: after[name] - before.get(name, 0.0) for name, column in JUDGE_METRICS.items() if name in after}
 
 
 def _mean(parts: Sequence[Tensor | None]) -> float:
-    """The mean over studies, leaving out those for which the quantity is undefined."""
+    """The mean over the studies for which the quantity is defined."""
     present = [part.float() for part in parts if part is not None]
     return torch.cat(present).nanmean().item() if present else float("nan")

@@ -1,4 +1,4 @@
-"""A process's studies, scored a few at a time: memory grows with how many, the result does not change."""
+"""Scoring in micro-batches: memory grows with their size, the result does not change."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from orapo.batches import RolloutGroup, StudyBatch
 from orapo.policy.model import Policy
 from orapo.policy.reference import Reference
 from orapo.policy.scoring import Completions
-from orapo.training.sharding import is_sharded, without_autocast_cache
+from orapo.training.sharding import is_sharded
 
 ByPlace = Mapping[int, tuple[Tensor, ...]]
 """From a study's place in this process's batch to one tensor [T] for each of its completions."""
@@ -18,7 +18,7 @@ ByPlace = Mapping[int, tuple[Tensor, ...]]
 def study_completions(
     batch: StudyBatch, places: Sequence[int], rollouts: Sequence[RolloutGroup], has_oracle: bool
 ) -> ByPlace:
-    """What is scored, on the batch's device: a study's rollouts, then its oracle report.
+    """The completions to score, on the batch's device: a study's rollouts, then its oracle report.
 
     Args:
         batch: of this process.
@@ -35,29 +35,29 @@ def study_completions(
 
 
 def micro_batches(completions: ByPlace, size: int) -> list[tuple[int, ...]]:
-    """All places in parts of at most ``size``: studies with completions of similar length share one."""
+    """All places in parts of at most ``size``; studies with completions of similar length share a part."""
     order = sorted(completions, key=lambda place: sum(len(ids) for ids in completions[place]))
     return [tuple(order[first : first + size]) for first in range(0, len(order), size)]
 
 
 def num_passes(policy: Policy, most_studies: int, size: int) -> int:
-    """How many passes the process with most studies runs, and so all; 0 where each may have its own number."""
+    """The passes of the process with most studies, which all must run; 0 where each may run its own number."""
     return math.ceil(most_studies / size) if is_sharded(policy) else 0
 
 
 def filler(batch: StudyBatch) -> tuple[StudyBatch, Completions]:
-    """Something to score that is always there: the batch's first study and its oracle report."""
+    """A completion that is always there, for a pass whose result is not used: the first study's oracle report."""
     return batch.select([0]), ((batch.oracle_ids[0],),)
 
 
 class ReferenceScorer:
-    """Has the reference score studies in micro-batches."""
+    """Scores studies by the reference, in micro-batches."""
 
     def __init__(self, policy: Policy, reference: Reference, size: int, temperature: float) -> None:
         """Joins the parts.
 
         Args:
-            policy: what trains; its weights, and the reference's, may be shared out among the processes.
+            policy: what trains; its weights, and the reference's, may be sharded across the processes.
             reference: of the policy.
             size: studies at a time, at least 1.
             temperature: of all log-probabilities, > 0.
@@ -72,16 +72,15 @@ class ReferenceScorer:
 
         Args:
             batch: of this process.
-            completions: of those of its studies that are scored.
-            most_studies: their number in the process that has most.
+            completions: by place, of the studies to score.
+            most_studies: the largest number of studies to score in any process.
         """
         parts = micro_batches(completions, self._size)
         scored: dict[int, tuple[Tensor, ...]] = {}
-        with without_autocast_cache(self._policy):
-            for part in parts:
-                chosen = [completions[place] for place in part]
-                logps = self._reference.score(batch.select(part), chosen, self._temperature)
-                scored.update(zip(part, logps, strict=True))
-            for _ in range(num_passes(self._policy, most_studies, self._size) - len(parts)):
-                self._reference.score(*filler(batch), self._temperature)
+        for part in parts:
+            chosen = [completions[place] for place in part]
+            logps = self._reference.score(batch.select(part), chosen, self._temperature)
+            scored.update(zip(part, logps, strict=True))
+        for _ in range(num_passes(self._policy, most_studies, self._size) - len(parts)):
+            self._reference.score(*filler(batch), self._temperature)
         return scored

@@ -41,7 +41,7 @@ def make_optimiser(
 def optimiser_step(
     optimizer: LightningOptimizer, scheduler: LambdaLR, strategy: Strategy, max_grad_norm: float
 ) -> tuple[float, float]:
-    """Moves the weights by the gradients that have been added up, and forgets these.
+    """Steps the weights by the accumulated gradients, and clears these.
 
     Args:
         optimizer: of ``make_optimiser``, as Lightning hands it out.
@@ -66,6 +66,4 @@ def optimiser_step(
     optimizer.step()
     optimizer.zero_grad()
     scheduler.step()
-    # Autocast's low-precision copies are of the weights before the step.
-    torch.clear_autocast_cache()
     return grad_norm, learning_rate

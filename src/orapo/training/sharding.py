@@ -1,10 +1,9 @@
-"""A policy whose weights are shared out among processes (FSDP2), and whole again where it must be."""
+"""A policy whose weights are sharded across the processes (FSDP2), and unsharded where it must be."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
@@ -16,7 +15,7 @@ from orapo.training.distributed import Ranks
 
 
 def shard(policy: Policy, mesh: DeviceMesh) -> None:
-    """Leaves this process its share of the weights, layer by layer; no effect on a sharded policy."""
+    """Shards the weights across the processes, layer by layer; no effect on a sharded policy."""
     if is_sharded(policy):
         return
     for layer in list(layers(policy.model)):
@@ -33,9 +32,9 @@ def is_sharded(policy: Policy) -> bool:
 
 @contextmanager
 def unsharded(policy: Policy, ranks: Ranks) -> Iterator[None]:
-    """The policy with whole weights in every process, without further exchange: for as many passes as each one likes.
+    """Within the block, every process holds all weights: each may run its own number of passes.
 
-    A rollout runs the layers once a token, and not equally often in all processes. No effect on a policy that is not
+    A rollout runs the layers once a token, and not equally often in all processes. No effect on a policy that isn't
     sharded.
     """
     if not is_sharded(policy):
@@ -53,23 +52,6 @@ def unsharded(policy: Policy, ranks: Ranks) -> Iterator[None]:
             layer.reshard()
             # As ``fully_shard`` sets it: what stands outside the layers is needed again at once in the backward pass.
             layer.set_reshard_after_forward(layer is not sharded[0], recurse=False)
-
-
-@contextmanager
-def without_autocast_cache(policy: Policy) -> Iterator[None]:
-    """Around passes by a sharded policy: autocast's low-precision copies would outlive the whole weights of each layer.
-
-    No effect on a policy that is not sharded.
-    """
-    if not is_sharded(policy):
-        yield
-        return
-    was_enabled = torch.is_autocast_cache_enabled()
-    torch.set_autocast_cache_enabled(False)
-    try:
-        yield
-    finally:
-        torch.set_autocast_cache_enabled(was_enabled)
 
 
 def full_state_dict(policy: Policy) -> dict[str, Tensor] | None:

@@ -1,4 +1,4 @@
-"""How several processes train one policy: whole copies whose gradients are summed, or a share of the weights each."""
+"""How several processes train one policy: each holds all weights and gradients are summed, or each holds a shard."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -19,12 +19,12 @@ class DataParallel(DDPStrategy):
     """Every process holds the whole policy; gradients are summed once per optimiser step.
 
     Lightning's own wrapper sums in every backward pass and needs the same number of them in all processes. Here
-    micro-batches are this process's own affair: studies that no judge could read may be missing from one of them.
+    each process has its own number of micro-batches, since studies that no judge could read are left out.
     """
 
     @checked
     def __init__(self, timeout_hours: PositiveFloat) -> None:
-        """Settings.
+        """Stores the settings.
 
         Args:
             timeout_hours: > 0, how long a process waits for another one; a judge may take long.
@@ -33,14 +33,14 @@ class DataParallel(DDPStrategy):
         self.timeout_hours = timeout_hours
 
     def configure_ddp(self) -> None:
-        """Wraps nothing; the first process's weights are everyone's."""
+        """Wraps nothing; broadcasts the first process's weights."""
         assert self.model is not None
         with torch.no_grad():
             for weight in (*self.model.parameters(), *self.model.buffers()):
                 distributed.broadcast(weight.data, src=0)
 
     def sum_gradients(self, parameters: Sequence[Tensor]) -> None:
-        """Puts the sum over all processes into every parameter's gradient.
+        """Sums every parameter's gradient over all processes.
 
         Where some processes have none it counts as zero; where none has, it stays so, as in a single process.
         """
@@ -59,15 +59,15 @@ class DataParallel(DDPStrategy):
 
 
 class Sharded(ModelParallelStrategy):
-    """Every process holds its share of weights, gradients and optimiser states (FSDP2).
+    """Every process holds a shard of weights, gradients and optimiser states (FSDP2).
 
-    ``OrapoModule.configure_model`` shards; a layer's weights are whole only while it computes. Every process must run
-    the same number of passes through the layers. Checkpoints hold whole weights, as in a single process.
+    ``OrapoModule.configure_model`` shards; a layer is unsharded only while it computes. Every process must run the same
+    number of passes through the layers. Checkpoints hold all weights, as in a single process.
     """
 
     @checked
     def __init__(self, timeout_hours: PositiveFloat) -> None:
-        """Settings.
+        """Stores the settings.
 
         Args:
             timeout_hours: > 0, how long a process waits for another one; a judge may take long.
@@ -78,19 +78,19 @@ class Sharded(ModelParallelStrategy):
         self.timeout_hours = timeout_hours
 
     def setup_environment(self) -> None:
-        """All processes of all machines share the weights among them."""
+        """Shards over all processes of all machines."""
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
 
     @property
     def shard_mesh(self) -> DeviceMesh:
-        """The processes among which the weights are shared."""
+        """The processes that the weights are sharded across."""
         mesh: DeviceMesh = self.device_mesh["data_parallel"]
         return mesh
 
 
 def buckets(parameters: Sequence[Tensor]) -> list[list[Tensor]]:
-    """The gradients in groups of one type and about ``BUCKET_BYTES``, the same in every process."""
+    """The gradients in groups of one dtype and about ``BUCKET_BYTES``, the same in every process."""
     groups: list[list[Tensor]] = []
     size = 0
     for parameter in parameters:

@@ -1,6 +1,7 @@
-"""Update: score micro-batches by the policy, combine the losses, add up the gradients."""
+"""Update: score micro-batches by the policy, combine the losses, accumulate the gradients."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,12 +15,12 @@ from orapo.policy.model import Policy
 from orapo.policy.scoring import CompletionLogps
 from orapo.training.experience import Experience, naming_studies
 from orapo.training.micro_batches import filler, micro_batches, num_passes, study_completions
-from orapo.training.sharding import is_sharded, without_autocast_cache
+from orapo.training.sharding import is_sharded
 
 
 @dataclass(frozen=True)
 class Losses:
-    """What one inner step gave, over all processes.
+    """The losses of one inner step, over all processes.
 
     Attributes:
         outputs: of every micro-batch, on the CPU and without graph.
@@ -33,7 +34,7 @@ class Losses:
 
 
 class BackwardPasses:
-    """The gradient of the mixed loss, one micro-batch after another."""
+    """Accumulates the gradient of the mixed loss, one micro-batch after another."""
 
     def __init__(
         self,
@@ -47,7 +48,7 @@ class BackwardPasses:
         """Joins the parts.
 
         Args:
-            policy: what trains; its weights may be shared out among the processes.
+            policy: what trains; its weights may be sharded across the processes.
             objective: combines the losses.
             temperature: of all log-probabilities, > 0.
             size: studies scored at a time, at least 1.
@@ -62,7 +63,7 @@ class BackwardPasses:
         self._backward = backward
 
     def run(self, experience: Experience) -> list[ObjectiveOutput]:
-        """One forward and backward pass per micro-batch of this process; equations (1)-(7), (11), (12).
+        """Runs one forward and backward pass per micro-batch of this process; equations (1)-(7), (11), (12).
 
         Returns:
             The losses of each, on the CPU and without graph.
@@ -76,7 +77,7 @@ class BackwardPasses:
         parts = micro_batches(completions, self._size)
         outputs: list[ObjectiveOutput] = []
         failure: NonFiniteError | None = None
-        with naming_studies(batch.studies), without_autocast_cache(self._policy):
+        with naming_studies(batch.studies), without_autocast_cache():
             for part in parts:
                 try:
                     outputs.append(self._pass(experience, part, [completions[place] for place in part]))
@@ -97,7 +98,7 @@ class BackwardPasses:
         batch = experience.batch.select(places)
         logps: CompletionLogps = self._policy(batch, completions, self._temperature)
         # Gradients are summed over micro-batches and processes: the mean over all studies of the step. Where weights
-        # are shared out, torch takes the mean over processes, so that the sum needs their number.
+        # are sharded, torch takes the mean over processes, so that the sum needs their number.
         num_ranks = self._num_ranks if is_sharded(self._policy) else 1
         share = len(places) * num_ranks / len(experience.studies)
         with naming_studies(batch.studies):
@@ -114,16 +115,30 @@ class BackwardPasses:
         return _without_graph(output)
 
 
+@contextmanager
+def without_autocast_cache() -> Iterator[None]:
+    """Within the block, autocast caches no bfloat16 copy of the weights, which would cost two bytes a weight.
+
+    Each pass then rounds the weights again, which costs one read of them.
+    """
+    was_enabled = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(was_enabled)
+
+
 def scored_groups(
     experience: Experience, places: Sequence[int], logps: CompletionLogps, objective: OrapoObjective
 ) -> ScoredGroups:
-    """A micro-batch as the objective reads it: padded, with the rewards of its studies.
+    """A micro-batch in the objective's form: padded, with the rewards of its studies.
 
     Args:
         experience: of the step.
         places: of the B studies in this process's batch.
         logps: the policy's, per study and completion, [T]; an oracle report stands last.
-        objective: says what it reads.
+        objective: decides which tensors are needed.
     """
     rows = [experience.own_rows[place] for place in places]
     reference = [experience.ref_logps[place] for place in places] if experience.ref_logps else None
@@ -137,6 +152,7 @@ def scored_groups(
         return ScoredGroups.without_rollouts(oracle, oracle_mask, oracle_reference)
     groups = [experience.rollouts[row] for row in rows]
     num_rollouts, device = len(groups[0].token_ids), experience.rewards.device
+    sampler = [group.sampler_logps for group in groups if group.sampler_logps is not None]
     return ScoredGroups(
         policy_logps=pad_groups([study[:num_rollouts] for study in logps]),
         old_logps=pad_groups([group.old_logps for group in groups]).to(device),
@@ -150,6 +166,7 @@ def scored_groups(
         tokens_per_study=_tokens_per_study(experience, objective),
         compared=None if experience.compared is None else experience.compared[rows],
         is_zero=None if experience.is_zero is None else experience.is_zero[rows],
+        sampler_logps=pad_groups(sampler).to(device) if sampler else None,
     )
 
 
@@ -172,7 +189,7 @@ def _weight(experience: Experience, places: Sequence[int], objective: OrapoObjec
 
 
 def _tokens_per_study(experience: Experience, objective: OrapoObjective) -> float | None:
-    """For a loss that averages over the tokens of all studies, whichever micro-batch or process holds them."""
+    """The mean number of tokens per study over all processes, for a loss that averages over tokens."""
     num_tokens = torch.tensor([[len(ids) for ids in group.token_ids] for group in experience.rollouts])
     finished = torch.tensor([group.finished for group in experience.rollouts])
     compared = experience.rewards if experience.compared is None else experience.compared
@@ -181,7 +198,7 @@ def _tokens_per_study(experience: Experience, objective: OrapoObjective) -> floa
 
 
 def _without_graph(output: ObjectiveOutput) -> ObjectiveOutput:
-    """The same values on the CPU, without what a backward pass needs."""
+    """A copy on the CPU, detached."""
 
     def plain(values: Tensor) -> Tensor:
         return values.detach().cpu()
@@ -197,5 +214,5 @@ def _without_graph(output: ObjectiveOutput) -> ObjectiveOutput:
 
 
 def _total(logps: Iterable[Iterable[Tensor]]) -> Tensor:
-    """The sum of all log-probabilities, for a backward pass through them."""
+    """The sum of all log-probabilities, to run a backward pass through them."""
     return torch.stack([completion.sum() for study in logps for completion in study]).sum()

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import yaml
+from tests.unit.evaluation.scores import EXAMINER
 
 from orapo.chexpert import OBSERVATIONS, LabelState
 from orapo.comparison.run_state import RunState, StateRecord
-from orapo.evaluation.clinical import clinical_scores
-from orapo.evaluation.controls import always_positive_states
 from orapo.evaluation.report_pairs import ReportPair, write_report_pairs
 
 METRIC_NAMES = ("step", "reward", "zero_reward_rate", "mixing_weight", "loss", "judge_calls")
@@ -115,19 +114,16 @@ def write_metrics(path: Path, run: FakeRun) -> None:
 
 
 def summary(tested: Sequence[ReportPair], content: Mapping[str, Any], steps: int) -> dict[str, Any]:
-    truth = [pair.oracle_states for pair in tested]
-    scores = clinical_scores([pair.generated_states for pair in tested], truth)
-    floor = clinical_scores(always_positive_states(len(tested)), truth)
-    system = {"clinical": scores.to_dict(), "text": {}, "seconds_per_study": 0.01}
+    system = EXAMINER.scored("", tuple(tested)).summary("uncertain_not_positive")
     return {
         "run_name": content["run_name"],
         "seed": content["seed"],
         "base": system,
         "trained": system,
         "shuffled_images": None,
-        "always_positive": floor.to_dict(),
+        "always_positive": system["clinical"],
         "counts": {"test_studies": len(tested), "training_steps": steps},
-        "sortable": {"test/macro_f1": scores.macro.f1, "test/shuffled_macro_f1": math.nan},
+        "sortable": {"test/macro_f1": system["clinical"]["macro"]["f1"], "test/shuffled_macro_f1": math.nan},
     }
 
 

@@ -16,7 +16,8 @@ from orapo.comparison.evaluation_folder import READABLE_FORMAT, read_evaluation
 from orapo.comparison.find_runs import find_runs
 from orapo.comparison.run_state import RunState
 from orapo.comparison.significance import OTHER_STUDIES
-from orapo.comparison.table_files import latex_table
+from orapo.comparison.table_files import latex_tables
+from orapo.comparison.tables import comparison_tables
 from orapo.errors import SettingError
 from orapo.experiment.compare_command import main
 from orapo.experiment.evaluation_files import FORMAT
@@ -120,13 +121,15 @@ def test_other_studies_are_not_compared(
     assert (row["macro_f1_difference"], row["macro_f1_p_studies"], row["cost_usd_per_image"]) == ("", "", "")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.count("not comparable") >= 2
-    assert "<h2>Evaluations</h2>" in page
+    assert "<h2>2 evaluations: scores</h2>" in page
     assert "Made-up" not in page
     comparison = compare_runs([run, asked, elsewhere])
-    first, second, third = [line for line in latex_table(comparison).splitlines() if r" \\" in line][1:4]
+    first, second, third = [
+        line for line in latex_tables(comparison_tables(comparison)).splitlines() if r" \\" in line
+    ][1:4]
     assert first.startswith("elsewhere"), "the highest score"
     assert r"\textbf" not in first
-    assert first.endswith(r"other studies \\")
+    assert r"not comparable" in first
     assert r"\textbf" in second
     assert second.startswith(r"openai\_gpt-4.1")
     assert third.startswith("orapo")
@@ -157,7 +160,7 @@ def test_evaluations_alone(asked: Path, elsewhere: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("{", "evaluation.json, line 1: not JSON"),
+        ("{", "evaluation.json: not JSON"),
         ('{"format": 2}', "evaluation.json: format is 2, allowed: 1"),
         ("[]", "is no evaluation as evaluate.py writes it"),
         ('{"format": 1, "settings": {}, "scores": {}}', "is no evaluation as evaluate.py writes it"),

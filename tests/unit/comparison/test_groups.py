@@ -60,6 +60,17 @@ def test_a_class_stands_for_the_settings_that_come_with_it() -> None:
     ]
 
 
+def test_paths_and_functions_are_named_by_the_parts_that_tell_them_apart() -> None:
+    shipped = [{"model": {"path": {"_target_": f"orapo.policy.{name}.base_folder"}}} for name in ("narrow", "wide")]
+    assert labels(*(run(**settings) for settings in shipped)) == ["path=narrow.base_folder", "path=wide.base_folder"]
+    folders = ("/home/a/narrow", "/home/b/wide")
+    assert labels(*(run(model={"path": path}) for path in folders)) == ["path=narrow", "path=wide"]
+    told = [run(overrides=(f"model.path={path}",), model={"path": path}) for path in folders]
+    assert labels(*told) == ["path=narrow", "path=wide"]
+    namesakes = [run(model={"path": path}) for path in ("/home/a/base", "/home/b/base", "owner/base")]
+    assert labels(*namesakes) == ["path=a/base", "path=b/base", "path=owner/base"]
+
+
 def test_the_command_lines_words_come_first() -> None:
     sft = {"objective___target_": "orapo.objective.sft.Sft", "objective__gamma": 9.0}
     runs = [

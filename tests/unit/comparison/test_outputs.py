@@ -15,7 +15,8 @@ from tests.unit.comparison.run_folders import FakeRun, marks, write_run
 from orapo.comparison.compare import compare_runs
 from orapo.comparison.published import comparability, published_tables
 from orapo.comparison.run_state import RunState
-from orapo.comparison.table_files import escaped, latex_table
+from orapo.comparison.table_files import latex_tables
+from orapo.comparison.tables import comparison_tables
 from orapo.experiment.compare_command import main
 
 ROOT = Path(__file__).parents[3]
@@ -73,17 +74,19 @@ def test_the_csv_holds_groups_and_runs(sweep: Path, tmp_path: Path) -> None:
 
 
 def test_latex_is_escaped_and_marks_the_best(sweep: Path) -> None:
-    text = latex_table(compare_runs([sweep], with_published=True))
+    text = latex_tables(comparison_tables(compare_runs([sweep], with_published=True)))
     lines = text.splitlines()
-    assert lines[1] == r"\begin{tabular}{lrrrrrrr}"
-    rows = [line for line in lines if line.startswith("alpha")]
+    assert lines[1] == r"\begin{tabular}{llrrrrrrrrr}"
+    assert text.count(r"\begin{tabular}") == 3 + len(published_tables())
+    rows = [line for line in lines[: lines.index(r"\end{tabular}")] if line.startswith("alpha")]
     assert len(rows) == 4
-    assert all(line.count("&") == 7 for line in rows)
+    assert all(line.count("&") == 10 for line in rows)
     assert r"w\_max" in rows[0]
-    assert rows[0].split("&")[2].strip().startswith(r"\textbf{"), "the first by macro F1 is the best"
-    assert sum(line.split("&")[2].count(r"\textbf") for line in rows) == 1
-    assert r"OraPO (the paper) &  & 0.341 & 0.237 & 0.832 & -- & -- &  \\" in lines
-    assert escaped("a_b & 50% #1 {x} ~ ^ \\ $") == r"a\_b \& 50\% \#1 \{x\} \textasciitilde{} \^{} \textbackslash{} \$"
+    assert rows[0].split("&")[3].strip().startswith(r"\textbf{"), "the first by macro F1 is the best"
+    assert sum(line.split("&")[3].count(r"\textbf") for line in rows) == 1
+    assert r"$\pm$" in rows[0]
+    (paper, *_) = [line for line in lines if line.startswith("OraPO (the paper)")]
+    assert " & 0.237 & 0.832 & 0.341 & " in paper
 
 
 class Page(HTMLParser):
@@ -113,9 +116,10 @@ def test_the_page_stands_alone(sweep: Path, tmp_path: Path) -> None:
     parser = Page()
     parser.feed(text)
     assert not parser.open
-    assert len(parser.loaded) == 3, "curves, single observations and effects"
+    assert len(parser.loaded) == 1, "the effects"
     assert all(value.startswith("data:image/svg+xml;base64,") for value in parser.loaded)
-    assert "http" not in text
+    assert set(re.findall(r"https?://[\w./]+", text)) == {"http://www.w3.org/2000/svg"}, "a name, which nothing loads"
+    assert "default-src 'none'" in text
     assert parser.tables == 3 + len(published_tables())
     assert "w_max is &lt;b&gt;9&lt;/b&gt;" in text, "text is never markup"
     assert "Made-up" not in text, "no report's words"

@@ -7,9 +7,9 @@ import pytest
 from tests.unit.comparison.run_folders import FakeRun, marks, write_run
 
 from orapo.comparison.find_runs import find_runs
-from orapo.comparison.report_marks import read_report_marks
 from orapo.comparison.run_folder import read_run
 from orapo.comparison.run_state import RUN_STATE, RunState
+from orapo.comparison.significance import _measured
 from orapo.errors import DataError
 
 CALLED, TRUE = marks(1, 6, 0.5)
@@ -93,9 +93,9 @@ def test_a_line_that_is_being_written_does_not_count(tmp_path: Path) -> None:
     [
         ("metrics.csv", "step,reward,zero_reward_rate,mixing_weight\n1,0.1,0.2,0.1\n2,x,0.2,0.1\n", "line 3"),
         ("metrics.csv", "step,reward\n1,0.1\n", "lacks the column zero_reward_rate, mixing_weight"),
-        ("summary.json", "{", "line 1: not JSON"),
+        ("summary.json", "{", "summary.json: not JSON"),
         ("summary.json", "{}", "trained.clinical.macro.f1 is missing"),
-        ("config.yaml", "a: [", "is not YAML"),
+        ("config.yaml", "a: [", "not YAML"),
         (RUN_STATE, "[]", "is no record"),
     ],
 )
@@ -112,16 +112,13 @@ def test_marks_are_what_the_labels_say_in_the_runs_own_reading(tmp_path: Path) -
     folder = write_run(tmp_path / "run", finished())
     path = folder / "test_reports.jsonl"
     path.write_text(path.read_text().replace('"unmentioned"', '"uncertain"'))
-    strict = read_report_marks(read_run(folder))
-    assert strict is not None
-    assert (strict.called == CALLED).all()
-    assert (strict.true == TRUE).all()
+    strict, values = _measured(read_run(folder))
+    assert values.values()["micro_f1"] == pytest.approx(2 * (CALLED & TRUE).sum() / (CALLED.sum() + TRUE.sum()))
     config = folder / "config.yaml"
     config.write_text(config.read_text().replace("uncertain_is_positive: false", "uncertain_is_positive: true"))
-    lenient = read_report_marks(read_run(folder))
-    assert lenient is not None
-    assert lenient.called.all()
-    assert lenient.studies != strict.studies
+    lenient, values = _measured(read_run(folder))
+    assert values.values()["micro_f1"] == 1, "everything is there, and called"
+    assert lenient != strict, "other truths"
 
 
 def test_a_damaged_report_is_told_without_its_words(tmp_path: Path) -> None:
@@ -130,8 +127,8 @@ def test_a_damaged_report_is_told_without_its_words(tmp_path: Path) -> None:
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], lines[1].replace('"Edema"', '"Made-up"'), ""]))
     with pytest.raises(DataError, match="line 2") as error:
-        read_report_marks(read_run(folder))
+        _measured(read_run(folder))
     assert "Made-up" not in str(error.value)
     path.write_text("\n".join([lines[0], lines[0], ""]))
     with pytest.raises(DataError, match="study 's0' stands there twice"):
-        read_report_marks(read_run(folder))
+        _measured(read_run(folder))

@@ -42,6 +42,14 @@ def test_whole_data_sets_have_no_problem(capsys, miniatures, monkeypatch):
     assert (code, text.splitlines()[-1]) == (0, "no problem found")
 
 
+@pytest.mark.parametrize("name", ["rexgradient", "iu_xray", "rexrank", "study_table"])
+def test_the_miniatures_of_the_others_have_no_problem(capsys, tmp_path, name):
+    assert main(["miniature", name, str(tmp_path / "m"), "--num-patients", "10"]) == 0
+    files = {"rexrank": ["--json", tmp_path / "m/studies.json"], "study_table": ["--csv", tmp_path / "m/studies.csv"]}
+    code, text = check(capsys, name, "--root", tmp_path / "m", *files.get(name, []))
+    assert (code, text.splitlines()[-1]) == (0, "no problem found")
+
+
 def test_what_is_missing_is_listed_with_its_places(capsys, miniatures):
     code, text = check(capsys, "mimic_cxr", "--root", miniatures / "plus")
     assert code == 1
@@ -70,7 +78,7 @@ def test_every_problem_of_an_own_table_is_named(capsys, tmp_path):
     expected = [
         "line 5: study s4: report is ''",
         "line 6: study s5: split 'someday' is none of",
-        "line 3: study s2: patient p1 is in split test here and in train in line 2",
+        "line 3: study s2: its patient is in split test here and in train in line 2",
         f"line 3: study s2: there is no image {tmp_path / 'gone.png'}",
         f"line 4: study s3: image {tmp_path / 'broken.png'} ",
     ]
@@ -83,7 +91,10 @@ def test_every_problem_of_an_own_table_is_named(capsys, tmp_path):
 
 def test_a_sound_own_table_with_other_column_names(capsys, tmp_path):
     Image.new("L", (40, 40)).save(tmp_path / "a.png")
-    (tmp_path / "t.csv").write_text("study_id,patient_id,image_path,view,impression\ns1,p1,a.png,,Clear lungs.\n")
+    for name in "bcd":
+        Image.new("L", (40, 41)).save(tmp_path / f"{name}.png")
+    rows = "".join(f"s{name},p{name},{name}.png,,Clear lungs.\n" for name in "abcd")
+    (tmp_path / "t.csv").write_text(f"study_id,patient_id,image_path,view,impression\n{rows}")
     arguments = ("study_table", "--csv", tmp_path / "t.csv", "--root", tmp_path)
     code, text = check(capsys, *arguments, "--column", "report=impression")
     assert (code, text.splitlines()[-1]) == (0, "no problem found")
@@ -98,3 +109,21 @@ def test_a_sound_own_table_with_other_column_names(capsys, tmp_path):
 def test_a_setting_out_of_range_is_one_line(capsys, tmp_path):
     assert main(["miniature", "mimic_cxr", str(tmp_path / "m"), "--num-patients", "1"]) == 1
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_questions_are_counted_and_their_images_looked_at(capsys, tmp_path):
+    path = tmp_path / "questions.csv"
+    path.write_text("id,question,answer,choices,images\na,7+1=?,8,,\nc,7+2=?,9,,\nb,Which side?,B,left|right,b.png\n")
+    Image.new("L", (40, 40)).save(tmp_path / "b.png")
+    code, text = check(capsys, "questions", "--path", path, "--root", tmp_path)
+    counts = [" ".join(line.split()) for line in text.splitlines()[1:-1]]
+    assert (code, text.splitlines()[-1]) == (0, "no problem found")
+    assert {"images 1", "kind numeric 2", "kind choice 1", "group 8 1", "group B 1"} <= set(counts)
+    assert sum(int(line.split()[-1]) for line in counts if "questions" in line) == 3
+    (tmp_path / "b.png").write_bytes((tmp_path / "b.png").read_bytes()[:45])
+    code, text = check(capsys, "questions", "--path", path, "--root", tmp_path)
+    assert (code, text.splitlines()[-1]) == (1, "problems: 1")
+    assert "study b: image" in text
+    code, text = check(capsys, "questions", "--path", path)
+    assert code == 1
+    assert "questions.csv line 4: question b: it has images; set data.root" in text.replace("csv, line", "csv line")

@@ -2,13 +2,14 @@ import gzip
 import json
 import logging
 import pickle
+import re
 import shutil
 
 import pytest
 from tests.unit.data.chexpert_folder import COLUMNS, ChexpertFolder, label, row
 
 from orapo.chexpert import OBSERVATIONS, LabelState, Observation
-from orapo.data.chexpert_plus.source import ChexpertPlusSource
+from orapo.data.chexpert_plus import ChexpertPlus
 from orapo.data.source import LeftOut, StudySource
 from orapo.errors import DataError, SettingError
 from orapo.labeler.types import LabeledReport
@@ -33,7 +34,7 @@ def fill(folder, rows=None, labels=None, images=None):
 
 
 def source(folder, **options):
-    return ChexpertPlusSource(str(folder.root), **{"num_validate_patients": 1, "seed": 0} | options)
+    return ChexpertPlus(str(folder.root), **{"num_validate_patients": 1, "seed": 0} | options).open()
 
 
 def listed(source):
@@ -92,7 +93,7 @@ def test_held_out_patients_depend_on_seed_alone(folder):
         return parts[1]
 
     first = patients()
-    assert patients(sections="impression") == first
+    assert patients(target="impression") == first
     assert patients(seed=2) != first
 
 
@@ -157,7 +158,7 @@ def test_studies_are_left_out_for_section_view_and_labels_and_listed(folder):
     ]
     assert plus.left_out(Split.TEST) == [LeftOut("patient64541/study1", no_findings)]
     assert sorted(listed(plus)) == ["patient00001/study1", "patient64542/study1"]
-    with pytest.raises(DataError, match="study patient00002/study1 is not in the table, or it is left out"):
+    with pytest.raises(DataError, match="study patient00002/study1 is not listed, or it is left out"):
         plus.read("patient00002/study1")
 
 
@@ -171,12 +172,12 @@ def test_sections_choose_text_and_the_file_of_labels(folder):
         ("findings", "MILD EDEMA, PATIENT00001. NO EFFUSION.", Observation.EDEMA),
         ("impression", "1. EDEMA OF PATIENT00001.", Observation.FRACTURE),
         (
-            "findings_and_impression",
-            "MILD EDEMA, PATIENT00001. NO EFFUSION.\n1. EDEMA OF PATIENT00001.",
+            "both",
+            "Findings: MILD EDEMA, PATIENT00001. NO EFFUSION. Impression: 1. EDEMA OF PATIENT00001.",
             Observation.PNEUMONIA,
         ),
     ):
-        plus = source(folder, sections=sections)
+        plus = source(folder, target=sections)
         study = plus.read("patient00001/study1")
         assert study.oracle_report == text
         assert [name for name, state in study.labels.items() if state is LabelState.POSITIVE] == [observation]
@@ -216,9 +217,9 @@ def test_odd_rows_are_passed_over_and_told_by_number(folder, caplog):
     assert plus.read("patient00002/study1").patient_id == "patient00002"
     warnings = [record.getMessage().split(": ", 1)[1] for record in caplog.records]
     assert warnings == [
-        "1 rows repeat the image of an earlier row and are passed over (the first is row 2)",
-        "1 rows have another deid_patient_id than the patient's folder, which counts (the first is row 3)",
-        "1 rows have other sections than the first row of their study, which counts (the first is row 5)",
+        "1 rows repeat the image of an earlier row and are passed over (the first is in line 7)",
+        "1 rows have another deid_patient_id than the patient's folder, which counts (the first is in line 10)",
+        "1 rows have other sections than the first row of their study, which counts (the first is in line 20)",
     ]
 
 
@@ -241,7 +242,7 @@ def test_odd_rows_are_passed_over_and_told_by_number(folder, caplog):
 )
 def test_a_broken_row_is_an_error_that_names_it_and_quotes_no_report(folder, changes, message):
     fill(folder, [row(SECOND), row(FIRST) | changes], labels=[], images=PATHS)
-    with pytest.raises(DataError, match=r"240401\.csv row 2 \(the header is row 0\): ") as error:
+    with pytest.raises(DataError, match=r"240401\.csv line 7: ") as error:
         source(folder)
     assert message in str(error.value)
     assert "EDEMA" not in str(error.value)
@@ -250,7 +251,10 @@ def test_a_broken_row_is_an_error_that_names_it_and_quotes_no_report(folder, cha
 
 def test_a_patient_in_both_parts_is_an_error(folder):
     fill(folder, [row(FIRST), row(SECOND), row("valid/patient00001/study7/view1_frontal.jpg")])
-    with pytest.raises(DataError, match="1 patients have studies in train and in valid, for example patient00001"):
+    with pytest.raises(
+        DataError,
+        match="CheXpert Plus: 1 patients have studies in several splits, for example that of",
+    ):
         source(folder)
 
 
@@ -274,7 +278,7 @@ def test_all_missing_files_are_named_at_once(folder):
     with pytest.raises(
         DataError, match=r"no folder given; set data\.root or the environment variable ORAPO_CHEXPERT_PLUS"
     ):
-        ChexpertPlusSource(None)
+        ChexpertPlus(None).open()
 
 
 def test_a_missing_column_is_named(folder):
@@ -344,15 +348,15 @@ def test_test_studies_without_a_gold_row_are_an_error(folder):
     with pytest.raises(DataError) as error:
         source(folder, gold_labels=str(folder.root / "val_labels.csv"))
     assert str(error.value) == (
-        "gold_labels has no row for 4 of the TEST studies that can be used (valid/patient64542/study1, "
-        "valid/patient64543/study1, valid/patient64544/study1, ...); is it the file of the validation part?"
+        "gold_labels has no row for 4 of 5 TEST studies (valid/patient64542/study1, valid/patient64543/study1, "
+        "valid/patient64544/study1, ...); is it the file of the validation part?"
     )
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sections": "finding"}, "sections is 'finding'; it must be one of findings, impression, findings_and_impr"),
+        ({"target": "finding"}, "target is 'finding'; it must be one of findings, impression, both"),
         ({"views": "lateral"}, "views is 'lateral'; it must be one of frontal, all"),
         ({"images": "jpeg"}, "images is 'jpeg'; it must be one of auto, png, jpg, dicom"),
         ({"labels": "chexpert"}, "labels is 'chexpert'; it must be one of chexbert, labeler, table"),
@@ -375,7 +379,7 @@ def test_the_digest_follows_tables_and_settings_but_not_the_place(folder, tmp_pa
     moved = tmp_path / "elsewhere"
     shutil.copytree(folder.root, moved)
     assert source(ChexpertFolder(moved)).digest() == first
-    assert len(first) == 64
+    assert re.fullmatch("2:[0-9a-f]{64}", first)
     gold = str(folder.root / "gold.csv")
     others = [
         source(folder, **options).digest()
@@ -397,7 +401,7 @@ def test_labels_of_a_truncated_download_are_refused_by_line(folder):
     fill(folder)
     path = folder.root / "chexbert_labels" / "findings_fixed.json"
     path.write_text(path.read_text()[:-30])
-    with pytest.raises(DataError, match=r"findings_fixed\.json line 3 is no JSON object; is the download complete"):
+    with pytest.raises(DataError, match=r"findings_fixed\.json, line 3: not JSON; is it complete"):
         source(folder)
     path.write_text(json.dumps({"path_to_image": FIRST}) + "\n")
     with pytest.raises(DataError, match="line 1 has no key 'No Finding'"):

@@ -1,9 +1,14 @@
 import pytest
 from tests.unit.data.chexpert_folder import ChexpertFolder, label, row
 
-from orapo.data.chexpert_plus.image_folders import ImageKind, find_image_folders
-from orapo.data.chexpert_plus.image_names import parse_image_name, parse_study_name, view_name
-from orapo.data.chexpert_plus.source import ChexpertPlusSource
+from orapo.data.chexpert_images import (
+    ImageKind,
+    find_image_folders,
+    parse_image_name,
+    parse_study_name,
+    view_of_cells,
+)
+from orapo.data.chexpert_plus import ChexpertPlus
 from orapo.errors import DataError
 
 TRAIN = "train/patient00001/study1/view1_frontal.jpg"
@@ -19,7 +24,7 @@ def folder(tmp_path):
 
 
 def paths(folder, images="auto"):
-    source = ChexpertPlusSource(str(folder.root), num_validate_patients=1, images=images)
+    source = ChexpertPlus(str(folder.root), num_validate_patients=1, images=images).open()
     studies = [source.read(study_id) for study_id in STUDIES]
     assert all(source.load_images(study)[0].mode == "RGB" for study in studies if ".dcm" not in study.image_paths[0])
     return [path.removeprefix(f"{folder.root}/") for study in studies for path in study.image_paths]
@@ -121,7 +126,7 @@ def test_dicom_files_are_opened(folder):
         dataset.file_meta = pydicom.dataset.FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
         dataset.save_as(folder.root / name, enforce_file_format=True)
-    source = ChexpertPlusSource(str(folder.root), num_validate_patients=1)
+    source = ChexpertPlus(str(folder.root), num_validate_patients=1).open()
     assert [image.size for image in source.load_images(source.read(STUDIES[0]))] == [(64, 48)]
 
 
@@ -157,8 +162,10 @@ def test_other_study_paths_are_refused(path):
 
 
 def test_views_are_named_by_both_columns():
-    names = [view_name(*cells) for cells in (("Frontal", "AP"), ("Frontal", "ll"), ("Frontal", ""), ("Frontal", "nan"))]
-    assert [*names, view_name("Lateral", ""), view_name("Lateral", "AP")] == [
+    names = [
+        view_of_cells(*cells) for cells in (("Frontal", "AP"), ("Frontal", "ll"), ("Frontal", ""), ("Frontal", "nan"))
+    ]
+    assert [*names, view_of_cells("Lateral", ""), view_of_cells("Lateral", "AP")] == [
         "AP",
         "LL",
         "FRONTAL",

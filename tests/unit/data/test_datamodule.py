@@ -1,5 +1,7 @@
 import csv
 import logging
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -7,9 +9,11 @@ from PIL import Image
 from orapo.chexpert import OBSERVATIONS, LabelState
 from orapo.data.balanced_subset import BalancedSubset
 from orapo.data.datamodule import BatchSettings, ReportDataModule
+from orapo.data.evaluation_studies import EvaluationStudies
 from orapo.data.left_out import write_left_out
 from orapo.data.source import LeftOut, ListedStudy, StudySource
 from orapo.errors import DataError
+from orapo.prompt import Prompt
 from orapo.records import Split, Study
 
 
@@ -35,9 +39,9 @@ class LazySource:
         if int(number) % 3 == 0:
             return LeftOut(study_id, "no findings section")
         labels = self.entries(split)[0].labels
-        return Study(study_id, f"patient-{study_id}", Split(split), ("a.png",), ("PA",), "Text.", labels)
+        return Study(study_id, f"patient-{study_id}", Split(split), (f"lazy:{study_id}",), ("PA",), "Text.", labels)
 
-    def load_images(self, study):
+    def load_images(self, study, max_pixels=None):
         self.num_images += 1
         return (Image.new("RGB", (8, 8)),)
 
@@ -109,3 +113,78 @@ def test_studies_left_out_are_listed_and_counted(tmp_path, caplog):
         rows = list(csv.reader(file))
     assert rows == [["study_id", "reason"], *([study.study_id, study.reason] for study in left_out)]
     assert "3 studies left out (no frontal image: 2, no labels: 1), listed in" in caplog.text
+
+
+class FilesSource(LazySource):
+    """Its images are files; those named in ``cut`` end too soon."""
+
+    def __init__(self, folder, cut):
+        super().__init__()
+        self._folder = folder
+        image = Image.effect_noise((64, 64), 50)
+        for split in Split:
+            for index in range(12):
+                path = folder / f"{split}-{index}.png"
+                image.save(path)
+                if f"{split}-{index}" in cut:
+                    path.write_bytes(path.read_bytes()[:-1000])
+
+    def read(self, study_id):
+        read = super().read(study_id)
+        return (
+            read if isinstance(read, LeftOut) else replace(read, image_paths=(str(self._folder / f"{study_id}.png"),))
+        )
+
+
+def test_a_truncated_image_is_found_at_the_start(tmp_path):
+    subset = BalancedSubset(num_studies=8, seed=0)
+    with pytest.raises(
+        DataError, match=r"study test-5: image .*test-5\.png is truncated or damaged .*on_bad_image=drop"
+    ):
+        ReportDataModule(FilesSource(tmp_path, {"test-5"}), subset, batches())
+
+
+def test_a_study_whose_image_cannot_be_read_is_left_out_and_listed(tmp_path):
+    cut = {"train-1", "train-8", "validate-2", "test-5"}
+    source = FilesSource(tmp_path, cut)
+    subset = BalancedSubset(num_studies=4, seed=0)
+    made = [ReportDataModule(source, subset, batches(on_bad_image="drop")) for _ in range(2)]
+    assert made[0].train_studies == made[1].train_studies, "every process and every resumed run sees the same"
+    data = made[0]
+    assert len(data.train_studies) == 4, "another study is taken in its place"
+    assert not cut & {s.study_id for s in (*data.train_studies, *data.validate_studies, *data.test_studies)}
+    dropped = [left_out.study_id for left_out in data.left_out if left_out.reason == "an image can't be read"]
+    assert set(dropped) <= cut
+    assert {"validate-2", "test-5"} <= set(dropped)
+    with pytest.raises(DataError, match=r"study train-\d+ of the subset can't be used: an image can't be read"):
+        ReportDataModule(
+            FilesSource(tmp_path, {s.study_id for s in data.train_studies[:1]}),
+            subset,
+            batches(on_bad_image="drop"),
+            data.manifest,
+        )
+
+
+def test_reports_alone_need_no_image(tmp_path):
+    source = FilesSource(tmp_path, {"test-5"})
+    assert len(EvaluationStudies.read(source, None, None).studies) == 8
+    assert len(EvaluationStudies.read(source, None, "drop").studies) == 7
+    with pytest.raises(DataError, match=r"test-5\.png is truncated or damaged"):
+        EvaluationStudies.read(source, None)
+
+
+def test_the_model_says_how_large_an_image_is_opened():
+    opened = []
+
+    class Recording(LazySource):
+        def load_images(self, study, max_pixels=None):
+            opened.append(max_pixels)
+            return super().load_images(study)
+
+    data = ReportDataModule(Recording(), BalancedSubset(num_studies=4, seed=0), batches())
+    data.attach(SimpleNamespace(processor=SimpleNamespace(max_pixels=906304), prompt=Prompt("Write.")))
+    data.load_images(data.train_studies[0])
+    assert next(iter(data.train_dataloader().dataset))[0] == data.train_studies[0]
+    own, shuffled = data.test_dataloader()
+    assert own.dataset[0][0] == shuffled.dataset[0][0] == data.test_studies[0]
+    assert opened == [906304] * 4

@@ -13,6 +13,7 @@ from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import MPEG4HP41, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless, generate_uid
 
+from orapo.data.image_check import check_image
 from orapo.data.images import check_image_name, load_image
 from orapo.errors import DataError
 
@@ -226,7 +227,7 @@ def test_truncated_files_are_refused(tmp_path, make, kept):
         ({"Rows": 9000, "Columns": 9000}, "claims 9000 x 9000 pixels, more than the 80,000,000 allowed"),
         ({"Rows": 1, "Columns": 30}, "is a strip of 30 x 1 pixels"),
         ({"Rows": 3, "Columns": 3}, r"is truncated or damaged DICOM \(.* is less than expected .*\)"),
-        ({"WindowCenter": 5, "WindowWidth": 0}, "has a LINEAR window of width 0, which DICOM doesn't know"),
+        ({"SamplesPerPixel": 3}, "is MONOCHROME2 of 3 samples a pixel; grey has 1 and colour 3"),
         ({**WINDOW, "VOILUTFunction": "CUBIC"}, "has a CUBIC window of width 11, which DICOM doesn't know"),
         ({"VOILUTSequence": lut([1], 0, 40)}, "has a table of grey values with 1 of 1 entries, 40 bits"),
         ({"VOILUTSequence": Sequence([Dataset()])}, "has a table of grey values that can't be read"),
@@ -294,3 +295,118 @@ def test_without_pydicom_the_command_that_installs_it_is_named(tmp_path, monkeyp
         load(path)
     with pytest.raises(DataError, match=rf"^study s1: image .*b\.png {message}"):
         load(named_png)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "elements", "shown"),
+    [
+        # Tissue 100 to 300, so (x - 100) * 255 / 200; the padding is black and stretches nothing.
+        ([[65535, 100, 201, 300]], {"PixelPaddingValue": 65535}, [[0, 0, 129, 255]]),
+        ([[0, 100, 201, 300]], {"PixelPaddingValue": 0}, [[0, 0, 129, 255]]),
+        ([[0, 9, 100, 300]], {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 9}, [[0, 0, 0, 255]]),
+        ([[0, 9, 100, 300]], {"PixelPaddingValue": 9, "PixelPaddingRangeLimit": 0}, [[0, 0, 0, 255]]),
+        ([[65535, 100, 201, 300]], {"PixelPaddingValue": 65535, "WindowCenter": 200, "WindowWidth": 201}, None),
+        # MONOCHROME1: the tissue is inverted, the padding stays black.
+        (
+            [[65535, 100, 201, 300]],
+            {"PixelPaddingValue": 65535, "PhotometricInterpretation": "MONOCHROME1"},
+            [[0, 255, 126, 0]],
+        ),
+        # Above BitsStored: 4095 is tissue, though its 12 bits are those of 65535.
+        ([[65535, 0, 2048, 4095]], {"PixelPaddingValue": 65535, "BitsStored": 12, "HighBit": 11}, [[0, 0, 128, 255]]),
+        ([[5, 5, 5, 5]], {"PixelPaddingValue": 5}, [[0, 0, 0, 0]]),
+    ],
+)
+def test_padding_is_black_and_no_tissue(tmp_path, pixels, elements, shown):
+    dataset = dicom(np.array(pixels, dtype=np.uint16), **elements)
+    # By the window: (x - 199.5) / 200 + 0.5
+    assert grey(save(tmp_path / "a.dcm", dataset)) == (shown or [[0, 1, 129, 255]])
+
+
+@pytest.mark.parametrize("padding", [-2000, 63536])
+def test_padding_of_signed_pixels_with_and_without_its_sign(tmp_path, padding):
+    dataset = dicom(np.array([[-2000, 100, 201, 300]], dtype=np.int16))
+    dataset.add_new("PixelPaddingValue", "SS" if padding < 0 else "US", padding)
+    path = save(tmp_path / "a.dcm", dataset)
+    assert grey(path) == [[0, 0, 129, 255]]
+
+
+@pytest.mark.parametrize(
+    ("elements", "named"),
+    [
+        ({"WindowCenter": 30000, "WindowWidth": 1000}, "LINEAR window of center 30000 and width 1000"),
+        ({"WindowCenter": [30000, 9], "WindowWidth": [1000, 0]}, "and its LINEAR window of center 9 and width 0"),
+        ({"WindowCenter": 5, "WindowWidth": 0, "VOILUTFunction": "SIGMOID"}, "SIGMOID window of center 5 and width 0"),
+        ({"WindowCenter": 5, "WindowWidth": 0.5}, "LINEAR window of center 5 and width 0.5"),
+        ({"WindowCenter": 5, "WindowWidth": -3, "VOILUTFunction": "LINEAR_EXACT"}, "LINEAR_EXACT window"),
+        ({"VOILUTSequence": lut([7, 7, 7], 60000, 16)}, "table of grey values"),
+        ({"RescaleSlope": 0, "RescaleIntercept": 3}, "modality table or rescale slope"),
+    ],
+)
+def test_what_shows_nothing_is_said_and_darkest_to_brightest_is_shown(tmp_path, caplog, elements, named):
+    path = save(tmp_path / "a.dcm", dicom(np.array([[100, 4095], [2097, 1099]], dtype=np.uint16), **elements))
+    assert grey(path) == [[0, 255], [127, 64]]
+    load(path)
+    (record,) = caplog.records  # once, however often it is drawn
+    assert record.levelname == "WARNING"
+    assert f"image {path}: by its" in record.message
+    assert named in record.message
+    assert "Made" not in record.message
+
+
+def test_a_later_window_is_taken_where_the_first_is_off_the_data(tmp_path, caplog):
+    dataset = dicom(STORED, WindowCenter=[30000, 8], WindowWidth=[10, 11])
+    assert grey(save(tmp_path / "a.dcm", dataset)) == [[0, 0, 13], [115, 242, 255]]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("elements", "warned"),
+    [
+        ({}, False),
+        ({"WindowCenter": [30000, 2000], "WindowWidth": [1000, 3001]}, False),
+        ({"WindowCenter": 30000, "WindowWidth": 1000}, True),
+    ],
+)
+def test_one_bright_pixel_neither_stretches_nor_makes_a_window(tmp_path, caplog, elements, warned):
+    stored = np.arange(10_000, dtype=np.uint16) % 3000 + 500
+    stored[0] = 65535
+    shown = np.array(grey(save(tmp_path / "a.dcm", dicom(stored.reshape(100, 100), **elements)))).ravel()
+    assert shown[0] == 255
+    assert np.abs(shown[3000:6000] - (stored[3000:6000] - 500.0) * (255 / 2999)).max() < 2
+    assert ["shows hardly any grey" in record.message for record in caplog.records] == [True] * warned
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+@pytest.mark.parametrize("function", ["Linear", "linear", "Linear_Exact", "LINEAR EXACT", "Sigmoid"])
+def test_the_function_of_a_window_in_any_spelling(tmp_path, function):
+    written = grey(save(tmp_path / "a.dcm", dicom(STORED, **WINDOW, VOILUTFunction=function)))
+    name = function.upper().replace(" ", "_")
+    assert written == grey(save(tmp_path / "b.dcm", dicom(STORED, **WINDOW, VOILUTFunction=name)))
+
+
+def test_twelve_bit_jpeg_is_not_called_damaged(tmp_path):
+    pixels = np.full((16, 16), 90, dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG")
+    dataset = dicom(pixels.astype(np.uint16), bits=12)
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.JPEGExtended12Bit
+    content = bytearray(stream.getvalue())
+    frame = content.index(b"\xff\xc0")
+    content[frame + 1], content[frame + 4] = 0xC1, 12
+    dataset.PixelData = encapsulate([bytes(content)])
+    path = save(tmp_path / "a.dcm", dataset)
+    check_image(path, study_id="s1")
+    with pytest.raises(DataError, match=r"has 12-bit pixels of transfer syntax JPEG Extended .*can't be read here"):
+        load(path)
+
+
+@pytest.mark.parametrize("make", [dicom, rle, jpeg2000])
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.95, 0.999])
+def test_the_check_finds_truncation_by_the_header(tmp_path, make, kept):
+    noise = np.random.default_rng(0).integers(0, 4096, (64, 64), dtype=np.uint16)
+    path = save(tmp_path / "cut.dcm", make(noise))
+    check_image(path, study_id="s1")
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    with pytest.raises(DataError, match=r"^study s1: image .*cut\.dcm is (truncated or damaged DICOM|DICOM without)"):
+        check_image(path, study_id="s1")

@@ -31,7 +31,7 @@ class Bare:
     def read(self, study_id):
         return LeftOut("b", "no frontal image") if study_id == "b" else make_study(study_id, "")
 
-    def load_images(self, study):
+    def load_images(self, study, max_pixels=None):
         return (noise_image(ord(study.study_id), (56, 56)),)
 
     def digest(self):
@@ -42,7 +42,7 @@ def test_studies_without_reports_are_served_for_generating(random_policy, collat
     studies = EvaluationStudies.read(Bare(), None)
     assert [study.study_id for study in studies.studies] == ["a", "c"]
     assert [left_out.study_id for left_out in studies.left_out] == ["z", "b"]
-    bare = Collate(collate.processor, collate.instruction, max_report_tokens=None)
+    bare = Collate(collate.processor, collate.prompt, max_report_tokens=None)
     (batch,) = studies.loader(bare, batch_size=2, num_workers=0, images_of=None)
     assert [ids.tolist() for ids in batch.oracle_ids] == [[], []]
     (swapped,) = studies.loader(bare, batch_size=2, num_workers=0, images_of=[1, 0])
@@ -52,6 +52,18 @@ def test_studies_without_reports_are_served_for_generating(random_policy, collat
     # For training, an empty report stays an error.
     with pytest.raises(DataError, match="study a: the report is empty"):
         collate([(make_study("a", ""), (noise_image(0, (56, 56)),))])
+
+
+def test_a_cut_report_has_no_end(collate):
+    tokenizer = collate.processor.tokenizer
+    study = make_study("a", "The lungs are clear and the heart is small.")
+    ids = tokenizer(study.oracle_report, add_special_tokens=False)["input_ids"]
+    cut = Collate(collate.processor, collate.prompt, max_report_tokens=len(ids))
+    whole = Collate(collate.processor, collate.prompt, max_report_tokens=len(ids) + 1)
+    row = (study, (noise_image(0, (56, 56)),))
+    assert cut([row]).oracle_ids[0].tolist() == ids
+    assert whole([row]).oracle_ids[0].tolist() == [*ids, tokenizer.eos_token_id]
+    assert (cut.is_cut(study), whole.is_cut(study)) == (True, False)
 
 
 def test_limits_and_empty_splits():

@@ -1,5 +1,7 @@
 import io
+import os
 import re
+import socket
 import struct
 import zlib
 
@@ -7,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from orapo.data.images import LongestSide, load_image
+from orapo.data.image_check import check_image, image_problems
+from orapo.data.images import LongestSide, check_image_name, load_image
 from orapo.errors import DataError, SettingError
 from orapo.settings import settings
 
@@ -57,6 +60,17 @@ def test_sixteen_bit_grey_is_scaled_linearly_from_darkest_to_brightest(tmp_path)
     with Image.open(tmp_path / "a.png") as stored:
         assert stored.mode == "I;16"
     assert np.asarray(load(tmp_path / "a.png"))[..., 0].tolist() == [[0, 255], [127, 64]]
+
+
+@pytest.mark.parametrize("num_marked", [1, 40])
+def test_a_bright_marker_leaves_the_tissue_its_greys(tmp_path, num_marked):
+    grey = np.arange(10_000, dtype=np.uint16) % 3000 + 500
+    grey[:num_marked] = 65535
+    Image.fromarray(grey.reshape(100, 100)).save(tmp_path / "a.png")
+    shown = np.asarray(load(tmp_path / "a.png"))[..., 0].ravel()
+    assert set(shown[:num_marked].tolist()) == {255}
+    assert np.ptp(shown[num_marked:]) == 255
+    assert np.abs(shown[3000:6000] - (grey[3000:6000] - 500.0) * (255 / 2999)).max() < 2
 
 
 def test_sixteen_bit_grey_of_one_value_is_black(tmp_path):
@@ -132,6 +146,14 @@ def test_truncation_is_found_even_where_another_library_told_pillow_to_ignore_it
         load(tmp_path / "a.png")
 
 
+def test_a_name_that_may_be_words_of_a_report_is_not_told():
+    with pytest.raises(DataError) as caught:
+        check_image_name("No effusion. Heart normal", study_id="s1")
+    assert str(caught.value).startswith(
+        "study s1: image (25 characters of text) ends in 14 characters of text. Accepted"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -158,6 +180,170 @@ def test_a_gif_named_png_is_refused(tmp_path):
     Image.new("L", (9, 9)).save(tmp_path / "a.png", "GIF")
     with pytest.raises(DataError, match="is neither PNG nor JPEG"):
         load(tmp_path / "a.png")
+
+
+def sixteen_bit_png(path, values, colour):
+    """Writes [height, width, channels] of 16 bits, each row by another of PNG's filters."""
+    rows, previous = b"", None
+    step = values.shape[2] * 2
+    for index, row in enumerate(np.asarray(values, dtype=">u2")):
+        raw = np.frombuffer(row.tobytes(), dtype=np.uint8).astype(int)
+        left = np.concatenate([np.zeros(step, dtype=int), raw[:-step]])
+        above = np.zeros_like(raw) if previous is None else previous
+        corner = np.concatenate([np.zeros(step, dtype=int), above[:-step]])
+        estimate = left + above - corner
+        distances = np.stack([abs(estimate - near) for near in (left, above, corner)])
+        paeth = np.choose(distances.argmin(0), [left, above, corner])
+        kind = index % 5
+        predicted = [np.zeros_like(raw), left, above, (left + above) // 2, paeth][kind]
+        rows += bytes([kind]) + ((raw - predicted) % 256).astype(np.uint8).tobytes()
+        previous = raw
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    height, width = values.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    return path
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.parametrize("colour", [0, 2, 4, 6])
+def test_any_sixteen_bit_png_shows_the_same_as_grey(tmp_path, colour, bits):
+    grey = np.random.default_rng(bits).integers(0, 2**bits, (12, 9, 1))
+    grey[0, 0], grey[0, 1] = 0, 2**bits - 1
+    opaque = np.full_like(grey, 2**bits - 1)
+    channels = {0: [grey], 2: [grey] * 3, 4: [grey, opaque], 6: [grey, grey, grey, opaque]}[colour]
+    path = sixteen_bit_png(tmp_path / "a.png", np.concatenate(channels, axis=2), colour)
+    shown = np.rint(grey * (255 / (2**bits - 1))).astype(np.uint8)
+    assert np.array_equal(np.asarray(load(path)), shown.repeat(3, axis=2))
+
+
+def test_one_map_for_all_channels_of_sixteen_bits(tmp_path):
+    colours = np.array([[[0, 1000, 4000], [4000, 2000, 1000]]])
+    path = sixteen_bit_png(tmp_path / "a.png", colours, 2)
+    assert np.asarray(load(path)).tolist() == [[[0, 64, 255], [255, 128, 64]]]
+
+
+def test_what_is_transparent_stretches_nothing(tmp_path):
+    grey_and_alpha = np.array([[[65535, 0], [100, 4095], [300, 4095], [201, 4095]]])
+    path = sixteen_bit_png(tmp_path / "a.png", grey_and_alpha, 4)
+    assert np.asarray(load(path))[..., 0].tolist() == [[0, 0, 255, 129]]
+    padded = Image.fromarray(np.array([[65535, 100, 300, 201]], dtype=np.uint16))
+    padded.save(tmp_path / "b.png", transparency=65535)
+    assert np.asarray(load(tmp_path / "b.png"))[..., 0].tolist() == [[0, 0, 255, 129]]
+
+
+def test_sixteen_bits_are_turned_upright_and_shrunk(tmp_path):
+    grey = np.zeros((40, 80), dtype=np.uint16)
+    grey[:, :40] = 4095  # left half bright
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(grey).save(tmp_path / "a.png", exif=exif)
+    upright = load(tmp_path / "a.png", 40)
+    assert upright.size == (20, 40)
+    assert (upright.getpixel((10, 3)), upright.getpixel((10, 37))) == ((255,) * 3, (0,) * 3)
+
+
+def test_cmyk_and_bilevel(tmp_path):
+    Image.new("CMYK", (16, 16), (0, 0, 0, 100)).save(tmp_path / "a.jpg", quality=100)
+    assert load(tmp_path / "a.jpg").getpixel((4, 4)) == pytest.approx((155, 155, 155), abs=2)
+    Image.new("1", (16, 16), 1).save(tmp_path / "a.png")
+    assert load(tmp_path / "a.png").getpixel((4, 4)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("limit", [100 * 200, 5000, 1])
+def test_at_most_so_many_pixels(tmp_path, limit):
+    Image.fromarray(noise(600, 1200)).save(tmp_path / "a.png")
+    width, height = load_image(tmp_path / "a.png", study_id="s1", max_pixels=limit).size
+    assert width * height <= limit
+    assert width * height > 0.9 * limit
+    assert load_image(tmp_path / "a.png", study_id="s1").size == (1200, 600)
+    assert load_image(tmp_path / "a.png", study_id="s1", max_pixels=10**9).size == (1200, 600)
+    assert load_image(tmp_path / "a.png", study_id="s1", max_pixels=10**9, longest_side=60).size == (60, 30)
+
+
+def test_a_picture_of_one_colour_is_said_once(tmp_path, caplog):
+    path = tmp_path / "black.png"
+    Image.new("L", (9, 9), 0).save(path)
+    load(path)
+    load(path)
+    assert [record.message for record in caplog.records] == [f"study s1: image {path}: it shows a single colour"]
+
+
+def check(path):
+    check_image(path, study_id="s1")
+
+
+@pytest.mark.parametrize("open_it", [load, check])
+@pytest.mark.parametrize("kind", ["folder", "pipe", "socket", "loop", "to nothing", "long name", "animated"])
+def test_what_is_no_file_of_one_picture_is_refused_at_once(tmp_path, monkeypatch, kind, open_it):
+    path, message = tmp_path / "a.png", "can't be opened"
+    if kind == "folder":
+        path.mkdir()
+        message = "is a folder, not a file"
+    elif kind == "pipe":
+        os.mkfifo(path)
+        message = "is a pipe, not a file"
+    elif kind == "socket":
+        monkeypatch.chdir(tmp_path)  # the name of a socket is short
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind("a.png")
+        message = "is a socket, not a file"
+    elif kind == "loop":
+        path.symlink_to(path)
+    elif kind == "to nothing":
+        path.symlink_to(tmp_path / "gone.png")
+        message = "there is no image"
+    elif kind == "long name":
+        path = tmp_path / f"{'a' * 300}.png"
+    else:
+        frames = [Image.new("L", (20, 20), shade) for shade in (0, 200)]
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+        message = "holds 2 frames"
+    with pytest.raises(DataError, match=rf"^study s1: .*{message}"):
+        open_it(path)
+
+
+def test_a_jpeg_of_twelve_bits_is_not_called_something_else(tmp_path):
+    stream = io.BytesIO()
+    Image.fromarray(noise()).save(stream, "JPEG")
+    content = bytearray(stream.getvalue())
+    content[content.index(b"\xff\xc0") + 4] = 12
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(DataError, match=r"is a JPEG that can't be read: damaged, lossless or of 12 bits"):
+        load(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("kept", [0.0, 0.05, 0.5, 0.95, 0.999])
+def test_the_check_finds_what_is_truncated(tmp_path, suffix, kept):
+    path = tmp_path / f"cut{suffix}"
+    Image.fromarray(noise(200, 200)).save(path)
+    check(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(DataError, match=r"cut\.(png|jpg) is (truncated or damaged|empty)"):
+        check(path)
+    path.write_bytes(whole + b"\0" * 9000)  # after the end: it can be read
+    check(path)
+    load(path)
+
+
+def test_many_images_are_checked_in_order(tmp_path):
+    images = []
+    for number in range(20):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(noise()).save(path)
+        if number in (3, 11):
+            path.write_bytes(path.read_bytes()[:-60])
+        images.append((f"s{number}", path))
+    images.append(("gone", tmp_path / "gone.png"))
+    problems = image_problems(images)
+    assert [study_id for study_id, _ in problems] == ["s3", "s11", "gone"]
+    assert all(f"study {study_id}: " in problem for study_id, problem in problems)
 
 
 @settings

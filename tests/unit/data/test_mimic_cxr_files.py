@@ -5,13 +5,18 @@ import zipfile
 import pytest
 from tests.unit.data.mimic_cxr_folder import Mimic, image, report
 
-from orapo.data.mimic_cxr.files import images_file, reports_file, table_file
-from orapo.data.mimic_cxr.report_files import ReportZip, open_reports
-from orapo.data.mimic_cxr.source import MimicCxrSource
+from orapo.data.mimic_cxr import REPORTS_URL, MimicCxr, images_file, reports_file, table_file
+from orapo.data.text_files import TextFiles
 from orapo.errors import DataError
 from orapo.records import Split
 
 WGET_JPG, WGET_REPORTS = "physionet.org/files/mimic-cxr-jpg/2.1.0", "physionet.org/files/mimic-cxr/2.1.0"
+
+
+def reports_in(path):
+    return TextFiles(path, REPORTS_URL)
+
+
 PATIENT, STUDY = "p90000001", "s90000001"
 
 
@@ -34,7 +39,7 @@ PATIENT, STUDY = "p90000001", "s90000001"
 @pytest.mark.parametrize("zipped", [True, False])
 def test_the_layouts_that_downloads_leave_are_found(tmp_path, jpg, reports, root, zipped):
     Mimic(tmp_path, [image(1, 1)]).write(jpg=jpg, reports=reports, zipped=zipped)
-    source = MimicCxrSource(str(tmp_path / root))
+    source = MimicCxr(str(tmp_path / root)).open()
     study = source.read(source.entries(Split.TRAIN)[0].study_id)
     assert study.image_paths == (str(tmp_path / jpg / "files/p90/p90000001/s90000001/00000001-00000001.jpg"),)
     assert study.oracle_report == "Small effusion on the left."
@@ -48,14 +53,14 @@ def test_reports_may_lie_anywhere_when_named(tmp_path, zipped, named):
     Mimic(tmp_path, [image(1, 1)]).write(jpg="here/and/now", reports="there", zipped=zipped)
     root = str(tmp_path / "here/and/now")
     named = str(tmp_path / "there" / (named if zipped or named == "files" else ""))
-    assert MimicCxrSource(root, reports=named).read(STUDY).oracle_report == "Small effusion on the left."
+    assert MimicCxr(root, reports=named).open().read(STUDY).oracle_report == "Small effusion on the left."
     with pytest.raises(DataError, match=r"1 of 5 needed are missing: the reports \(looked for "):
-        MimicCxrSource(root)
+        MimicCxr(root).open()
 
 
 def test_every_missing_file_is_listed_with_places_and_address(tmp_path):
     with pytest.raises(DataError) as caught:
-        MimicCxrSource(str(tmp_path), radiologist_test_labels=True)
+        MimicCxr(str(tmp_path), radiologist_test_labels=True).open()
     jpg, texts = (
         "https://physionet.org/content/mimic-cxr-jpg/2.1.0/",
         "https://physionet.org/content/mimic-cxr/2.1.0/",
@@ -90,15 +95,15 @@ def test_a_folder_of_reports_is_no_folder_of_images(tmp_path):
     assert images_file(mimic.root).find() is None
     assert reports_file(mimic.root, None).find() == mimic.root / "files"
     with pytest.raises(DataError, match="1 of 5 needed are missing: the images"):
-        MimicCxrSource(str(mimic.root))
+        MimicCxr(str(mimic.root)).open()
 
 
 def test_a_folder_of_images_is_no_folder_of_reports(tmp_path):
     mimic = Mimic(tmp_path, [image(1, 1)]).write(jpg="jpg", leave=("reports",))
     with pytest.raises(DataError, match=r"1 of 5 needed are missing: the reports .*mimic-cxr/2\.1\.0/\)$"):
-        MimicCxrSource(str(mimic.root))
+        MimicCxr(str(mimic.root)).open()
     with pytest.raises(DataError, match=r"^MIMIC-CXR: there is no reports nowhere\.zip; name the folder or"):
-        MimicCxrSource(str(mimic.root), reports="nowhere.zip")
+        MimicCxr(str(mimic.root), reports="nowhere.zip").open()
 
 
 def test_the_tables_of_one_folder_belong_together(tmp_path):
@@ -116,44 +121,44 @@ def archive(tmp_path):
 
 def test_a_zip_is_not_opened_before_a_report_is_read(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"no zip")
-    reports = open_reports(tmp_path / "a.zip")
+    reports = reports_in(tmp_path / "a.zip")
     with pytest.raises(
         DataError, match=r"a\.zip can't be read as zip \(File is not a zip file\); is the download comp"
     ):
-        reports.read(PATIENT, STUDY)
+        reports.read(f"{STUDY}.txt", study_id=STUDY)
 
 
 def test_a_stored_zip_with_other_folders_is_read_too(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("__MACOSX/._s90000001.txt", "nothing")
         archive.writestr("mimic/files/p90/p90000001/s90000001.txt", "FINDINGS: été")
-    reports = ReportZip(tmp_path / "a.zip")
-    assert reports.read(PATIENT, STUDY) == "FINDINGS: été"
-    assert pickle.loads(pickle.dumps(reports)).read(PATIENT, STUDY) == "FINDINGS: été"
+    reports = reports_in(tmp_path / "a.zip")
+    assert reports.read(f"{STUDY}.txt", study_id=STUDY) == "FINDINGS: été"
+    assert pickle.loads(pickle.dumps(reports)).read(f"{STUDY}.txt", study_id=STUDY) == "FINDINGS: été"
     with pytest.raises(DataError, match=r"^study s90000002: there is no report s90000002.txt in .*; get the reports"):
-        reports.read(PATIENT, "s90000002")
+        reports.read("s90000002.txt", study_id="s90000002")
 
 
 def test_a_damaged_report_in_the_zip_is_named_and_not_quoted(archive):
-    reports = ReportZip(archive)
-    assert reports.read(PATIENT, STUDY).count("First. ") == 50
+    reports = reports_in(archive)
+    assert reports.read(f"{STUDY}.txt", study_id=STUDY).count("First. ") == 50
     content = bytearray(archive.read_bytes())
     start = content.index(b"s90000001.txt") + len("s90000001.txt")
     content[start + 5] ^= 0xFF
     archive.write_bytes(content)
     with pytest.raises(DataError, match=r"^study s90000001: report s90000001\.txt in .* is damaged; get the zip again"):
-        reports.read(PATIENT, STUDY)
-    assert "FINAL REPORT" in reports.read("p90000002", "s90000002")
+        reports.read(f"{STUDY}.txt", study_id=STUDY)
+    assert "FINAL REPORT" in reports.read("s90000002.txt", study_id="s90000002")
     archive.write_bytes(content[: start + 10])
     with pytest.raises(DataError, match="is damaged"):
-        reports.read("p90000002", "s90000002")
+        reports.read("s90000002.txt", study_id="s90000002")
 
 
 def test_a_zip_of_something_else_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("image.png", b"")
-    with pytest.raises(DataError, match=r"has no \.txt file; it must be mimic-cxr-reports\.zip"):
-        ReportZip(tmp_path / "a.zip").read(PATIENT, STUDY)
+    with pytest.raises(DataError, match=r"has no \.txt file; it must be the zip of reports from"):
+        reports_in(tmp_path / "a.zip").read(f"{STUDY}.txt", study_id=STUDY)
 
 
 def test_a_report_that_is_no_text_is_named(tmp_path):
@@ -162,4 +167,4 @@ def test_a_report_that_is_no_text_is_named(tmp_path):
     path.write_bytes(b"hush \xff")
     message = f"study s90000001: report {path} is not UTF-8; is the file complete?"
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        open_reports(mimic.root / "files").read(PATIENT, STUDY)
+        reports_in(mimic.root / "files").read(f"p90/{PATIENT}/{STUDY}.txt", study_id=STUDY)

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 from orapo.chexpert import OBSERVATIONS, LabelState, Observation
 from orapo.data.balanced_subset import BalancedSubset
 from orapo.data.datamodule import BatchSettings, ReportDataModule
-from orapo.data.mimic_cxr.source import MimicCxrSource
+from orapo.data.mimic_cxr import MimicCxr
 from orapo.data.source import LeftOut, StudySource
 from orapo.errors import DataError, SettingError
 from orapo.labeler.types import LabeledReport
@@ -68,7 +68,7 @@ class WordLabeler:
 @pytest.mark.parametrize("zipped", [True, False])
 def test_both_versions_are_read_gzipped_or_not_from_zip_or_folder(mimic, version, gz, zipped):
     mimic.write(version=version, gz=gz, zipped=zipped, label_columns=list(reversed(LABELS)))
-    source = MimicCxrSource(str(mimic.root))
+    source = MimicCxr(str(mimic.root)).open()
     assert isinstance(source, StudySource)
     assert ids(source) == [1, 3]
     assert left_out(source) == {
@@ -96,12 +96,12 @@ def test_both_versions_are_read_gzipped_or_not_from_zip_or_folder(mimic, version
 
 def test_all_views_come_frontal_first_and_can_be_limited(mimic):
     mimic.write()
-    source = MimicCxrSource(str(mimic.root), views="all")
+    source = MimicCxr(str(mimic.root), views="all").open()
     assert ids(source) == [1, 2, 3, 4, 5]
     views = {study: source.read(f"s9000000{study}").views for study in range(1, 6)}
     assert views == {1: ("PA", "AP", "LATERAL"), 2: ("LL",), 3: ("AP",), 4: ("LATERAL",), 5: ("",)}
-    assert MimicCxrSource(str(mimic.root), views="all", max_images=2).read("s90000001").views == ("PA", "AP")
-    limited = MimicCxrSource(str(mimic.root), max_images=1, longest_side=40)
+    assert MimicCxr(str(mimic.root), views="all", max_images=2).open().read("s90000001").views == ("PA", "AP")
+    limited = MimicCxr(str(mimic.root), max_images=1, longest_side=40).open()
     assert limited.read("s90000001").views == ("PA",)
     assert limited.load_images(limited.read("s90000001"))[0].size == (40, 30)
 
@@ -111,14 +111,14 @@ def test_all_views_come_frontal_first_and_can_be_limited(mimic):
     [
         ("findings", ["F one.", "no findings section", "F three."]),
         ("impression", ["I one.", "I two.", "no impression section"]),
-        ("findings_and_impression", ["F one.\nI one.", "no findings section", "no impression section"]),
+        ("both", ["Findings: F one. Impression: I one.", "no findings section", "no impression section"]),
     ],
 )
 def test_a_report_without_the_sections_is_left_out_when_read(tmp_path, sections, texts):
     mimic = Mimic(tmp_path, [image(1, 1), image(2, 1), image(3, 1)])
     parts = (("F one.", "I one."), (None, "I two."), ("F\n three.", None))
     mimic.reports = {90000000 + n: report(*part) for n, part in enumerate(parts, 1)}
-    source = MimicCxrSource(str(mimic.write().root), sections=sections)
+    source = MimicCxr(str(mimic.write().root), target=sections).open()
     assert ids(source) == [1, 2, 3]
     read = [source.read(entry.study_id) for entry in source.entries(Split.TRAIN)]
     assert [study.reason if isinstance(study, LeftOut) else study.oracle_report for study in read] == texts
@@ -126,21 +126,21 @@ def test_a_report_without_the_sections_is_left_out_when_read(tmp_path, sections,
 
 def test_negbio_labels_are_another_table(mimic):
     mimic.write(leave=("chexpert",))
-    source = MimicCxrSource(str(mimic.root), labels="negbio")
+    source = MimicCxr(str(mimic.root), labels="negbio").open()
     assert found(source.entries(Split.TRAIN)[0].labels) == {"No Finding": P}
     with pytest.raises(DataError, match=r"1 of 5 needed are missing: the CheXpert labels .*chexpert\.csv\.gz and "):
-        MimicCxrSource(str(mimic.root))
+        MimicCxr(str(mimic.root)).open()
 
 
 def test_the_labeler_labels_the_sections_asked_for(mimic):
     mimic.reports[90000001] = report("Edema.", "Nothing.")
     mimic.reports[90000003] = report(None, "Edema.")
     mimic.write(leave=("chexpert", "negbio"))
-    source = MimicCxrSource(str(mimic.root), labels="labeler", labeler=WordLabeler())
+    source = MimicCxr(str(mimic.root), labels="labeler", labeler=WordLabeler()).open()
     assert ids(source) == [1, 6]
     assert left_out(source)[3] == "no findings section"
     assert [found(entry.labels) for entry in source.entries(Split.TRAIN)] == [{"Edema": P}, {}]
-    impressions = MimicCxrSource(str(mimic.root), labels="labeler", sections="impression")
+    impressions = MimicCxr(str(mimic.root), labels="labeler", target="impression").open()
     assert found(impressions.entries(Split.TRAIN)[1].labels) == {"Edema": P}
 
 
@@ -152,7 +152,7 @@ def test_a_table_written_by_the_labeler_is_read(mimic, ending):
     reports, labels = mimic.folder / "reports.csv", mimic.folder / f"labels{ending}"
     reports.write_text("study_id,report\ns90000001,Moderate pulmonary edema.\n90000003,There is no pneumothorax.\n")
     assert main([str(reports), str(labels), "--column", "report"]) == 0
-    source = MimicCxrSource(str(mimic.root), labels="table", label_table=str(labels))
+    source = MimicCxr(str(mimic.root), labels="table", label_table=str(labels)).open()
     assert [found(entry.labels).get("Edema") for entry in source.entries(Split.TRAIN)] == [P, None]
     assert [found(entry.labels).get("Pneumothorax") for entry in source.entries(Split.TRAIN)] == [None, N]
     assert left_out(source)[6] == "no labels"
@@ -161,12 +161,12 @@ def test_a_table_written_by_the_labeler_is_read(mimic, ending):
 def test_a_radiologist_may_label_the_test_split(mimic):
     mimic.radiologist[90000001] = {"Fracture": "1"}  # of the training split, so passed over
     mimic.write()
-    replaced = MimicCxrSource(str(mimic.root), radiologist_test_labels=True)
+    replaced = MimicCxr(str(mimic.root), radiologist_test_labels=True).open()
     labels = [found(entry.labels) for entry in replaced.entries(Split.TEST)]
     usual = {"Edema": P, "Pneumonia": N, "Fracture": U}
     assert labels == [{"Lung Opacity": P, "Fracture": N}, usual, {"No Finding": P}]
     assert found(replaced.entries(Split.TRAIN)[0].labels) == usual
-    only = MimicCxrSource(str(mimic.root), test_studies="radiologist")
+    only = MimicCxr(str(mimic.root), test_studies="radiologist").open()
     assert (ids(only, Split.TEST), left_out(only, Split.TEST)) == ([8, 10], {9: "no radiologist's labels"})
     assert found(only.entries(Split.TEST)[0].labels) == usual
     assert ids(only) == [1, 3]
@@ -175,18 +175,20 @@ def test_a_radiologist_may_label_the_test_split(mimic):
 def test_labels_of_other_studies_are_refused_or_told(mimic, caplog):
     mimic.radiologist = {90000001: {"Edema": "1"}}
     mimic.write()
-    with pytest.raises(DataError, match=r"labels of no study of the test split; it has 1, for example s90000001$"):
-        MimicCxrSource(str(mimic.root), radiologist_test_labels=True)
+    with pytest.raises(
+        DataError, match=r"labels of no study of the test split; it has 1 by study_id, for example 90000001,"
+    ):
+        MimicCxr(str(mimic.root), radiologist_test_labels=True).open()
     mimic.radiologist[90000008] = {}
     mimic.write()
-    MimicCxrSource(str(mimic.root), radiologist_test_labels=True)
+    MimicCxr(str(mimic.root), radiologist_test_labels=True).open()
     assert "1 of 2 labelled studies are not in the test split" in caplog.text
 
 
 def test_a_missing_report_or_image_is_named_with_where_to_get_it(mimic):
     del mimic.reports[90000003]
     mimic.write(zipped=False)
-    source = MimicCxrSource(str(mimic.root))
+    source = MimicCxr(str(mimic.root)).open()
     path = re.escape(f"{mimic.root}/files/p90/p90000003/s90000003")
     with pytest.raises(DataError, match=rf"^study s90000003: there is no report {path}\.txt; .*/mimic-cxr/2\.1\.0/$"):
         source.read("s90000003")
@@ -198,14 +200,14 @@ def test_a_missing_report_or_image_is_named_with_where_to_get_it(mimic):
 
 
 def test_images_of_mimic_cxr_itself_are_found_too(mimic):
-    source = MimicCxrSource(str(mimic.write(suffix=".png").root))
+    source = MimicCxr(str(mimic.write(suffix=".png").root)).open()
     assert source.read("s90000003").image_paths[0].endswith("00000003-00000001.png")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sections": "report"}, "sections is 'report'"),
+        ({"target": "report"}, "target is 'report'"),
         ({"views": "PA"}, "views is 'PA'"),
         ({"max_images": 0}, "max_images is 0"),
         ({"labels": "chexbert"}, "labels is 'chexbert'; it must be one of chexpert, negbio, labeler, table"),
@@ -218,17 +220,17 @@ def test_images_of_mimic_cxr_itself_are_found_too(mimic):
 )
 def test_settings_are_checked_before_anything_is_read(options, message):
     with pytest.raises(SettingError, match=message):
-        MimicCxrSource(None, **options)
+        MimicCxr(None, **options).open()
 
 
 def test_the_folder_must_be_given():
     with pytest.raises(DataError, match=r"MIMIC-CXR: no folder given; set data.root or .* ORAPO_MIMIC_ROOT"):
-        MimicCxrSource(None)
+        MimicCxr(None).open()
 
 
 def test_the_digest_follows_what_determines_the_studies(mimic, tmp_path):
     def digest(**options):
-        return MimicCxrSource(str(mimic.root), **options).digest()
+        return MimicCxr(str(mimic.root), **options).open().digest()
 
     mimic.write()
     first = digest()
@@ -236,7 +238,7 @@ def test_the_digest_follows_what_determines_the_studies(mimic, tmp_path):
     changes = [
         {"views": "all"},
         {"max_images": 1},
-        {"sections": "impression"},
+        {"target": "impression"},
         {"labels": "negbio"},
         {"longest_side": 64},
         {"radiologist_test_labels": True},
@@ -248,12 +250,12 @@ def test_the_digest_follows_what_determines_the_studies(mimic, tmp_path):
         assert (mimic.write(**{key: False}).root, digest()) == (mimic.root, first)
     moved = Mimic(tmp_path / "elsewhere", ROWS)
     moved.labels = mimic.labels
-    assert MimicCxrSource(str(moved.write().root)).digest() == first
+    assert MimicCxr(str(moved.write().root)).open().digest() == first
     moved.rows = [row | {"ViewPosition": row["ViewPosition"].replace("AP", "PA")} for row in ROWS]
-    assert MimicCxrSource(str(moved.write().root)).digest() != first
+    assert MimicCxr(str(moved.write().root)).open().digest() != first
     moved.rows = list(ROWS)
     moved.labels[90000008] = {"Edema": "0.0"}
-    assert MimicCxrSource(str(moved.write().root)).digest() != first
+    assert MimicCxr(str(moved.write().root)).open().digest() != first
 
 
 class Reports(Dataset):
@@ -274,7 +276,7 @@ class Reports(Dataset):
 def test_two_worker_processes_read_from_one_zip(tmp_path):
     mimic = Mimic(tmp_path, [image(number, 1) for number in range(1, 25)])
     mimic.reports = {study: report(f"Line {study} " * (study % 97 + 1)) for study in mimic.studies}
-    source = MimicCxrSource(str(mimic.write().root))
+    source = MimicCxr(str(mimic.write().root)).open()
     source.read("s90000001")  # the zip is open before the workers start
     loader = DataLoader(Reports(source), batch_size=None, num_workers=2, multiprocessing_context="fork")
     expected = [
@@ -289,7 +291,7 @@ def test_two_worker_processes_read_from_one_zip(tmp_path):
 def test_a_data_module_trains_on_it(mimic):
     mimic.reports[90000001] = report(None)
     mimic.write()
-    source = MimicCxrSource(str(mimic.root))
+    source = MimicCxr(str(mimic.root)).open()
     settings = BatchSettings(1, 1, None, 1, None, None, 0, 0)
     module = ReportDataModule(source, BalancedSubset(1, 0), settings)
     assert [study.study_id for study in module.train_studies] == ["s90000003"]

@@ -2,9 +2,9 @@ import pytest
 from tests.unit.data.mimic_cxr_folder import LABELS, METADATA, Mimic, image, write_table
 
 from orapo.chexpert import LabelState, Observation
-from orapo.data.mimic_cxr.label_tables import read_label_table
-from orapo.data.mimic_cxr.tables import read_studies
-from orapo.data.shared_states import SharedStates
+from orapo.data.labels import SharedStates, read_label_table
+from orapo.data.mimic_cxr import METADATA as IMAGES
+from orapo.data.mimic_cxr import SPLIT, MimicCxr, MimicReader, _time
 from orapo.errors import DataError
 from orapo.records import Split
 
@@ -15,6 +15,16 @@ def studies(folder, rows, split_rows=None):
     if split_rows is not None:
         write_table(split, ("dicom_id", "study_id", "subject_id", "split"), split_rows)
     return read_studies(mimic.root / "mimic-cxr-2.0.0-metadata.csv", split)
+
+
+def read_studies(metadata, split):
+    reader = MimicReader(MimicCxr(None))
+    reader.files = {IMAGES: metadata, SPLIT: split}
+
+    def refuse(problem):
+        raise DataError(problem)
+
+    return reader.rows(refuse)
 
 
 def test_studies_come_in_the_order_of_the_table_with_their_splits(tmp_path):
@@ -42,7 +52,7 @@ def test_images_are_ordered_by_frontal_time_and_id(tmp_path):
         image(1, 2, "ap axial", "100000"),
     ]
     (study,) = studies(tmp_path, rows)
-    assert [int(dicom[-1]) for dicom in study.dicom_ids] == [4, 5, 2, 6, 3, 1]
+    assert [int(dicom[-1]) for dicom in study.images] == [4, 5, 2, 6, 3, 1]
     assert study.views == ("PA", "AP", "AP AXIAL", "AP", "AP", "LATERAL")
 
 
@@ -74,15 +84,15 @@ def test_the_optional_columns_may_be_absent(tmp_path):
     [
         (
             [image(1, 1), image(1, 2, split="test")],
-            r"split\.csv line 3: an image of study s90000001 is of patient p90000001 in split test, another is of "
-            r"p90000001 in train; all images of a study must agree$",
+            r"split\.csv line 3: an image of study s90000001 is of another patient, or split, than one above; all "
+            r"images of a study must agree$",
         ),
         (
             [image(1, 1), image(2, 1, patient=1, split="validate")],
-            r"split\.csv line 3: study s90000002 of patient p90000001 is in split validate, another of that patient in "
+            r"split\.csv line 3: study s90000002 is in split validate, another of its patient in "
             r"train; a patient must be in one split only$",
         ),
-        ([image(1, 1, split="training")], r"split\.csv line 2: study s90000001: split 'training' is none of train, "),
+        ([image(1, 1, split="fold")], r"split\.csv line 2: study s90000001: split 'fold' is none of train "),
         (
             [image(1, 1), image(1, 1)],
             r"metadata\.csv line 3: image 00000001-00000001 of study s90000001 is there twice$",
@@ -101,19 +111,24 @@ def test_contradictions_are_refused_with_their_line(tmp_path, rows, message):
 
 
 def test_the_two_tables_must_fit_each_other(tmp_path):
-    with pytest.raises(DataError, match=r"split\.csv has no row for study s90000002 of .*metadata\.csv; every study"):
-        studies(tmp_path, [image(1, 1), image(2, 1)], [image(1, 1)])
-    with pytest.raises(DataError, match=r"split\.csv has study s90000001 as patient p90000002, .* as p90000001$"):
-        studies(tmp_path, [image(1, 1)], [image(1, 1, patient=2)])
     with pytest.raises(
-        DataError, match=r"metadata\.csv line 3: study s90000001 is of patient p90000002, above of p90000001$"
+        DataError, match=r"split\.csv has no row for study s90000002 of .*metadata\.csv; each needs one"
     ):
+        studies(tmp_path, [image(1, 1), image(2, 1)], [image(1, 1)])
+    with pytest.raises(DataError, match=r"split\.csv gives study s90000001 to another patient than the images do$"):
+        studies(tmp_path, [image(1, 1)], [image(1, 1, patient=2)])
+    with pytest.raises(DataError, match=r"metadata\.csv line 3: study s90000001 is of another patient than above$"):
         studies(tmp_path, [image(1, 1), image(1, 2, patient=2)], [image(1, 1)])
+
+
+def read_labels(path):
+    reader = MimicReader(MimicCxr(None))
+    return read_label_table(path, reader.id_columns, SharedStates(), reader.label_key)[1]
 
 
 def label_table(tmp_path, columns, rows):
     write_table(tmp_path / "labels.csv", columns, rows)
-    return read_label_table(tmp_path / "labels.csv", SharedStates())
+    return read_labels(tmp_path / "labels.csv")
 
 
 def test_labels_are_read_by_name_and_shared(tmp_path):
@@ -124,33 +139,33 @@ def test_labels_are_read_by_name_and_shared(tmp_path):
         {"study_id": "90000003", "Edema": "0"},
     ]
     labels = label_table(tmp_path, ("Edema", "study_id", *(set(named) - {"Edema"})), rows)
-    assert list(labels) == ["s90000001", "s90000002", "s90000003"]
-    first = labels["s90000001"]
-    assert first is labels["s90000002"]
+    assert list(labels) == ["90000001", "90000002", "90000003"]
+    first = labels["90000001"]
+    assert first is labels["90000002"]
     assert first[Observation.LUNG_OPACITY] is LabelState.POSITIVE
     assert first[Observation.EDEMA] is LabelState.UNCERTAIN
-    assert labels["s90000003"][Observation.EDEMA] is LabelState.NEGATIVE
+    assert labels["90000003"][Observation.EDEMA] is LabelState.NEGATIVE
 
 
 @pytest.mark.parametrize(
     ("columns", "rows", "message"),
     [
-        (("study_id", *LABELS[1:]), [{"study_id": "1"}], r"labels\.csv has no column 'Atelectasis'"),
+        (("study_id", *LABELS[1:]), [{"study_id": "1"}], r"labels\.csv has no column Atelectasis; an id"),
         (
             ("study_id", *(set(LABELS) - {"Lung Opacity"})),
             [{"study_id": "1"}],
-            r"has no column 'Lung Opacity'; study_id",
+            r"has no column Lung Opacity; an id",
         ),
-        (("study_id", *LABELS), [{"study_id": "1"}, {"study_id": "1.0"}], r"row 2: study_id is no id like s50414267"),
+        (("study_id", *LABELS), [{"study_id": "1"}, {"study_id": "1.5"}], r"line 3: study_id is no id like s50414267"),
         (
             ("study_id", *LABELS),
             [{"study_id": "1", "Edema": "3"}],
-            r"row 1: study s1: Edema: label code '3' is none of 1",
+            r"line 2: Edema: label code '3' is none of 1",
         ),
         (
             ("study_id", *LABELS),
             [{"study_id": "1"}, {"study_id": "s1", "Edema": "1"}],
-            r"row 2: study s1 is in an earlier row with other labels$",
+            r"line 3: 's1' stands in an earlier row with other labels$",
         ),
     ],
 )
@@ -162,4 +177,8 @@ def test_broken_label_tables_are_refused(tmp_path, columns, rows, message):
 def test_a_parquet_that_is_none_is_refused(tmp_path):
     (tmp_path / "labels.parquet").write_bytes(b"hush")
     with pytest.raises(DataError, match=r"labels\.parquet can't be read as Parquet; is it complete\?$"):
-        read_label_table(tmp_path / "labels.parquet", SharedStates())
+        read_labels(tmp_path / "labels.parquet")
+
+
+def test_a_time_that_is_not_known_is_blank():
+    assert _time("nan") == _time("") > _time("235959.9")

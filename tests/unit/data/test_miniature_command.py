@@ -34,6 +34,12 @@ def test_annotation(tmp_path, capsys):
     assert capsys.readouterr().out == f"wrote {tmp_path / 'm' / 'annotation.json'}\n"
 
 
+@pytest.mark.parametrize("name", ["study_table", "hf_dataset", "rexgradient", "rexrank", "iu_xray"])
+def test_every_other_data_set(tmp_path, capsys, name):
+    assert run(name, tmp_path / "m", "--num-patients", 10) == 0
+    assert capsys.readouterr().out.startswith(f"wrote {tmp_path / 'm'}")
+
+
 def test_an_unknown_data_set_is_refused(tmp_path):
     with pytest.raises(SystemExit):
-        run("iu_xray", tmp_path / "m")
+        run("padchest", tmp_path / "m")

@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader
 
 from orapo.data.collate import Collate
 from orapo.data.image_studies import CollateReadable, ImageStudies
-from orapo.data.own_images import find_own_images, open_own_images
+from orapo.data.images import load_study_images
+from orapo.data.own_images import find_own_images
 from orapo.errors import DataError
 
 
@@ -55,8 +56,8 @@ def test_a_list_is_one_study_in_its_own_order(folder: Path) -> None:
     (study,) = find_own_images(named, "image").studies
     assert study.image_paths == tuple(named)
     assert study.study_id == " + ".join(named)
-    assert len(open_own_images(study, 32)) == 2
-    assert max(open_own_images(study, 32)[0].size) == 32
+    assert len(load_study_images(study, 32, None)) == 2
+    assert max(load_study_images(study, 32, None)[0].size) == 32
 
 
 @pytest.mark.parametrize(
@@ -82,8 +83,8 @@ def test_what_cannot_be_read_is_set_aside(tmp_path: Path, collate: Collate) -> N
     for number in (2, 3):
         (tmp_path / f"{number}.png").write_text("no image")
     studies = find_own_images([str(tmp_path)], "image").studies
-    generating = Collate(collate.processor, collate.instruction, None)
-    loader = DataLoader(ImageStudies(studies, 512), batch_size=2, collate_fn=CollateReadable(generating))
+    generating = Collate(collate.processor, collate.prompt, None)
+    loader = DataLoader(ImageStudies(studies, 512, None), batch_size=2, collate_fn=CollateReadable(generating))
     first, second, third = loader
     assert [study.study_id for study in first.batch.studies] == ["0.png"]
     assert [lost.study_id for lost in first.unreadable] == ["1.png"]

@@ -1,11 +1,10 @@
 """Harder phantoms: what each setting changes and by how much, and that plain phantoms stay what they were."""
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
+from tests.configs import composed
 
 from orapo.chexpert import LabelState, Observation, positive_observations
 from orapo.data.phantoms import PhantomSource
@@ -18,7 +17,6 @@ from orapo.errors import SettingError
 from orapo.experiment.targets import build
 from orapo.records import Split
 
-CONF = Path(__file__).parents[3] / "conf"
 PLAIN = PhantomSource()
 PNEUMOTHORAX = Observation.PNEUMOTHORAX
 MARK = SpuriousMark(PNEUMOTHORAX.value, 0.9, 0.1, 0.4, 0.4)
@@ -173,8 +171,7 @@ def test_settings_out_of_range_are_refused(kind: type, settings: dict[str, objec
 def test_the_config_files_build_what_they_say(command: str) -> None:
     built = {}
     for name in ("phantoms", "phantoms_hard", "phantoms_noisy", "phantoms_spurious"):
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose(command, [f"data={name}"])
+        config = composed(f"data={name}", name=command)
         built[name] = build(config.data.source, "data.source").difficulty
     assert built["phantoms"] == Difficulty()
     hard, noisy, spurious = (built[f"phantoms_{name}"] for name in ("hard", "noisy", "spurious"))

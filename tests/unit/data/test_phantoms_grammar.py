@@ -7,7 +7,7 @@ from orapo.data.phantoms import PhantomSource
 from orapo.data.phantoms.draws import Draws
 from orapo.data.phantoms.findings import FINDINGS, Finding
 from orapo.data.phantoms.grammar import write_report
-from orapo.data.phantoms.wordings import WORDINGS
+from orapo.data.phantoms.wordings import PHRASES
 from orapo.records import Split
 
 WORDS = {
@@ -61,7 +61,7 @@ def test_reports_are_sentences_of_moderate_length():
 
 
 def test_wording_varies():
-    assert set(WORDINGS) == set(FINDINGS)
+    assert set(PHRASES) == set(FINDINGS)
     for observation in FINDINGS:
         finding = Finding(observation, 1, "left", "upper", uncertain=False)
         reports = {write_report(Draws(seed), {observation: finding}).text for seed in range(60)}

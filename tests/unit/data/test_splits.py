@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orapo.data.splits import seeded_rank, split_from_word, split_patients
+from orapo.data.splits import name_splits, seeded_rank, split_from_word, split_patients
 from orapo.errors import DataError, SettingError
 from orapo.records import Split
 
@@ -69,13 +69,33 @@ def test_fractions_out_of_range_are_refused(validate, test, message):
 
 @pytest.mark.parametrize(
     ("word", "split"),
-    [("train", Split.TRAIN), ("Valid", Split.VALIDATE), ("val", Split.VALIDATE), (" TEST ", Split.TEST)],
+    [("train", Split.TRAIN), ("Valid", Split.VALIDATE), ("dev", Split.VALIDATE), (" TESTING ", Split.TEST)],
 )
 def test_words_for_splits(word, split):
     assert split_from_word(word) is split
 
 
-@pytest.mark.parametrize("word", ["", "dev", "training", "0"])
+@pytest.mark.parametrize("word", ["", "eval", "trains", "0"])
 def test_other_words_are_not_guessed(word):
-    with pytest.raises(DataError, match=r"is none of train, validate \(or valid, val\), test"):
+    with pytest.raises(DataError, match=r"is none of train \(or training\), validate"):
         split_from_word(word)
+
+
+def test_a_split_is_never_the_words_of_a_report():
+    with pytest.raises(DataError, match="split 23 characters of text is none of"):
+        split_from_word("Mild edema of the lungs")
+
+
+@pytest.mark.parametrize(
+    ("cells", "names"),
+    [
+        ({"training", "Testing"}, True),
+        ({"train", "external_test", "internal-test", ""}, True),
+        ({"train_1", "dev", "eval"}, True),
+        ({"train"}, False),
+        ({"test", "validation"}, False),
+        ({"train", "station"}, False),
+    ],
+)
+def test_a_column_that_names_splits_is_known(cells, names):
+    assert name_splits(cells) is names

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from tests.unit.evaluation.scores import clinical_scores
 from torchmetrics.functional.classification import (
     multilabel_f1_score,
     multilabel_precision,
@@ -13,7 +14,7 @@ from torchmetrics.functional.classification import (
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation
 from orapo.errors import DataError
-from orapo.evaluation.clinical import clinical_scores, positive_matrix, precision_recall_f1
+from orapo.evaluation.clinical import positive_matrix
 from orapo.evaluation.controls import always_positive_states
 from orapo.measures import ratios
 
@@ -87,11 +88,9 @@ def test_agrees_with_torchmetrics(uncertain_is_positive: bool, seed: int) -> Non
 
 def test_undefined_ratios_are_zero_and_not_one() -> None:
     # Nothing called, nothing present: 0 / 0 three times. zero_division=1 would make a silent report perfect.
-    nothing = precision_recall_f1(0, 0, 0)
-    assert (nothing.precision, nothing.recall, nothing.f1) == (0.0, 0.0, 0.0)
     # Present but never called: precision is 0 / 0, recall and F1 are defined and 0.
-    missed = precision_recall_f1(0, 0, 5)
-    assert (missed.precision, missed.recall, missed.f1) == (0.0, 0.0, 0.0)
+    missed = clinical_scores([states()] * 5, [states(EDEMA)] * 5).per_observation[EDEMA]
+    assert (missed.precision, missed.recall, missed.f1, missed.support) == (0.0, 0.0, 0.0, 5)
     silent = clinical_scores([states()] * 3, [states()] * 3)
     assert silent.macro.f1 == silent.micro.f1 == 0.0
     perfect_on_one = clinical_scores([states(EDEMA)], [states(EDEMA)])
@@ -130,9 +129,9 @@ def test_order_of_studies_and_of_keys_changes_nothing() -> None:
     reordered = clinical_scores(
         [dict(reversed(predicted[i].items())) for i in order], [dict(reversed(true[i].items())) for i in order]
     )
-    assert reordered == clinical_scores(predicted, true)
+    assert reordered.content == clinical_scores(predicted, true).content
     mismatched = clinical_scores([predicted[i] for i in order], true)
-    assert mismatched != clinical_scores(predicted, true)
+    assert mismatched.content != clinical_scores(predicted, true).content
 
 
 def test_always_positive_report_has_the_prevalence_as_precision() -> None:
@@ -143,9 +142,9 @@ def test_always_positive_report_has_the_prevalence_as_precision() -> None:
     assert scores.macro.recall == scores.micro.recall == 1.0
 
 
-def test_to_dict_is_json_with_14_rows() -> None:
+def test_the_section_is_json_with_14_rows() -> None:
     scores = clinical_scores(random_states(10, 7), random_states(10, 8), uncertain_is_positive=True)
-    read_back = json.loads(json.dumps(scores.to_dict()))
+    read_back = json.loads(json.dumps(scores.content))
     assert read_back["macro"]["f1"] == scores.macro.f1
     assert list(read_back["per_observation"]) == [observation.value for observation in OBSERVATIONS]
     assert read_back["per_observation"]["Edema"]["support"] == scores.per_observation[EDEMA].support

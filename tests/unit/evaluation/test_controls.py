@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
+from tests.unit.evaluation.scores import clinical_scores
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation
 from orapo.errors import DataError
-from orapo.evaluation.clinical import clinical_scores
-from orapo.evaluation.clinical_measures import clinical_measures
+from orapo.evaluation.clinical import clinical_measures
 from orapo.evaluation.controls import always_positive_states, label_frequency_measures, most_common_report
 
 EDEMA, FRACTURE = Observation.EDEMA, Observation.FRACTURE

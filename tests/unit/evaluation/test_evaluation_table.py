@@ -1,22 +1,23 @@
 """The tables: every control a row, or the reason why not; no number cut off, whatever the names."""
 
+from tests.unit.evaluation.scores import EXAMINER
+
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation
 from orapo.evaluation.evaluation_table import WIDTH, EvaluationTables, tables_text
+from orapo.evaluation.examiner import SystemScores
 from orapo.evaluation.report_pairs import ReportPair
-from orapo.evaluation.resampling import Bootstrap, Difference
-from orapo.evaluation.system_measures import SystemScores, observation_counts, system_measures
+from orapo.evaluation.resampling import Difference
 
 BLANK: LabelStates = dict.fromkeys(OBSERVATIONS, LabelState.UNMENTIONED)
 EDEMA: LabelStates = {**BLANK, Observation.EDEMA: LabelState.POSITIVE}
 PAIRS = [
-    ReportPair("1", "There is edema.", "There is edema.", EDEMA, EDEMA),
-    ReportPair("2", "", "There is edema.", BLANK, EDEMA),
+    ReportPair("1", "There is edema.", "There is edema.", EDEMA, EDEMA, seconds=0.25, cost_usd=0.001),
+    ReportPair("2", "", "There is edema.", BLANK, EDEMA, seconds=0.75, cost_usd=0.003),
 ]
 
 
 def scores(title: str, note: str = "") -> SystemScores:
-    measures = system_measures(PAIRS, [1, 1], [0.25, 0.75], [0.001, 0.003])
-    return SystemScores(title, Bootstrap(100).estimates(measures), observation_counts(PAIRS), note=note)
+    return EXAMINER.scored(title, tuple(PAIRS), note=note)
 
 
 def tables(title: str = "a system") -> EvaluationTables:
@@ -24,11 +25,11 @@ def tables(title: str = "a system") -> EvaluationTables:
         "system": scores(title, note="cut off reports 3"),
         "shuffled_images": scores("shuffled images"),
         "always_positive": scores("always positive"),
-        "label_frequencies": SystemScores("label frequencies", {}, {}, not_computed="nobody trained"),
+        "label_frequencies": SystemScores("label frequencies", not_computed="nobody trained"),
         "most_common_report": scores("most common report"),
     }
     differences = {"rouge_l": Difference(0.25, -0.125, 0.5, 0.0625)}
-    return EvaluationTables("Headline", systems, "the other", differences, "uncertain_positive", 1, 2, 0.95)
+    return EvaluationTables("Headline", systems, "the other", differences, "uncertain_positive", 0.95)
 
 
 def test_what_the_tables_say() -> None:
@@ -55,7 +56,7 @@ def test_long_names_cut_off_no_number() -> None:
 
 
 def test_counts_are_of_both_readings() -> None:
-    counts = observation_counts(PAIRS)
+    counts = scores("a system").counts
     assert counts["distinct_reports"] == 1
     for reading in ("uncertain_not_positive", "uncertain_positive"):
         found = [counts[f"{reading}/Edema/{name}"] for name in ("support", "true_positives", "false_positives")]

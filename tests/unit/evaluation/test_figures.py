@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from orapo.errors import DataError
-from orapo.evaluation.figures import learning_curve, running_mean, series
+from orapo.evaluation.figures import ANSWERS, learning_curve, running_mean, series
 
 METRICS = [
     {"step": step, "reward": step / 100, "zero_reward_rate": 0.5 - step / 200, "mixing_weight": 0.1, "kl": 0.0}
@@ -23,11 +23,12 @@ def ink(path: Path) -> float:
 
 def test_learning_curve_is_written_at_its_size(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "curve.png"
-    learning_curve(METRICS, VALIDATION, path, floor_macro_f1=0.2)
+    learning_curve(METRICS, VALIDATION, path, floor=0.2)
     assert Image.open(path).size == (1350, 870)
     assert ink(path) > 0.02
 
 
+@pytest.mark.slow
 def test_the_same_data_give_the_same_bytes_and_other_data_others(tmp_path: Path) -> None:
     for name, rows in [("a", METRICS), ("b", METRICS), ("c", METRICS[:30])]:
         learning_curve(rows, VALIDATION, tmp_path / f"{name}.png")
@@ -35,7 +36,16 @@ def test_the_same_data_give_the_same_bytes_and_other_data_others(tmp_path: Path)
     assert (tmp_path / "a.png").read_bytes() != (tmp_path / "c.png").read_bytes()
 
 
+@pytest.mark.slow
+def test_accuracy_stands_in_the_place_of_f1(tmp_path: Path) -> None:
+    answered = [{"step": row["step"], "accuracy": row["macro_f1"]} for row in VALIDATION]
+    for name, rows in (("answered", answered), ("none", VALIDATION)):
+        learning_curve(METRICS, rows, tmp_path / f"{name}.png", score=ANSWERS)
+    assert ink(tmp_path / "answered.png") != ink(tmp_path / "none.png"), "the curve of accuracies is drawn"
+
+
 @pytest.mark.parametrize("rows", [[], METRICS[:1], [{"step": "3", "reward": "0.5", "mixing_weight": ""}]])
+@pytest.mark.slow
 def test_short_gappy_and_empty_runs_are_drawn(rows: list[dict[str, float | str | None]], tmp_path: Path) -> None:
     learning_curve(rows, [], tmp_path / "curve.png")
     assert ink(tmp_path / "curve.png") > 0.005

@@ -41,7 +41,7 @@ STUDIES = st.lists(st.tuples(REPORTS, REPORTS, REPORTS, st.booleans()), min_size
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(STUDIES, st.integers(0, 2**32 - 1), st.floats(0.0, 0.6), st.sampled_from([0.3, 0.95]))
 def test_every_interval_holds_its_value(
     studies: list[tuple[str, str, str, bool]], seed: int, rate: float, confidence: float

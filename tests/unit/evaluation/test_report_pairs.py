@@ -9,10 +9,10 @@ from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation
 from orapo.errors import DataError
 from orapo.evaluation.report_pairs import (
     ReportPair,
+    Written,
     agreement,
     pair_reports,
     read_report_pairs,
-    score_reports,
     write_report_pairs,
 )
 from orapo.labeler import Labeler
@@ -87,19 +87,19 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
 
 def test_pairing_takes_the_truth_from_the_study_and_labels_the_generated_report() -> None:
     study = Study("s1", "p1", Split.TEST, ("a.png",), ("PA",), "A broken rib.", states(FRACTURE=LabelState.POSITIVE))
-    (made,) = pair_reports([study], ["There is edema."], EdemaLabeler())
+    (made,) = pair_reports([study], Written(("There is edema.",)), EdemaLabeler())
     assert made.oracle_states[FRACTURE] is LabelState.POSITIVE
     assert made.generated_states[EDEMA] is LabelState.POSITIVE
     assert made.generated_states[FRACTURE] is LabelState.UNMENTIONED
     assert (made.oracle_report, made.generated_report) == ("A broken rib.", "There is edema.")
     with pytest.raises(DataError, match="2 generated reports for 1 studies"):
-        pair_reports([study], ["a", "b"], EdemaLabeler())
+        pair_reports([study], Written(("a", "b")), EdemaLabeler())
 
 
 def test_mentions_say_where_the_written_report_was_read() -> None:
     report = "FINDINGS:\n- NO  Pneumothorax;\n* the <b>Heart</b>\nis Enlarged"
     study = Study("s1", "p1", Split.TEST, ("a.png",), ("PA",), "A broken rib.", states())
-    (made,) = pair_reports([study], [report], Labeler())
+    (made,) = pair_reports([study], Written((report,)), Labeler())
     row = json.loads(json.dumps(made.to_row()))
     written = row["generated_report"]
     assert [
@@ -112,14 +112,6 @@ def test_mentions_say_where_the_written_report_was_read() -> None:
     assert ReportPair.from_row(row) == made
     del row["generated_mentions"]  # as in files of earlier versions
     assert ReportPair.from_row(row).generated_mentions == ()
-
-
-def test_scores_of_pairs() -> None:
-    scores = score_reports([pair(), pair("s2", "")])
-    assert scores.clinical.per_observation[EDEMA].f1 == 1.0
-    assert scores.text.empty_report_fraction == 0.5
-    assert set(scores.to_dict()) == {"clinical", "text"}
-    assert score_reports([pair()], uncertain_is_positive=True).clinical.per_observation[FRACTURE].support == 1
 
 
 def test_agreement() -> None:

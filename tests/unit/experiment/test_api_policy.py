@@ -21,6 +21,7 @@ from orapo.errors import RunPaused, SettingError
 from orapo.experiment.api_endpoint import check_privacy
 from orapo.experiment.api_policy import ApiPolicy, ApiRejected
 from orapo.experiment.api_settings import ApiSettings
+from orapo.prompt import Prompt
 
 DEFAULTS = Path(__file__).parents[3] / "conf" / "system" / "api.yaml"
 INSTRUCTION = "Describe this drawing."
@@ -91,8 +92,8 @@ def studies() -> EvaluationStudies:
 
 @pytest.fixture
 def policy_of(tmp_path: Path) -> Callable[..., ApiPolicy]:
-    def make(server: ReportServer | None, **changes: Any) -> ApiPolicy:
-        return ApiPolicy(settings(tmp_path, server, **changes), INSTRUCTION)
+    def make(server: ReportServer | None, prompt: Prompt = Prompt(INSTRUCTION), **changes: Any) -> ApiPolicy:  # noqa: B008
+        return ApiPolicy(settings(tmp_path, server, **changes), prompt)
 
     return make
 
@@ -141,8 +142,25 @@ def test_reports_tokens_cost_seconds_and_what_is_sent(studies: EvaluationStudies
     assert text == {"type": "text", "text": INSTRUCTION}
     url = picture["image_url"]["url"]
     shown = Image.open(io.BytesIO(base64.b64decode(url.removeprefix("data:image/png;base64,"))))
-    (own,) = studies.images(0)
+    (own,) = studies.rows(Prompt(INSTRUCTION), None)[0].images
     assert shown.tobytes() == own.tobytes()
+
+
+def test_a_prior_study_is_shown_and_told_and_belongs_to_the_key(policy_of: Any) -> None:
+    studies = EvaluationStudies.read(PhantomSource(num_test=2, followup=True), None)
+    prompt = Prompt(INSTRUCTION, ("prior_report", "prior_image"))
+    with ReportServer(numbered) as server:
+        policy_of(server, prompt=prompt).write(studies, None)
+        told = server.bodies[0]["messages"][0]["content"]
+        policy_of(server, prompt=Prompt(INSTRUCTION, ("prior_image",))).write(studies, None)
+        assert len(server.bodies) == 4, "other words are another request"
+    prior_picture, picture, words = told
+    row = studies.rows(prompt, None)[0]
+    for sent, image in ((prior_picture, *row.prior_images), (picture, *row.images)):
+        png = base64.b64decode(sent["image_url"]["url"].partition(",")[2])
+        assert Image.open(io.BytesIO(png)).tobytes() == image.tobytes()
+    assert words["text"].endswith(INSTRUCTION)
+    assert row.study.context.prior.report in words["text"]
 
 
 def test_effort_is_sent_only_when_given(studies: EvaluationStudies, policy_of: Any) -> None:

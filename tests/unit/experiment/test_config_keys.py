@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from orapo.errors import SettingError
 from orapo.experiment import config_tree
 from orapo.experiment.command_line import run_command
-from orapo.experiment.config_keys import nearest
+from orapo.experiment.config_keys import in_order, nearest
 from orapo.experiment.config_tree import check_targets, read_target, trust, without_training
 from orapo.experiment.targets import build
 
@@ -63,17 +63,23 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
         (["+sweep=search", "hydra.sweeper.n_trial=2"], "(did you mean hydra.sweeper.n_trials?)"),
         (
             ["model=qwen2_5_vl3b"],
-            "model=qwen2_5_vl3b is no choice (did you mean model=qwen2_5_vl_3b?); allowed: checkpoint, ",
+            "model=qwen2_5_vl3b is no choice (did you mean model=qwen2_5_vl_3b?); allowed: arithmetic, ",
         ),
         (
             ["+experiment=lab"],
-            "experiment=lab is no choice; allowed: chexpert_plus, laboratory, mimic, own_data, smoke",
+            "experiment=lab is no choice; allowed: arithmetic, chexpert_plus, followup, laboratory, mimic, own_data, ",
         ),
         (
             ["objective/oracle_loss=dpoo"],
             "objective/oracle_loss=dpoo is no choice (did you mean objective/oracle_loss=dpo?)",
         ),
         (["qqq=1"], "qqq is not a setting; every key"),
+        (
+            ["data=hf_dataset", "data.source.columns={report:findings}"],
+            "what stands in data.source.columns is yours to add, with a plus: '+data.source.columns={report:findings}'",
+        ),
+        (["data=study_table", "data.source.columns.report=findings"], "a plus: '+data.source.columns.report=findings'"),
+        (["reward.term_settings.no_repetition.num_words=3"], "'+reward.term_settings.no_repetition.num_words=3'"),
     ],
 )
 def test_a_key_that_there_is_not(arguments: list[str], meant: str, told: Told) -> None:
@@ -157,6 +163,7 @@ def test_a_target_is_found_wherever_it_stands(content: dict[str, object]) -> Non
             check()
 
 
+@pytest.mark.slow
 def test_no_command_line_and_no_file_runs_a_shell(told: Told, tmp_path: Path) -> None:
     shell = "{_target_: os.system, command: 'touch was_here'}"
     assert "reward._target_ is 'os.system'" in told("reward._target_=os.system")
@@ -183,3 +190,24 @@ def test_a_command_that_does_not_train_keeps_only_what_it_takes_of_the_training(
     assert without_training(config, ["seed=2"]) == {"size": 3, "seed": 1}
     with pytest.raises(SettingError, match=r"training.size is a setting of train.py"):
         without_training(config, ["training.size=4"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("data.source.sections=findings", "data.target=findings"),
+        ("data.source.sections=findings_and_impression", "data.target=both"),
+        ("data.source.sections=impression,findings_and_impression", "data.target=impression,both"),
+        ("data.source.views=all", "data.source.views=all"),
+    ],
+)
+def test_a_key_that_has_moved_takes_its_place_of_today(typed: str, read: str) -> None:
+    assert in_order([typed]) == [read]
+
+
+@pytest.mark.parametrize(
+    "argument", ["resume=", "resume=''", 'data.root=" "', "paths.logs=", "+model.path=", "hydra.run.dir="]
+)
+def test_a_key_without_a_value_leaves_no_file(told: Told, tmp_path: Path, argument: str) -> None:
+    assert told(argument).startswith(f"error: {argument} has no value; give one or leave the key out")
+    assert not list(tmp_path.iterdir())

@@ -3,36 +3,29 @@
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
+from tests.configs import CONF, composed
 
 from orapo.errors import CheckpointError, SettingError
-from orapo.experiment.command_line import run_folder
 from orapo.experiment.evaluate_command import evaluation_folder, with_overrides_for_flags
 from orapo.experiment.evaluate_config import Evaluation, read_evaluation
 
-CONF = Path(__file__).parents[3] / "conf"
 NEEDED = {
+    "questions": ["data.path=questions.jsonl"],
     "study_table": ["data.csv=studies.csv", "data.root=images"],
     "annotation": ["data.annotation=annotation.json", "data.root=images"],
+    "hf_dataset": ["data.path=folder"],
 }
 
 
-def composed(name: str, *overrides: str) -> DictConfig:
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(name, list(overrides))
-
-
 def read(*overrides: str) -> Evaluation:
-    return read_evaluation(composed("evaluate", *overrides), overrides)
+    return read_evaluation(composed(*overrides, name="evaluate"), overrides)
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """What a finished run leaves, as far as an evaluation's settings go."""
     config = composed(
-        "config",
         "model=qwen2_5_vl_3b",
         "model.path=base_of_the_run",
         "data.max_test_studies=7",
@@ -51,6 +44,11 @@ def test_flags_are_overrides() -> None:
     written = with_overrides_for_flags(["--export", "radeval", "seed=1", "--against=a.csv", "--help", "-m"])
     assert written == ["export=radeval", "seed=1", "against=a.csv", "--help", "-m"]
     assert with_overrides_for_flags(["--export"]) == ["export="]
+    assert with_overrides_for_flags(["--page", "seed=1", "--show-private"]) == [
+        "page=true",
+        "seed=1",
+        "show_private=true",
+    ]
 
 
 def test_the_default_is_the_embedded_policy_on_phantoms() -> None:
@@ -95,12 +93,13 @@ def test_the_command_line_stands_above_a_run(run: Path) -> None:
 
 @pytest.mark.parametrize("data", sorted(file.stem for file in (CONF / "data").glob("*.yaml")))
 @pytest.mark.parametrize("policy", ["local", "api"])
+@pytest.mark.slow
 def test_every_data_set_goes_with_every_policy(data: str, policy: str) -> None:
     model = ["system.model=openai/drawer"] if policy == "api" else []
     evaluation = read(f"data={data}", *NEEDED.get(data, []), f"system={policy}", *model)
     assert evaluation.kind == ("api" if policy == "api" else "checkpoint")
     if policy == "api":
-        assert evaluation.config.system.is_private == (not data.startswith("phantoms"))
+        assert evaluation.config.system.is_private == (not data.startswith(("phantom", "arithmetic")))
 
 
 def test_two_things_at_once_and_unfinished_runs_are_refused(run: Path) -> None:

@@ -4,30 +4,21 @@ import json
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
+from tests.configs import CONF, composed
 from tests.conftest import noise_image
 
 from orapo.errors import CheckpointError, DataError, SettingError
-from orapo.experiment.command_line import run_folder
 from orapo.experiment.evaluate_config import read_evaluation
 from orapo.experiment.generate_command import with_paths_quoted
 from orapo.experiment.generate_config import Generation, read_generation
 from orapo.policy.tiny import base_folder
 
-CONF = Path(__file__).parents[3] / "conf"
-
-
-def composed(name: str, *overrides: str) -> DictConfig:
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(name, list(overrides))
-
 
 def read(*arguments: str) -> Generation:
     overrides = with_paths_quoted(arguments, CONF / "model")
-    return read_generation(composed("generate", *overrides), overrides)
+    return read_generation(composed(*overrides, name="generate"), overrides)
 
 
 @pytest.fixture
@@ -43,7 +34,6 @@ def run(tmp_path: Path) -> Path:
     folder = tmp_path / "0_objective.alpha=0.3,seed=1"
     (folder / "model").mkdir(parents=True)
     config = composed(
-        "config",
         "model=qwen2_5_vl_3b",
         "model.path=base_of_the_run",
         "data=study_table",
@@ -105,7 +95,12 @@ def test_a_saved_model_says_what_it_was_trained_with(image: str, tmp_path: Path)
     file.write_text(json.dumps(saved))
     model = read(image, f"model={folder}").model
     assert {key: getattr(model, key) for key in saved} == saved
-    evaluated = read_evaluation(composed("evaluate", f"checkpoint={folder}"), [f"checkpoint={folder}"]).model
+    assert model.context == (), "it was written before there was a context"
+    file.write_text(json.dumps(saved | {"context": ["indication"]}))
+    assert read(image, f"model={folder}").model.context == ("indication",)
+    assert read(image, f"model={folder}", "prompt.context=[technique]").model.context == ("technique",)
+    file.write_text(json.dumps(saved))
+    evaluated = read_evaluation(composed(f"checkpoint={folder}", name="evaluate"), [f"checkpoint={folder}"]).model
     assert evaluated == model
     model = read(image, f"model={folder}", "model.dtype=float32").model
     assert (model.dtype, model.max_pixels) == ("float32", 9000)
@@ -113,9 +108,26 @@ def test_a_saved_model_says_what_it_was_trained_with(image: str, tmp_path: Path)
     assert named.max_pixels != 9000, "a model that is named brings its own"
     file.write_text('{"instruction": "Report."}')
     with pytest.raises(
-        CheckpointError, match=r"orapo_model.json must hold instruction, dtype, min_pixels, max_pixels, image_t"
+        CheckpointError,
+        match=r"orapo_model.json must hold instruction, context, dtype, min_pixels, max_pixels, image_t",
     ):
         read(image, f"model={folder}")
+
+
+def test_an_adapter_after_a_first_stage_belongs_on_what_that_left(image: str, run: Path) -> None:
+    config = OmegaConf.load(run / "config.yaml")
+    config.first = {"training": {"num_steps": 2}}
+    OmegaConf.save(config, run / "config.yaml")
+    for command in (lambda: read(image, f"model={run}"), lambda: read(image, f"model={run}", "model.path=moved")):
+        with pytest.raises(CheckpointError, match="first/merged is not there"):
+            command()
+    assert read(image, f"model={run}", "base=elsewhere").base == "elsewhere"
+    merged = run / "first" / "merged"
+    merged.mkdir(parents=True)
+    assert read(image, f"model={run}").base == str(merged)
+    (run / "subset.json").touch()
+    evaluated = [f"run='{run}'"]
+    assert read_evaluation(composed(*evaluated, name="evaluate"), evaluated).base == str(merged)
 
 
 def test_the_default_is_the_embedded_policy_and_says_so(image: str) -> None:

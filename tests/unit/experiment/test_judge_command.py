@@ -46,7 +46,7 @@ def test_one_report_with_the_offline_judge(capsys, report, tmp_path):
         ({"Effusion": 1}, "l.json", "'Effusion' is no observation; allowed: "),
         ({"Edema": 7}, "l.json", "label code '7' is none of"),
         ("[1]", "l.json", "must map observations"),
-        ("{", "l.json", "can't be read: JSONDecodeError"),
+        ("{", "l.json", "l.json: not JSON"),
         ("Edema\n1\n0\n", "l.csv", "has 2 rows; exactly one is needed"),
         ("a,b\n1,2\n", "l.csv", "names none of the 14 observations"),
     ],
@@ -95,6 +95,7 @@ def test_a_language_model_beside_the_offline_judge(capsys, report, tmp_path):
     assert "add reward=fact_score_llm" in error
 
 
+@pytest.mark.slow
 def test_an_estimate_counts_the_calls_of_the_whole_run(capsys):
     overrides = ("data.source.num_train=200", "data.subset.num_studies=64", "reward.prices=[2.0,8.0]")
     code, out, _ = run(capsys, "estimate", *overrides, "training.num_steps=10", "rollout.per_study=4")

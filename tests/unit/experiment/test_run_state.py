@@ -27,6 +27,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
 
     def run(task: Callable[[DictConfig], object], *overrides: str) -> Path:
         folder = tmp_path / "run"
+        # Of a folder that the command itself makes nothing stays where it is refused before it begins.
+        folder.mkdir(exist_ok=True)
         monkeypatch.setattr(sys, "argv", ["train.py", f"hydra.run.dir={folder}", *overrides])
         with contextlib.suppress(SystemExit, ZeroDivisionError):
             run_command(task, CONF)

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.labeler.grids import CODES, all_cells, is_judged_right, is_read_right, some_cells, templates
 
@@ -16,7 +16,7 @@ LABELER, JUDGE = Labeler(), OfflineJudge()
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-@settings(deadline=None)  # a word is learned when it is first met
+@pytest.mark.slow
 def test_labeler_reads_any_cell_as_it_was_made(kind: str, data: st.DataObject) -> None:
     made = data.draw(some_cells(kind))
     assert is_read_right(made, LABELER), (made, LABELER.label(made.text).states)
@@ -24,7 +24,7 @@ def test_labeler_reads_any_cell_as_it_was_made(kind: str, data: st.DataObject) -
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-@settings(deadline=None)
+@pytest.mark.slow
 def test_judge_turns_no_cell_round(kind: str, data: st.DataObject) -> None:
     made = data.draw(some_cells(kind))
     assert is_judged_right(made, JUDGE), made

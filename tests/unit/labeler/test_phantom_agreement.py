@@ -4,16 +4,24 @@ import pytest
 
 from orapo.chexpert import OBSERVATIONS
 from orapo.data.phantoms import PhantomSource
-from orapo.labeler import Certainty, Labeler, Place, Severity, Side
+from orapo.labeler import Certainty, Change, Labeler, Place, Severity, Side
 from orapo.records import Split
 
 NUM_STUDIES = 1_000
+KINDS = {"plain": {}, "followup": {"followup": True}, "rich": {"wording": "rich", "num_train": 4 * NUM_STUDIES}}
+
+
+def phantoms(kind: str, prevalence: str, num_train: int) -> PhantomSource:
+    settings = {"num_train": num_train, "train_prevalence": prevalence, **KINDS[kind]}
+    return PhantomSource(seed=11, **settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("prevalence", ["natural", "balanced"])
 @pytest.mark.parametrize("quirks", ["none", "original"])
-def test_labels_of_phantom_reports_are_read_back(prevalence: str, quirks: str) -> None:
-    source = PhantomSource(seed=11, num_train=NUM_STUDIES, train_prevalence=prevalence)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
+def test_labels_of_phantom_reports_are_read_back(prevalence: str, quirks: str, kind: str) -> None:
+    source = phantoms(kind, prevalence, NUM_STUDIES)
     labeler = Labeler(quirks)
     disagreements = [
         (study.oracle_report, observation.value, study.labels[observation].value, states[observation].value)
@@ -26,8 +34,10 @@ def test_labels_of_phantom_reports_are_read_back(prevalence: str, quirks: str) -
 
 
 @pytest.mark.parametrize("prevalence", ["natural", "balanced"])
-def test_attributes_of_phantom_reports_are_read_back(prevalence: str) -> None:
-    source = PhantomSource(seed=11, num_train=2 * NUM_STUDIES, train_prevalence=prevalence)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
+def test_attributes_of_phantom_reports_are_read_back(prevalence: str, kind: str) -> None:
+    source = phantoms(kind, prevalence, 2 * NUM_STUDIES)
     labeler = Labeler()
     disagreements, seen = [], set()
     for index, study in enumerate(source.studies(Split.TRAIN)):
@@ -36,7 +46,19 @@ def test_attributes_of_phantom_reports_are_read_back(prevalence: str) -> None:
         disagreements += [(study.oracle_report, read ^ stated)] * (read != stated)
         seen |= {value for statement in stated for value in statement.attributes}
     assert disagreements == []
-    assert seen == {*Side, *Severity, *Certainty, None, Place.APEX, Place.UPPER, Place.MID, Place.LOWER, Place.BASE} - {
+    changes = set(Change) if kind == "followup" else set()
+    assert seen == {
+        *Side,
+        *Severity,
+        *Certainty,
+        *changes,
+        None,
+        Place.APEX,
+        Place.UPPER,
+        Place.MID,
+        Place.LOWER,
+        Place.BASE,
+    } - {
         Severity.TRACE,
         Certainty.UNLIKELY,
     }

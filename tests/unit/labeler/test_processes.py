@@ -64,6 +64,7 @@ def test_workers_change_nothing(tmp_path: Path, run: Run) -> None:
     assert ids == [f"s{index}" for index in range(3000) if index % 500]
 
 
+@pytest.mark.slow
 def test_an_unreadable_table_ends_the_workers_too(tmp_path: Path, run: Run) -> None:
     reports = write_reports(tmp_path / "reports.csv", 2000)
     with reports.open("a") as file:

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orapo.errors import SettingError
@@ -11,7 +11,6 @@ from orapo.labeler.form_syntax import can_begin_with, first_characters, parse_fo
 from orapo.labeler.lexicon import load_lexicon
 from orapo.labeler.scanner import Places, Scanner
 
-UNTIMED = settings(deadline=None)  # a word is learned when it is first met
 LEXICON = load_lexicon("original")
 PIECES = st.sampled_from(
     [
@@ -40,7 +39,6 @@ def _tried_everywhere(families: list[tuple[str, ...]], sentence: str) -> list[tu
 
 
 @given(SENTENCES)
-@UNTIMED
 def test_scan_finds_what_trying_every_form_everywhere_finds(sentence: str) -> None:
     families = [phrase.forms for phrase in LEXICON.phrases]
     assert LEXICON.phrase_scanner.scan(sentence) == _tried_everywhere(families, sentence)
@@ -49,7 +47,6 @@ def test_scan_finds_what_trying_every_form_everywhere_finds(sentence: str) -> No
 
 
 @given(SENTENCES)
-@UNTIMED
 def test_shared_places_leave_nothing_out(sentence: str) -> None:
     for_phrases, for_cues = LEXICON.places.of(sentence)
     assert LEXICON.phrase_scanner.scan(sentence, for_phrases) == LEXICON.phrase_scanner.scan(sentence)

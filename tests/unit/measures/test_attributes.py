@@ -4,7 +4,7 @@ import pytest
 
 from orapo.chexpert import Observation
 from orapo.data.phantoms import PhantomSource
-from orapo.measures.attributes import attribute_agreement, attribute_pairs
+from orapo.measures.attributes import attribute_agreement, attribute_pairs, change_agreement
 from orapo.records import Split
 
 EFFUSION = Observation.PLEURAL_EFFUSION
@@ -81,3 +81,17 @@ def test_phantoms_agree_with_themselves_and_less_with_a_swapped_side() -> None:
     ]
     assert len(sided) > 50
     assert all(score is not None and score < 1 for score in sided)
+
+
+@pytest.mark.parametrize(
+    ("generated", "counts"),
+    [
+        ("", (2, 0, 0)),
+        ("Left effusion is new. Pneumothorax has resolved.", (2, 2, 2)),
+        ("Left effusion is unchanged.", (2, 1, 0)),
+        ("Left effusion. No pneumothorax.", (2, 0, 0)),
+        ("Resolved pneumothorax. New edema.", (2, 1, 1)),
+    ],
+)
+def test_changes_by_hand(generated: str, counts: tuple[int, int, int]) -> None:
+    assert change_agreement(generated, "New left effusion. Resolved pneumothorax. Heart size is normal.") == counts

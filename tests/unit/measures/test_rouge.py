@@ -5,14 +5,13 @@ import time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orapo.evaluation.text import text_scores
 from orapo.evaluation.text_measures import overlap_measures
 from orapo.measures.rouge import longest_common_subsequence, rouge_scores
 
 WORDS = st.lists(st.sampled_from(["no", "edema", "left", "clear", "ödem"]), max_size=40)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(WORDS, WORDS)
 def test_every_value_is_that_of_torchmetrics_to_the_last_bit(ours: list[str], theirs: list[str]) -> None:
     from torchmetrics.functional.text.rouge import rouge_score
@@ -28,11 +27,10 @@ def test_the_longest_common_subsequence_by_hand() -> None:
     assert longest_common_subsequence("a" * 70, "a" * 65) == 65
 
 
-def test_text_scores_of_long_reports_take_no_time() -> None:
-    text_scores(["a"], ["a"])  # imports torchmetrics
+def test_overlap_of_long_reports_take_no_time() -> None:
+    overlap_measures(["a"], ["a"])  # imports torchmetrics
     repeated, different = "no " * 6_667, " ".join(f"w{number}" for number in range(4_000))
     for report in (repeated, different, "a" * 20_000, "a b" * 6_667):
         began = time.process_time()
         assert overlap_measures([report], [report]).values()["rouge_l"] == 1
-        assert text_scores([report], [report]).rouge_l == 1
         assert time.process_time() - began < 2.0

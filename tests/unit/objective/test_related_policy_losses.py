@@ -199,7 +199,7 @@ DAPO_SETTINGS = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(dapo=DAPO_SETTINGS, split=SPLITS, seed=st.integers(0, 10_000))
 def test_a_split_batch_has_the_same_token_mean(dapo, split, seed):
     generator = torch.Generator().manual_seed(seed)

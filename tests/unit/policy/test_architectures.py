@@ -2,12 +2,13 @@
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tests.conftest import make_study, noise_image
+from tests.conftest import chat, make_study, noise_image
 from tests.tiny_models import ARCHITECTURES, write
 from tests.unit.policy.conftest import flat
 from torch import Tensor
@@ -16,11 +17,11 @@ from transformers import AutoModelForImageTextToText
 from orapo.batches import StudyBatch
 from orapo.data.collate import Collate
 from orapo.policy.checkpoints import load_checkpoint
+from orapo.policy.families.parts import product_weights
 from orapo.policy.loading import load_policy
 from orapo.policy.model import Policy
-from orapo.policy.reference import make_reference
+from orapo.policy.reference import FrozenCopyReference, make_reference
 from orapo.policy.settings import SAVED_SETTINGS, LoraSettings, ModelSettings, SamplingSettings
-from orapo.prompt import chat_messages
 
 INSTRUCTION = "Write the report."
 SHARED = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
@@ -48,15 +49,15 @@ IMAGES = {"a": [(112, 84)], "b": [(56, 56), (84, 112)], "c": [(112, 84)], "d": [
 """Two studies with equally long prompts, and one of two images."""
 
 
-def make_batch(policy: Policy) -> StudyBatch:
+def make_batch(policy: Policy, images: Mapping[str, Sequence[tuple[int, int]]] = IMAGES) -> StudyBatch:
     rows = [
         (
             make_study(name, f"Small left pleural effusion {name}.", views=len(sizes)),
             tuple(noise_image(hash_of(name) + view, size) for view, size in enumerate(sizes)),
         )
-        for name, sizes in IMAGES.items()
+        for name, sizes in images.items()
     ]
-    return Collate(policy.processor, policy.instruction, 24)(rows)
+    return Collate(policy.processor, policy.prompt, 24)(rows)
 
 
 def hash_of(name: str) -> int:
@@ -116,6 +117,7 @@ def test_values_and_gradients_of_every_weight_are_those_of_its_own_class(checkpo
     assert_near(gradients(policy.model, found), gradients(model, wanted))
 
 
+@pytest.mark.slow
 def test_sampling_keeps_the_log_probabilities_that_scoring_gives(folder: Path) -> None:
     policy = load(folder)
     batch = make_batch(policy)
@@ -127,6 +129,21 @@ def test_sampling_keeps_the_log_probabilities_that_scoring_gives(folder: Path) -
     alone = policy.roll_out(batch.select([2]), settings, seeds=[3])[0]
     assert [ids.tolist() for ids in alone.token_ids] == [ids.tolist() for ids in groups[2].token_ids]
     assert len({tuple(ids.tolist()) for ids in groups[0].token_ids}) == 3
+
+
+@pytest.mark.slow
+def test_prompts_without_images_score_and_sample_as_by_its_own_class(folder: Path) -> None:
+    policy = load(folder)
+    batch = make_batch(policy, {"a": [(112, 84)], "b": [], "c": [(56, 112)], "d": []})
+    model = AutoModelForImageTextToText.from_pretrained(folder).train()
+    for part in (batch, batch.select([1, 3])):
+        completions = make_completions(part) if len(part) == 4 else [[one] for one in part.oracle_ids]
+        wanted = plain_logps(model, policy, part, completions)
+        torch.testing.assert_close(flat(policy(part, completions)), wanted, atol=1e-4, rtol=0)
+        groups = policy.roll_out(part, SamplingSettings(per_study=2, max_new_tokens=6))
+        kept = torch.cat([logps for group in groups for logps in group.old_logps])
+        scored = flat(policy(part, [group.token_ids for group in groups])).detach()
+        torch.testing.assert_close(kept, scored, atol=1e-4, rtol=0)
 
 
 def test_greedy_agrees_with_generate(folder: Path) -> None:
@@ -162,6 +179,21 @@ def test_an_adapter_trains_and_is_loaded_again(folder: Path, tmp_path: Path) -> 
     policy.save(str(tmp_path))
     again = load_checkpoint(ModelSettings(str(tmp_path), INSTRUCTION), str(folder))
     torch.testing.assert_close(flat(again(batch, completions)), found, atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_under_autocast_a_reference_with_rounded_products_scores_bit_for_bit_as_the_whole_one(folder: Path) -> None:
+    policy = load(folder)
+    batch = make_batch(policy)
+    completions = make_completions(batch)
+    whole, rounded = FrozenCopyReference(policy), FrozenCopyReference(policy, torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        wanted, found = (flat(reference.score(batch, completions, 1.0)) for reference in (whole, rounded))
+    torch.testing.assert_close(found, wanted, atol=0, rtol=0)
+    assert (wanted - flat(policy(batch, completions))).abs().max() > 1e-4, "autocast rounds nothing"
+    kept, before = (sum(w.nbytes for w in one.copy.parameters()) for one in (rounded, whole))
+    assert kept == before - 2 * sum(weight.numel() for weight in product_weights(policy.model))
+    assert kept < 0.9 * before
 
 
 @pytest.mark.slow
@@ -215,7 +247,7 @@ def test_ids_and_pixels_are_those_of_the_stock_processor(folder: Path) -> None:
     policy = load(folder)
     for sizes in [*IMAGES.values(), [(300, 200)]]:
         images = [noise_image(view, size) for view, size in enumerate(sizes)]
-        messages = chat_messages(len(images), INSTRUCTION)
+        messages = chat(INSTRUCTION, len(images))
         parts = iter(images)
         for part in messages[0]["content"]:
             if part["type"] == "image":
@@ -223,7 +255,7 @@ def test_ids_and_pixels_are_those_of_the_stock_processor(folder: Path) -> None:
         wanted = stock.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
         )
-        ids, inputs = policy.processor(images, INSTRUCTION)
+        ids, inputs = policy.processor(images, chat(INSTRUCTION, len(images)))
         assert ids.tolist() == wanted["input_ids"][0].tolist()
         assert inputs.keys() == wanted.keys() - {"input_ids", "attention_mask"}
         for name, value in inputs.items():

@@ -1,11 +1,13 @@
 """The decoding loop: rows that end at different times, adapters, low precision, and what decides a draw."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tests.conftest import make_study, noise_image
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from orapo.batches import StudyBatch
 from orapo.data.collate import Collate
@@ -124,6 +126,13 @@ def draws(settings: SamplingSettings, banned: Tensor) -> Tensor:
         (SamplingSettings(temperature=0.5), [0, 0, 0, 0], [0.6849, 0.2466, 0.0616, 0.0068]),
         (SamplingSettings(top_p=0.75), [0, 0, 0, 0], [0.625, 0.375, 0, 0]),
         (SamplingSettings(top_p=0.55), [1, 0, 0, 0], [0, 1, 0, 0]),
+        (SamplingSettings(top_k=2), [0, 0, 0, 0], [0.625, 0.375, 0, 0]),
+        (SamplingSettings(top_k=2), [1, 0, 0, 0], [0, 2 / 3, 1 / 3, 0]),
+        (SamplingSettings(top_k=9), [0, 0, 0, 0], [0.5, 0.3, 0.15, 0.05]),
+        (SamplingSettings(min_p=0.5), [0, 0, 0, 0], [0.625, 0.375, 0, 0]),
+        (SamplingSettings(min_p=0.5), [1, 0, 0, 0], [0, 2 / 3, 1 / 3, 0]),
+        # Of 0.625 and 0.375, which top-k leaves, the first alone holds 0.6.
+        (SamplingSettings(top_k=2, top_p=0.6), [0, 0, 0, 0], [1, 0, 0, 0]),
         (SamplingSettings(greedy=True), [1, 0, 0, 0], [0, 1, 0, 0]),
     ],
 )
@@ -158,3 +167,26 @@ def test_the_largest_uniform_number_lands_on_no_banned_token() -> None:
     almost_one = torch.tensor([1 - 2**-24])
     tokens, _ = sample_tokens(logits, banned, almost_one, SamplingSettings())
     assert int(tokens) == 2
+
+
+class Casts(TorchDispatchMode):
+    """How many numbers each cast reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function.overloadpacket.__name__ == "_to_copy":
+            self.sizes.append(args[0].numel())
+        return function(*args, **(kwargs or {}))
+
+
+def test_under_autocast_no_token_casts_the_keys_that_are_kept(random_policy: Policy, batch: StudyBatch) -> None:
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        decoder = SharedPrefixDecoder(random_policy.model.eval(), batch, 1, 4)
+        (kept,) = {layer.prompt_keys.numel() for layer in decoder._caches}
+        with Casts() as casts:
+            decoder.step(torch.zeros(len(batch), dtype=torch.int64))
+    assert casts.sizes, "autocast rounds nothing"
+    assert max(casts.sizes) < kept

@@ -10,7 +10,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
-from tests.conftest import noise_image
+from tests.conftest import chat, noise_image
 from tests.tiny_models import write
 from torch import Tensor
 from transformers import AutoTokenizer
@@ -48,9 +48,13 @@ def test_what_is_no_folder_of_a_known_architecture_is_refused(folder: Path, tmp_
     for model_type in ("llama", "florence2"):
         (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
         assert f"is of architecture '{model_type}'; it must be a decoder of images and text" in refusal(folder)
-    for text in ("{", '{"model_type": "unheard_of"}', "[]"):
+    for text, told in (
+        ("{", "not JSON"),
+        ('{"model_type": "unheard_of"}', "no readable config.json"),
+        ("[]", "no JSON object"),
+    ):
         (folder / "config.json").write_text(text)
-        assert "has no readable config.json" in refusal(folder)
+        assert told in refusal(folder)
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "model.safetensors").write_bytes(b"no weights")
     assert "can't be loaded" in refusal(folder)
@@ -109,9 +113,9 @@ def test_a_template_is_found_in_either_home_and_saved(
 ) -> None:
     set_template(folder, home)
     images = [noise_image(0, (84, 56))]
-    wanted, _ = random_policy.processor(images, "Write.")
+    wanted, _ = random_policy.processor(images, chat("Write.", len(images)))
     policy = load(folder)
-    assert policy.processor(images, "Write.")[0].tolist() == wanted.tolist()
+    assert policy.processor(images, chat("Write.", len(images)))[0].tolist() == wanted.tolist()
     policy.save(str(tmp_path / "saved"))
     again = AutoTokenizer.from_pretrained(tmp_path / "saved")
     assert again.chat_template == random_policy.tokenizer.chat_template
@@ -119,7 +123,7 @@ def test_a_template_is_found_in_either_home_and_saved(
 
 def test_a_template_that_is_missing_or_writes_no_placeholder_is_refused(folder: Path, random_policy: Policy) -> None:
     with pytest.raises(DataError, match=r"wrote 2 <\|image_pad\|> for 1 images"):
-        random_policy.processor([noise_image(0, (84, 56))], "Look at <|image_pad|>.")
+        random_policy.processor([noise_image(0, (84, 56))], chat("Look at <|image_pad|>."))
     set_template(folder, None)
     assert "has no chat template; it must stand in chat_template.jinja" in refusal(folder)
 
@@ -129,7 +133,7 @@ def test_a_template_with_a_system_turn(folder: Path) -> None:
     turn = "{% if messages[0].role != 'system' %}<|im_start|>system\nYou help.<|im_end|>\n{% endif %}"
     (folder / "chat_template.jinja").write_text(turn + template)
     policy = load(folder)
-    ids, _ = policy.processor([noise_image(0, (84, 56))], "Write.")
+    ids, _ = policy.processor([noise_image(0, (84, 56))], chat("Write."))
     assert policy.tokenizer.decode(ids).startswith("<|im_start|>system\nYou help.<|im_end|>\n<|im_start|>user\n")
 
 
@@ -159,11 +163,13 @@ def test_reports_end_where_the_tokenizer_and_the_generation_config_say(folder: P
 def test_pixel_limits_are_followed_and_saved(random_model_folder: Path, tmp_path: Path) -> None:
     image = noise_image(0, (224, 224))
     policy = load(random_model_folder, min_pixels=56 * 56, max_pixels=84 * 84)
-    _, small = policy.processor([image], "Write.")
+    _, small = policy.processor([image], chat("Write."))
     assert small["image_grid_thw"].tolist() == [[1, 6, 6]]
     policy.save(str(tmp_path))
-    assert load(tmp_path).processor([image], "Write.")[1]["image_grid_thw"].tolist() == [[1, 6, 6]]
-    _, large = load(random_model_folder).processor([image], "Write.")
+    assert load(tmp_path).processor([image], chat("Write."))[1]["image_grid_thw"].tolist() == [[1, 6, 6]]
+    # Twice each side of what it takes, so that opening a film no larger changes nothing that the model sees.
+    assert policy.processor.max_pixels == 4 * 84 * 84
+    _, large = load(random_model_folder).processor([image], chat("Write."))
     assert large["image_grid_thw"].tolist() == [[1, 16, 16]]
 
 
@@ -180,7 +186,7 @@ def test_limits_of_pixels_are_followed(name: str, tmp_path: Path) -> None:
     images = [noise_image(0, (112, 112))]
     tokens = []
     for limits in ({}, {"min_pixels": 56 * 56, "max_pixels": 56 * 56}, {"min_pixels": 224 * 224, "max_pixels": 10**6}):
-        ids, _ = load(folder, **limits).processor(images, "Write.")
+        ids, _ = load(folder, **limits).processor(images, chat("Write.", len(images)))
         tokens.append(len(ids))
     middle, few, many = tokens
     assert middle - few == 16 - 4

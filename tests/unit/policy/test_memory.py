@@ -13,12 +13,15 @@ from torch import Tensor
 from orapo.batches import StudyBatch
 from orapo.policy.loading import load_policy
 from orapo.policy.memory import Load, ModelSize, count_memory, model_size
+from orapo.policy.reference import FrozenCopyReference, make_reference
 from orapo.policy.settings import LoraSettings, ModelSettings
 from orapo.policy.tiny import base_folder
+from orapo.training.update import without_autocast_cache
 
 SIZE = ModelSize(
     num_weights=1_000,
     num_trained=1_000,
+    num_in_products=900,
     has_adapter=False,
     bytes_each=4,
     num_layers=2,
@@ -62,17 +65,30 @@ def test_what_is_frozen_is_not_counted_as_trained() -> None:
 
 def test_full_training_by_hand() -> None:
     memory = count_memory(SIZE, LOAD)
-    assert (memory.weights, memory.reference, memory.optimiser, memory.copies) == (4_000, 4_000, 8_000, 0)
+    assert (memory.weights, memory.reference, memory.optimiser) == (4_000, 4_000, 8_000)
     # 4 bytes x 2 layers x 4 wide x (3 prompts of 5 tokens, 6 rollouts of 7)
     assert memory.sampling == 4 * 2 * 4 * (3 * 5 + 6 * 7)
     assert memory.total == memory.kept + max(memory.update, memory.sampling)
 
 
-def test_autocast_copies_and_shards() -> None:
-    assert count_memory(SIZE, replace(LOAD, autocast=True)).copies == 2_000
+def test_copies_under_autocast_and_of_shares() -> None:
+    plain, mixed = count_memory(SIZE, LOAD), count_memory(SIZE, replace(LOAD, autocast=True))
+    assert mixed.reference == 2 * 900 + 4 * 100
+    assert mixed.sampling == plain.sampling + 2 * 1_000
     shared = count_memory(SIZE, replace(LOAD, shards=4))
     assert (shared.weights, shared.reference, shared.optimiser) == (1_000, 1_000, 2_000)
-    assert shared.copies == 4_000  # whole while it samples
+    assert shared.sampling == plain.sampling + 4_000  # whole while it samples
+    # A share of the gradients; embedding and two layers are whole while one of these layers is at work.
+    assert shared.update - plain.update == 1_000 - 4_000 + 4 * (10 * 8 + 2 * (1_000 - 10 * 8) // 2)
+
+
+@pytest.mark.parametrize("lora", [None, ADAPTER])
+def test_a_reference_takes_what_is_counted(lora: LoraSettings | None) -> None:
+    trainable: Literal["all", "language"] = "all" if lora is None else "language"
+    settings = ModelSettings(base_folder(), "Write.", lora=lora, trainable=trainable)
+    size, reference = model_size(settings), make_reference(load_policy(settings), torch.bfloat16)
+    kept = sum(w.nbytes for w in reference.copy.parameters()) if isinstance(reference, FrozenCopyReference) else 0
+    assert count_memory(size, replace(LOAD, autocast=True)).reference == kept
 
 
 def test_an_adapter_needs_no_reference_and_trains_in_float32() -> None:
@@ -83,9 +99,12 @@ def test_an_adapter_needs_no_reference_and_trains_in_float32() -> None:
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("lora", [None, ADAPTER])
 @pytest.mark.parametrize("scoring", ["shared", "repeated"])
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.slow
 def test_an_update_holds_about_what_is_counted(
     random_model_folder: Path,
     batch: StudyBatch,
+    autocast: bool,
     scoring: Literal["shared", "repeated"],
     checkpointing: bool,
     lora: LoraSettings | None,
@@ -101,7 +120,7 @@ def test_an_update_holds_about_what_is_counted(
     policy = load_policy(settings)
     one = policy.with_images_encoded(batch.select([0]))
     completions: Sequence[Tensor] = [torch.randint(8, 300, (96,)) for _ in range(9)]
-    with LiveBytes() as live:
+    with LiveBytes() as live, torch.autocast("cpu", torch.bfloat16, enabled=autocast), without_autocast_cache():
         sum(logps.sum() for logps in policy(one, [completions])[0]).backward()  # type: ignore[union-attr]
     load = replace(
         LOAD,
@@ -109,6 +128,7 @@ def test_an_update_holds_about_what_is_counted(
         prompt_tokens=len(one.prompt_ids[0]),
         new_tokens=96,
         checkpointing=checkpointing,
+        autocast=autocast,
     )
     counted = count_memory(model_size(settings), load).update
     assert 0.8 < counted / live.most < 1.8, (counted, live.most)

@@ -6,27 +6,23 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks.model_shapes import PUBLISHED_WEIGHTS, model_config
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
-from tests.conftest import noise_image
+from tests.configs import CONF, composed
+from tests.conftest import chat, noise_image
 from tests.tiny_models import write
 from transformers import AutoModelForImageTextToText
 
-from orapo.experiment.command_line import run_folder
 from orapo.experiment.config import read_experiment
+from orapo.policy.embedded import EMBEDDED
 from orapo.policy.loading import load_policy
 from orapo.policy.memory import adapted_modules
 from orapo.policy.settings import ModelSettings
 
-CONF = Path(__file__).parents[3] / "conf"
-OWN = ("tiny", "sighted", "checkpoint", "qwen2_5_vl_3b_full")
+OWN = (*EMBEDDED.values(), "checkpoint", "qwen2_5_vl_3b_full")
 PRESETS = sorted(file.stem for file in (CONF / "model").glob("*.yaml") if file.stem not in OWN)
 
 
 def preset(name: str, *overrides: str) -> ModelSettings:
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return read_experiment(compose("config", [f"model={name}", *overrides])).model
+    return read_experiment(composed(f"model={name}", *overrides)).model
 
 
 @pytest.mark.slow
@@ -49,7 +45,7 @@ def test_a_preset_loads_its_architecture_and_writes_prompts(name: str, tmp_path:
     policy = load_policy(preset(name, f"model.path={folder}"))
     assert policy.model.dtype == torch.bfloat16
     assert all("lora_" in trained for trained in policy.trainable_names())
-    small, large = (policy.processor([noise_image(0, size)], "Write.")[0] for size in ((448, 448), (2048, 1536)))
+    small, large = (policy.processor([noise_image(0, size)], chat("Write."))[0] for size in ((448, 448), (2048, 1536)))
     assert len(small) <= len(large) <= 2 * 512
 
 

@@ -18,7 +18,7 @@ from orapo.policy.reference import make_reference
 from orapo.policy.scoring import score_repeated, score_shared
 from orapo.policy.settings import LoraSettings, ModelSettings, SamplingSettings
 from orapo.policy.tiny import base_folder
-from orapo.prompt import DEFAULT_INSTRUCTION
+from orapo.prompt import DEFAULT_INSTRUCTION, Prompt
 
 
 def score_both(policy: Policy, batch: StudyBatch, completions: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
@@ -89,7 +89,7 @@ def test_bfloat16_is_as_near_to_float32_as_the_repeated_way(has_adapter: bool) -
         return load_policy(ModelSettings(path=base_folder(), instruction=DEFAULT_INSTRUCTION, dtype=dtype))
 
     exact, low = make("float32"), make("bfloat16")
-    collate = Collate(exact.processor, DEFAULT_INSTRUCTION, 24)
+    collate = Collate(exact.processor, Prompt(DEFAULT_INSTRUCTION), 24)
     reports = ["Small left pleural effusion.", "No pneumothorax."]
     batch = collate([(make_study(str(i), text), (noise_image(i, (84, 84)),)) for i, text in enumerate(reports)])
     completions = [[batch.oracle_ids[1], batch.oracle_ids[0]], [batch.oracle_ids[1]]]

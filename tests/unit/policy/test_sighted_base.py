@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from orapo.chexpert import LabelState
 from orapo.data.phantoms import PhantomSource
@@ -14,39 +14,43 @@ from orapo.data.phantoms.draws import Draws
 from orapo.data.phantoms.findings import FINDINGS
 from orapo.data.phantoms.signs import paint_study
 from orapo.policy.sighted import base_folder
+from orapo.policy.sighted_narrow import base_folder as narrow_folder
+from orapo.policy.sighted_wide import base_folder as wide_folder
 from orapo.policy.tiny import base_folder as tiny_folder
 from orapo.records import Split
 
 NUM_ROWS = 3_000
+WIDTHS = (narrow_folder(), base_folder(), wide_folder())
 
 
 @pytest.fixture(scope="module")
 def scripts():
     """The modules of the build script, which import each other as a script's neighbours do."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tiny_base"))
+    import architecture
     import lessons
     import probes
 
-    yield lessons, probes
+    yield architecture, lessons, probes
     sys.path.pop(0)
 
 
 @pytest.fixture(scope="module")
 def sight(scripts):
-    lessons, _ = scripts
+    _, lessons, _ = scripts
     tokenizer = AutoTokenizer.from_pretrained(base_folder())
     return lessons.Lessons(tokenizer, 400, 16, 0, lessons.SIGHT_STAGES)
 
 
 def test_every_finding_is_either_shown_or_withheld(scripts):
-    lessons, _ = scripts
+    _, lessons, _ = scripts
     assert set(lessons.SIGHTED) | set(lessons.WITHHELD) == set(FINDINGS)
     assert not set(lessons.SIGHTED) & set(lessons.WITHHELD)
     assert set(lessons.SHOWN) <= set(lessons.SIGHTED), "an earlier stage would show what the last one withholds"
 
 
 def test_reports_state_the_withheld_findings_and_images_never_show_them(scripts, sight):
-    lessons, _ = scripts
+    _, lessons, _ = scripts
     stated = dict.fromkeys(FINDINGS, 0)
     for index in range(NUM_ROWS):
         drawn = sight.sight_findings(index)
@@ -60,7 +64,7 @@ def test_reports_state_the_withheld_findings_and_images_never_show_them(scripts,
 
 
 def test_a_lessons_images_are_painted_without_the_withheld_findings(scripts, sight):
-    lessons, _ = scripts
+    _, lessons, _ = scripts
     step, (stage,) = 3, lessons.SIGHT_STAGES
     lesson = sight[step]
     assert len(lesson.images) == stage.num_scenes + stage.num_sight_reports == 32
@@ -80,19 +84,38 @@ def painted(sight, index: int, findings) -> np.ndarray:
     return (paint_study(draws, findings, 112).astype(np.float32) / 255.0).astype(np.float32)
 
 
-def test_its_tokenizer_is_the_embedded_bases():
-    files = [Path(folder) / "tokenizer.json" for folder in (base_folder(), tiny_folder())]
+@pytest.mark.parametrize("folder", WIDTHS)
+def test_its_tokenizer_is_the_embedded_bases(folder: str):
+    files = [Path(each) / "tokenizer.json" for each in (folder, tiny_folder())]
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_it_sees_the_shown_findings_and_not_the_withheld(scripts):
-    lessons, probes = scripts
+@pytest.mark.parametrize(
+    ("folder", "width", "num_parameters"),
+    zip(WIDTHS, (64, 128, 192), (481_216, 1_666_944, 3_557_184), strict=True),
+)
+def test_a_width_builds_the_shipped_architecture(scripts, folder: str, width: int, num_parameters: int):
+    architecture, _, _ = scripts
+    with torch.device("meta"):
+        model = architecture.build_model(AutoTokenizer.from_pretrained(folder), width)
+    shipped = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    assert sum(p.numel() for p in shipped.parameters()) == num_parameters
+    assert {n: p.shape for n, p in model.named_parameters()} == {n: p.shape for n, p in shipped.named_parameters()}
+    for part in ("text_config", "vision_config"):
+        built, written = (getattr(one.config, part).to_diff_dict() for one in (model, shipped))
+        assert {**built, "dtype": "float32"} == written
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("folder", "least"), zip(WIDTHS, (0.2, 0.35, 0.35), strict=True))
+def test_it_sees_the_shown_findings_and_not_the_withheld(scripts, folder: str, least: float):
+    _, lessons, probes = scripts
     torch.manual_seed(0)
     source = PhantomSource(seed=5, num_validate=140)
     studies = source.studies(Split.VALIDATE)
     images = [source.load_images(study)[0] for study in studies]
-    reports = probes.Reader(base_folder()).answer(images, probes.DEFAULT_INSTRUCTION)
+    reports = probes.Reader(folder).answer(images, probes.DEFAULT_INSTRUCTION)
     true = [probes.positive_observations(study.labels, uncertain_is_positive=False) for study in studies]
     _, scores = probes.macro_f1([probes.keyword_findings(text) for text in reports], true)
-    assert np.mean([scores[o.value] for o in lessons.SIGHTED]) > 0.35
+    assert np.mean([scores[o.value] for o in lessons.SIGHTED]) > least
     assert np.mean([scores[o.value] for o in lessons.WITHHELD]) < 0.15

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.conftest import chat
 from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
 
 from orapo.data.phantoms import PhantomSource
 from orapo.policy.tiny import base_folder
-from orapo.prompt import DEFAULT_INSTRUCTION, chat_messages
+from orapo.prompt import DEFAULT_INSTRUCTION
 from orapo.records import Split
 
 FOLDER = Path(base_folder())
@@ -29,9 +30,7 @@ def model():
 def inputs(tokenizer, model):
     images = [SOURCE.load_images(study)[0] for study in SOURCE.studies(Split.TEST)]
     encoded = Qwen2VLImageProcessorPil.from_pretrained(FOLDER)(images=images, return_tensors="pt")
-    prompt = tokenizer.apply_chat_template(
-        chat_messages(1, DEFAULT_INSTRUCTION), tokenize=False, add_generation_prompt=True
-    )
+    prompt = tokenizer.apply_chat_template(chat(DEFAULT_INSTRUCTION), tokenize=False, add_generation_prompt=True)
     ids = tokenizer(prompt.replace("<|image_pad|>", "<|image_pad|>" * 16), return_tensors="pt")["input_ids"]
     ids = ids.expand(14, -1)
     return {

@@ -6,7 +6,7 @@ import pytest
 
 from orapo.errors import SettingError
 from orapo.remote.call_errors import CallError, CallErrorKind, InvalidAnswer
-from orapo.remote.retry import GaveUp, RetryPolicy, WorkingClock
+from orapo.remote.retry import ActiveTimer, GaveUp, RetryPolicy
 
 QUICK = RetryPolicy(max_tries=5, first_delay_seconds=0.01, max_delay_seconds=0.02, deadline_seconds=10.0)
 DOWN = CallError("not available (status 503)", CallErrorKind.UNAVAILABLE)
@@ -89,11 +89,11 @@ def test_the_global_generator_is_left_alone() -> None:
 
 
 def test_time_in_the_queue_does_not_count() -> None:
-    clock = WorkingClock()
-    with clock.stopped():
+    timer = ActiveTimer()
+    with timer.paused():
         time.sleep(0.2)
     time.sleep(0.05)
-    assert 0.05 <= clock() < 0.15
+    assert 0.05 <= timer() < 0.15
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,7 @@ def test_nothing_gives_nothing(report: str) -> None:
     assert extract(report).facts == ()
 
 
+@pytest.mark.slow
 def test_any_text_is_answered() -> None:
     rng = random.Random(0)
     words = [

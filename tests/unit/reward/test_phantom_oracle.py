@@ -11,9 +11,9 @@ from orapo.reward import FactScoreReward, WeightedReward
 from orapo.reward.facts import extract_facts
 
 
-@pytest.fixture(scope="module")
-def studies() -> list[Study]:
-    source = PhantomSource(num_train=1000, num_test=1000)
+@pytest.fixture(scope="module", params=["plain", "rich"])
+def studies(request: pytest.FixtureRequest) -> list[Study]:
+    source = PhantomSource(num_train=1000, num_test=1000, wording=request.param)
     return [*source.studies(Split.TRAIN), *source.studies(Split.TEST)]
 
 

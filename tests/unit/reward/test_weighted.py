@@ -111,7 +111,7 @@ def test_where_the_zero_term_is_undefined_only_a_reward_of_zero_is_zero(monkeypa
     [
         (
             {"terms": {"fact": 1}},
-            "reward.terms.fact is not a setting (did you mean facts?); allowed: accuracy, attributes, ",
+            "reward.terms.fact is not a setting (did you mean facts?); allowed: accuracy, answer, ",
         ),
         ({"terms": {"facts": 1, "rouge": 0}}, "reward.terms.rouge is not a setting (did you mean rouge_l?)"),
         ({"terms": {"facts": -1}}, "terms.facts is -1; it must be a number, at least 0"),

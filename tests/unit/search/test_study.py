@@ -124,6 +124,7 @@ def test_trials_side_by_side_are_different_points(tmp_path: Path) -> None:
     assert sizes == [5, 5, 2]
 
 
+@pytest.mark.slow
 def test_failed_trials_count_and_are_told(tmp_path: Path) -> None:
     search = open_search(tmp_path, SPACE, replace(SETTINGS, n_trials=4, direction="minimize"), {})
     for value, reason in ((0.5, ""), (None, "no such file"), (float("nan"), ""), (0.25, "")):

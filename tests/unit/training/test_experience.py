@@ -30,7 +30,7 @@ def test_variance_is_that_of_the_float32_rewards_that_the_loss_sees():
 
 
 def test_an_update_uses_up_features_with_a_graph_and_no_others():
-    frozen = StudyBatch((STUDY,), (), (), (), ((torch.zeros(2, 4),),))
+    frozen = StudyBatch((STUDY,), (), (), (), (), ((torch.zeros(2, 4),),))
     graph = replace(frozen, image_features=((torch.zeros(2, 4, requires_grad=True),),))
     experience = Experience((STUDY,), (), torch.zeros(1, 0), (), None, {0: 0}, frozen, {}, 1, {})
     assert experience.after_update() is experience

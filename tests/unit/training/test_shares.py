@@ -1,23 +1,18 @@
 """Shares of a batch, of the judge's limits and of the draws, for processes that train together."""
 
 import os
-from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from tests.configs import composed
 
 from orapo.data.loader import StreamBatches
 from orapo.data.shard import Shard
 from orapo.errors import NonFiniteError, SettingError
-from orapo.experiment.command_line import run_folder
 from orapo.experiment.joining import judge_share
 from orapo.experiment.processes import adopt_slurm, num_processes, own_rank
 from orapo.training.distributed import RankFailed, Ranks, sampling_seed, share_of, summed
 from orapo.training.strategies import buckets
-
-CONF = Path(__file__).parents[3] / "conf"
 
 
 @pytest.mark.parametrize(("total", "size"), [(16, 2), (5, 2), (7, 3), (3, 5), (1, 2)])
@@ -50,12 +45,8 @@ def test_no_device_is_refused(devices: object) -> None:
 
 
 def test_the_judges_limits_are_divided() -> None:
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     limits = ["reward.max_cost=10", "reward.requests_per_minute=100", "reward.max_concurrent=16"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(
-            "config", ["reward=fact_score_llm", *limits, "+reward.term_settings.asked.max_concurrent=8"]
-        ).reward
+    config = composed("reward=fact_score_llm", *limits, "+reward.term_settings.asked.max_concurrent=8").reward
     shared = judge_share(config, 4)
     assert shared.term_settings.asked.max_concurrent == 2, "of a term with limits of its own"
     assert (shared.max_cost, shared.requests_per_minute, shared.max_concurrent) == (2.5, 25, 4)

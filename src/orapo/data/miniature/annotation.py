@@ -25,18 +25,7 @@ def write_miniature_annotation(
     deals studies of training patients out to all splits, so that patients stand in several, as they do in the one
     published. Reports are cleaned as R2Gen cleans them: lower case, sentences joined by " . ".
 
-    Args:
-        folder: empty, or not there yet.
-        num_patients: at least 10.
-        seed: at least 0, of the phantoms.
-        form: ``"mimic_cxr"`` or ``"chexpert_plus"``.
-
-    Returns:
-        The annotation's path.
-
-    Raises:
-        SettingError: a number out of range, or another form.
-        DataError: the folder is in use.
+    Gives the annotation's path; arguments and errors as of ``make_studies`` and ``new_folder``.
     """
     write_data_set, list_samples = _WRITERS[form]
     write_data_set(folder, num_patients, seed)
@@ -88,7 +77,7 @@ def _plus_samples(study: MadeUpStudy) -> Iterator[tuple[str, Sample]]:
     )
 
 
-_WRITERS: Mapping[str, tuple[Callable[..., None], Callable[[MadeUpStudy], Iterator[tuple[str, Sample]]]]] = {
+_WRITERS: Mapping[str, tuple[Callable[..., Path], Callable[[MadeUpStudy], Iterator[tuple[str, Sample]]]]] = {
     "mimic_cxr": (mimic_cxr.write_miniature_mimic_cxr, _mimic_samples),
     "chexpert_plus": (chexpert_plus.write_miniature_chexpert_plus, _plus_samples),
 }

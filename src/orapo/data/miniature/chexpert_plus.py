@@ -33,21 +33,12 @@ _ABSENT_SECTION: LabelStates = {
 _NUMBERS = {"1": 1.0, "0": 0.0, "-1": -1.0, "": None}
 
 
-def write_miniature_chexpert_plus(folder: str | Path, num_patients: int = 60, seed: int = 0) -> None:
-    """Writes the data set; a few seconds.
+def write_miniature_chexpert_plus(folder: str | Path, num_patients: int = 60, seed: int = 0) -> Path:
+    """Writes the data set and gives its folder; arguments and errors as of ``make_studies`` and ``new_folder``.
 
     Patients are patient90001 and so on. The part "valid" stands for the private test set, as it does with the real
     data. Beside the data set proper lie CheXpert-v1.0-small/valid.csv and CheXpert/ (val_labels.csv, test_labels.csv)
     with what is drawn on each image as gold labels, and JPEG images.
-
-    Args:
-        folder: empty, or not there yet.
-        num_patients: at least 10.
-        seed: at least 0, of the phantoms.
-
-    Raises:
-        SettingError: a number out of range.
-        DataError: the folder is in use.
     """
     studies = make_studies(num_patients, seed)
     root = new_folder(folder)
@@ -59,6 +50,7 @@ def write_miniature_chexpert_plus(folder: str | Path, num_patients: int = 60, se
             write_image((root / "PNG" / path).with_suffix(".png"), image)
     _write_chexbert(root / "chexbert_labels", public)
     _write_gold(root, studies)
+    return root
 
 
 def part_of(study: MadeUpStudy) -> str:
@@ -67,7 +59,6 @@ def part_of(study: MadeUpStudy) -> str:
 
 
 def patient_of(study: MadeUpStudy) -> str:
-    """The patient's made-up id."""
     return f"patient{90000 + study.patient}"
 
 

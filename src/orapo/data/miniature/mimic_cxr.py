@@ -32,23 +32,15 @@ _INDENT = " " * 33
 @checked
 def write_miniature_mimic_cxr(
     folder: str | Path, num_patients: int = 60, seed: int = 0, *, version: Version = "2.1.0", zip_reports: bool = False
-) -> None:
-    """Writes the data set; a few seconds.
+) -> Path:
+    """Writes the data set; a few seconds. Arguments and errors as of ``make_studies`` and ``new_folder``.
 
     Patients are p90000001 and so on, studies s90000001. Tables keep their names of 2.0.0 in both versions, as the real
     ones do; 2.1.0 adds a radiologist's labels of the test studies, with "Airspace Opacity" for Lung Opacity. Labels
     are those of the impression, or of the findings where there is no impression.
 
-    Args:
-        folder: empty, or not there yet.
-        num_patients: at least 10.
-        seed: at least 0, of the phantoms.
-        version: ``"2.0.0"`` or ``"2.1.0"``.
-        zip_reports: reports go to mimic-cxr-reports.zip, as they are downloaded, instead of to files/.
-
-    Raises:
-        SettingError: a number out of range, or another version.
-        DataError: the folder is in use.
+    With ``zip_reports`` reports go to mimic-cxr-reports.zip, as they are downloaded, instead of to files/. Gives the
+    folder.
     """
     studies = make_studies(num_patients, seed)
     root = new_folder(folder)
@@ -59,15 +51,14 @@ def write_miniature_mimic_cxr(
     reports = {report_path(study): write_report(study) for study in studies}
     write_texts(root, reports, archive=REPORTS_ARCHIVE if zip_reports else None)
     _write_tables(root, studies, version)
+    return root
 
 
 def subject_id(study: MadeUpStudy) -> int:
-    """The patient's made-up id."""
     return 90_000_000 + study.patient
 
 
 def study_id(study: MadeUpStudy) -> int:
-    """The study's made-up id."""
     return 90_000_000 + study.serial
 
 
@@ -77,7 +68,6 @@ def report_path(study: MadeUpStudy) -> str:
 
 
 def image_paths(study: MadeUpStudy) -> list[str]:
-    """One for each image."""
     folder = report_path(study).removesuffix(".txt")
     return [f"{folder}/{dicom_id}.jpg" for dicom_id in _dicom_ids(study)]
 

@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeInt
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation
 from orapo.data.phantoms import PhantomSource
 from orapo.data.phantoms.findings import Finding
-from orapo.data.phantoms.wordings import WORDINGS, fill, wordings_of
+from orapo.data.phantoms.wordings import PHRASES, fill, phrases_of
 from orapo.records import Split
 from orapo.settings import checked
 
@@ -148,10 +148,10 @@ def conclude(findings: Mapping[Observation, Finding]) -> tuple[str, LabelStates]
     """An impression of what is drawn: a sentence for each finding, nothing denied but the whole; and its states."""
     states = dict.fromkeys(OBSERVATIONS, LabelState.UNMENTIONED)
     sentences = []
-    for observation in WORDINGS:
+    for observation in PHRASES:
         if (finding := findings.get(observation)) is None:
             continue
-        phrase = fill(wordings_of(finding)[0], finding)[0].removeprefix("+").removeprefix("a ").removeprefix("an ")
+        phrase = fill(phrases_of(finding)[0], finding)[0].removeprefix("+").removeprefix("a ").removeprefix("an ")
         sentences.append(f"Possible {phrase}." if finding.uncertain else f"{phrase[0].upper()}{phrase[1:]}.")
         states[observation] = LabelState.UNCERTAIN if finding.uncertain else LabelState.POSITIVE
     if findings.keys() <= {Observation.SUPPORT_DEVICES}:

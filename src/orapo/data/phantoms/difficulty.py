@@ -40,7 +40,6 @@ class SpuriousMark:
 
     @property
     def goes_with(self) -> Observation:
-        """The observation."""
         return Observation(self.observation)
 
     def rate(self, split: Split, *, is_there: bool) -> float:
@@ -69,5 +68,5 @@ class Difficulty:
     mark: SpuriousMark | None = None
 
     def noise_rate(self, split: Split) -> float:
-        """How often a report of this split is wrong."""
+        """The share of this split's reports that are wrong."""
         return self.train_noise_rate if split is Split.TRAIN else 0.0

@@ -28,12 +28,16 @@ class Draws:
         return low + (high - low) * self.uniform()
 
     def happens(self, probability: float) -> bool:
-        """True with this probability."""
         return self.uniform() < probability
 
     def pick(self, options: Sequence[Choice]) -> Choice:
-        """One of the options, all equally likely."""
+        """One of the options, uniformly."""
         return options[int(self.uniform() * len(options))]
+
+    def shuffled(self, options: Sequence[Choice]) -> list[Choice]:
+        """The options in any order."""
+        left = list(options)
+        return [left.pop(int(self.uniform() * len(left))) for _ in options]
 
     def noise(self, size: int) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
         """Standard normal noise [size, size], float32."""

@@ -98,7 +98,7 @@ def draw_findings(draws: Draws, prevalence: Prevalence, index: int) -> dict[Obse
 
 
 def misreported(draws: Draws, findings: Mapping[Observation, Finding]) -> dict[Observation, Finding]:
-    """The findings as a wrong report tells them: one is left out, or one that is not drawn is added.
+    """The findings that a wrong report states: one is left out, or one that is not drawn is added.
 
     Args:
         draws: a stream of its own, so that the true findings stay what they are.
@@ -109,6 +109,16 @@ def misreported(draws: Draws, findings: Mapping[Observation, Finding]) -> dict[O
         return {observation: finding for observation, finding in findings.items() if observation is not left_out}
     added = draws.pick([observation for observation in FINDINGS if observation not in findings])
     return {**findings, added: _place(draws, added, set(), certain=True)}
+
+
+def added_finding(draws: Draws, observation: Observation, findings: Mapping[Observation, Finding]) -> Finding:
+    """A finding of this observation, certain, in a place that those others leave free."""
+    taken: set[tuple[str, str]] = set()
+    for finding in findings.values():
+        sides = _SIDES if finding.side == "both" else (finding.side,)
+        regions = (finding.zone,) if finding.zone else _REGIONS_OF.get(finding.observation, ())
+        taken.update((side, region) for side in sides for region in regions)
+    return _place(draws, observation, taken, certain=True)
 
 
 def _natural_observations(draws: Draws) -> list[Observation]:

@@ -5,50 +5,32 @@ another observation, so "wall thickening", "plate-like" or "vascular congestion"
 "contours" occur only where the label says so.
 """
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation
 from orapo.data.phantoms.draws import Draws
 from orapo.data.phantoms.findings import Finding
-from orapo.data.phantoms.wordings import fill, wordings_of
-from orapo.labeler import Attributes, Certainty
+from orapo.data.phantoms.followup import Course
+from orapo.data.phantoms.wordings import PLAIN, Wording, fill, phrases_of
+from orapo.labeler import Attributes, Certainty, Change
 
 _O = Observation
 _PARENCHYMAL = (_O.EDEMA, _O.CONSOLIDATION, _O.LUNG_OPACITY, _O.PNEUMONIA, _O.LUNG_LESION, _O.ATELECTASIS)
-_HEART_SIZE = ("Heart size is normal.", "The heart is normal in size.", "The heart size is normal.")
-_CONTOURS = (
-    "Cardiomediastinal contours are normal.",
-    "Normal cardiomediastinal contours.",
-    "The mediastinum is normal.",
-)
-_CLEAR = ("The lungs are clear.", "Lungs are clear.", "Clear lungs.")
-_NO_EDEMA = ("No pulmonary edema.", "There is no pulmonary edema.")
-_NO_CONSOLIDATION = ("No focal consolidation.", "There is no focal consolidation.")
-_NO_PNEUMONIA = ("No evidence of pneumonia.", "No pneumonia.")
-_NO_LESION = ("No pulmonary nodule.", "No lung nodule or mass.")
-_NO_PLEURA = (
-    "No pneumothorax or pleural effusion.",
-    "No pleural effusion or pneumothorax.",
-    "There is no pleural effusion or pneumothorax.",
-)
-_NO_TRIPLE = ("No focal consolidation, pleural effusion, or pneumothorax.",)
-_NO_PNEUMOTHORAX = ("No pneumothorax.", "There is no pneumothorax.")
-_NO_EFFUSION = ("No pleural effusion.", "There is no pleural effusion.")
-_NO_FRACTURE = ("No acute fracture.", "No rib fracture.", "No displaced rib fracture.")
-_BONES = ("The bones are intact.", "Bones are intact.", "No acute osseous abnormality.")
-_NORMAL = (
-    "No acute cardiopulmonary process.",
-    "No acute cardiopulmonary abnormality.",
-    "There is no acute cardiopulmonary process.",
-)
+_CHANGED: Mapping[Change, tuple[str, ...]] = {
+    Change.NEW: ("New {bare}.", "{Bare} {be} new."),
+    Change.LARGER: ("Worsened {bare}.", "{Bare} {have} worsened."),
+    Change.SMALLER: ("Improved {bare}.", "{Bare} {have} improved."),
+    Change.UNCHANGED: ("{Bare} {be} unchanged.",),
+    Change.RESOLVED: ("Resolved {bare}.",),
+}
+_REMOVED = ("{Bare} {have} been removed.",)
+"""Of a device that has resolved."""
 
-_HEDGES = (
-    (0.4, "Possible {bare}.", Certainty.POSSIBLE),
-    (0.7, "Suspected {bare}.", Certainty.LIKELY),
-    (1.0, "Findings may represent {phrase}.", Certainty.POSSIBLE),
-)
-"""Up to which drawn number, the sentence, and what it states."""
+_NUM_ASIDES = (1, 2, 3)
+_COPY_FRACTION = 0.7
+"""Share of reports whose last aside is copied from a prior report, if there is room for it."""
 
 
 class Statement(NamedTuple):
@@ -84,29 +66,39 @@ class Report(NamedTuple):
 class _Writer:
     """Collects the sentences of one report together with what they state."""
 
-    def __init__(self, draws: Draws, findings: Mapping[Observation, Finding]) -> None:
+    def __init__(
+        self, draws: Draws, findings: Mapping[Observation, Finding], course: Course | None, wording: Wording
+    ) -> None:
         self.draws = draws
+        self.wording = wording
         self.findings = findings
+        self.course = course
+        self.resolved = {} if course is None else course.resolved
         self.sentences: list[str] = []
         self.statements: list[Statement] = []
         # Long reports would slow every rollout: many findings leave room for few negated sentences.
         self.negations_left = max(1, 3 - max(0, len(findings) - 1))
 
     def affirm(self, *observations: Observation) -> None:
-        """States those of the observations that the study has."""
+        """States those of the observations that the study has, or had before."""
         for observation in observations:
-            finding = self.findings.get(observation)
-            if finding is not None:
-                sentence, attributes = _sentence(self.draws, finding)
+            if (finding := self.findings.get(observation)) is not None:
+                sentence, attributes = _sentence(self.draws, self.wording, finding, self._change(finding))
                 self.sentences.append(sentence)
                 self._add(observation, LabelState.UNCERTAIN if finding.uncertain else LabelState.POSITIVE, attributes)
+            elif (finding := self.resolved.get(observation)) is not None:
+                sentence, attributes = _sentence(self.draws, self.wording, finding, Change.RESOLVED)
+                self.sentences.append(sentence)
+                denied = attributes._replace(certainty=Certainty.DENIED, severity=None)
+                self._add(observation, LabelState.NEGATIVE, denied)
 
-    def deny(self, probability: float, sentences: tuple[str, ...], *denied: Observation) -> bool:
-        """With this probability adds a sentence that denies observations which the study doesn't have."""
-        if self.negations_left == 0 or any(o in self.findings for o in denied) or not self.draws.happens(probability):
+    def deny(self, probability: float, what: str, *denied: Observation) -> bool:
+        """With this probability adds a denial of this name, of observations which the study doesn't have."""
+        stated = (*self.findings, *self.resolved)
+        if self.negations_left == 0 or any(o in stated for o in denied) or not self.draws.happens(probability):
             return False
         self.negations_left -= 1
-        self.sentences.append(self.draws.pick(sentences))
+        self.sentences.append(self.draws.pick(self.wording.denials[what]))
         for observation in denied:
             self._add(observation, LabelState.NEGATIVE, Attributes(Certainty.DENIED))
         return True
@@ -114,6 +106,23 @@ class _Writer:
     def names(self, observation: Observation) -> bool:
         """Whether a sentence states anything of the observation so far."""
         return any(statement.observation is observation for statement in self.statements)
+
+    def add_asides(self) -> None:
+        """Adds what states nothing, as far as there is room for it, and puts all sentences in any order."""
+        topics = self.draws.shuffled(tuple(self.wording.asides))
+        num_asides = self.draws.pick(_NUM_ASIDES)
+        asides = [self.draws.pick(self.wording.asides[topic]) for topic in topics[:num_asides]]
+        if self.draws.happens(_COPY_FRACTION):
+            copied = asides[-1]
+            asides[-1] = self.draws.pick(self.wording.copies).format(copied=copied[0].lower() + copied[1:])
+        length = sum(map(num_parts, self.sentences))
+        for aside in asides:
+            if (length := length + num_parts(aside)) <= self.wording.max_length:
+                self.sentences.append(aside)
+        places = self.draws.shuffled(range(len(self.sentences)))
+        self.sentences = [self.sentences[place] for place in places]
+        moved = (s._replace(sentence_index=places.index(s.sentence_index)) for s in self.statements)
+        self.statements = sorted(moved, key=lambda statement: statement.sentence_index)
 
     def report(self) -> Report:
         """What was written, No Finding where nothing but devices was found."""
@@ -123,66 +132,88 @@ class _Writer:
             labels[_O.NO_FINDING] = LabelState.POSITIVE
         return Report(" ".join(self.sentences), labels, tuple(self.statements))
 
+    def _change(self, finding: Finding) -> Change | None:
+        """Since the prior film; what a wrong report makes up was not there before."""
+        if self.course is None or finding.uncertain:
+            return None
+        change = self.course.changes.get(finding.observation, Change.NEW)
+        # A made-up finding may be one that has resolved, by its image: the report can't tell both.
+        return Change.NEW if change is Change.RESOLVED else change
+
     def _add(self, observation: Observation, state: LabelState, attributes: Attributes) -> None:
-        """Of the last sentence."""
+        """Records what the last sentence states."""
         self.statements.append(Statement(observation, state, attributes, len(self.sentences) - 1))
 
 
-def write_report(draws: Draws, findings: Mapping[Observation, Finding]) -> Report:
-    """The oracle report of a study."""
-    writer = _Writer(draws, findings)
+def num_parts(text: str) -> int:
+    """Words and punctuation marks."""
+    return len(re.findall(r"\w+|[^\w\s]", text))
+
+
+def write_report(
+    draws: Draws, findings: Mapping[Observation, Finding], course: Course | None = None, wording: Wording = PLAIN
+) -> Report:
+    """The oracle report of a study; with a course it states how the findings have changed, in the plain wording.
+
+    All wordings take the same numbers for what they state, so that reports of the same draws state the same.
+    """
+    writer = _Writer(draws, findings, course, wording)
     writer.affirm(_O.SUPPORT_DEVICES, _O.CARDIOMEGALY, _O.ENLARGED_CARDIOMEDIASTINUM)
-    writer.deny(0.25, _HEART_SIZE, _O.CARDIOMEGALY)
+    writer.deny(0.25, "heart size", _O.CARDIOMEGALY)
     if _O.CARDIOMEGALY not in findings:
-        writer.deny(0.2, _CONTOURS, _O.ENLARGED_CARDIOMEDIASTINUM)
+        writer.deny(0.2, "contours", _O.ENLARGED_CARDIOMEDIASTINUM)
     writer.affirm(*_PARENCHYMAL)
     _deny_lung_findings(writer)
     writer.affirm(_O.PLEURAL_EFFUSION, _O.PNEUMOTHORAX, _O.PLEURAL_OTHER)
     _deny_pleural_findings(writer)
     writer.affirm(_O.FRACTURE)
-    if _O.FRACTURE not in findings and not writer.deny(0.15, _NO_FRACTURE, _O.FRACTURE):
-        writer.deny(0.15, _BONES)
+    if _O.FRACTURE not in findings and not writer.deny(0.15, "fracture", _O.FRACTURE):
+        writer.deny(0.15, "bones")
     if not findings:
-        writer.deny(0.5 if writer.sentences else 1.0, _NORMAL)
+        writer.deny(0.5 if writer.sentences else 1.0, "normal")
+    if wording.asides:
+        writer.add_asides()
     return writer.report()
 
 
 def _deny_lung_findings(writer: _Writer) -> None:
     if not any(o in writer.findings for o in _PARENCHYMAL):
-        if writer.deny(0.5, _CLEAR):
+        if writer.deny(0.5, "clear lungs"):
             return
-        writer.deny(0.15, _NO_LESION, _O.LUNG_LESION)
-    writer.deny(0.12, _NO_EDEMA, _O.EDEMA)
-    if _O.LUNG_OPACITY not in writer.findings and not writer.deny(0.12, _NO_CONSOLIDATION, _O.CONSOLIDATION):
-        writer.deny(0.1, _NO_PNEUMONIA, _O.PNEUMONIA)
+        writer.deny(0.15, "lesion", _O.LUNG_LESION)
+    writer.deny(0.12, "edema", _O.EDEMA)
+    if _O.LUNG_OPACITY not in writer.findings and not writer.deny(0.12, "consolidation", _O.CONSOLIDATION):
+        writer.deny(0.1, "pneumonia", _O.PNEUMONIA)
 
 
 def _deny_pleural_findings(writer: _Writer) -> None:
     if not writer.names(_O.CONSOLIDATION) and writer.deny(
-        0.12, _NO_TRIPLE, _O.CONSOLIDATION, _O.PLEURAL_EFFUSION, _O.PNEUMOTHORAX
+        0.12, "consolidation and pleura", _O.CONSOLIDATION, _O.PLEURAL_EFFUSION, _O.PNEUMOTHORAX
     ):
         return
-    if writer.deny(0.4, _NO_PLEURA, _O.PLEURAL_EFFUSION, _O.PNEUMOTHORAX):
+    if writer.deny(0.4, "pleura", _O.PLEURAL_EFFUSION, _O.PNEUMOTHORAX):
         return
-    if not writer.deny(0.25, _NO_PNEUMOTHORAX, _O.PNEUMOTHORAX):
-        writer.deny(0.2, _NO_EFFUSION, _O.PLEURAL_EFFUSION)
+    if not writer.deny(0.25, "pneumothorax", _O.PNEUMOTHORAX):
+        writer.deny(0.2, "effusion", _O.PLEURAL_EFFUSION)
 
 
-def _sentence(draws: Draws, finding: Finding) -> tuple[str, Attributes]:
-    phrase, attributes = fill(draws.pick(wordings_of(finding)), finding)
-    be = "are" if phrase[0] == "+" else "is"
+def _sentence(draws: Draws, wording: Wording, finding: Finding, change: Change | None) -> tuple[str, Attributes]:
+    phrase, attributes = fill(draws.pick(phrases_of(finding, wording.phrases)), finding)
+    be, have = ("are", "have") if phrase[0] == "+" else ("is", "has")
     phrase = phrase.removeprefix("+")
     bare = phrase.removeprefix("a ").removeprefix("an ")
+    forms = {"bare": bare, "phrase": phrase, "be": be, "have": have}
+    words = {**forms, "Bare": _capitalised(bare), "Phrase": _capitalised(phrase)}
     style = draws.uniform()
+    is_device = finding.observation is _O.SUPPORT_DEVICES
+    if change is not None and not finding.uncertain:
+        changed = _REMOVED if is_device and change is Change.RESOLVED else _CHANGED[change]
+        return changed[int(style * len(changed))].format_map(words), attributes._replace(change=change)
+    frames = wording.device_frames if is_device else wording.frames
     if finding.uncertain:
-        sentence, certainty = next((sentence, certainty) for below, sentence, certainty in _HEDGES if style < below)
-        return sentence.format(bare=bare, phrase=phrase), attributes._replace(certainty=certainty)
-    if style < 0.6:
-        return f"{_capitalised(bare)}.", attributes
-    if style < 0.8:
-        return f"There {be} {phrase}.", attributes
-    where = "in place" if finding.observation is _O.SUPPORT_DEVICES else "seen"
-    return f"{_capitalised(phrase)} {be} {where}.", attributes
+        frames = wording.hedges
+    sentence, certainty = next((sentence, certainty) for below, sentence, certainty in frames if style < below)
+    return sentence.format_map(words), attributes._replace(certainty=certainty)
 
 
 def _capitalised(phrase: str) -> str:

@@ -6,7 +6,7 @@ A canvas's ``size`` shrinks every sign about its place; at 1 it changes no bit.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,6 +198,7 @@ def paint_study(
     difficulty: Difficulty = PLAIN,
     *,
     has_mark: bool = False,
+    patient: Callable[[int], Draws] | None = None,
 ) -> NDArray[np.uint8]:
     """The radiograph of a patient with these findings.
 
@@ -207,21 +208,26 @@ def paint_study(
         image_size: pixels per side.
         difficulty: contrast and size of the signs; whether there is a mark is said apart.
         has_mark: whether the spurious mark is drawn.
+        patient: streams of the patient's own, 0 of the chest and one for each sign, so that a sign stands in the same
+            place on all films of the patient; None takes everything from ``draws``.
 
     Returns:
         [image_size, image_size], 0 black to 255 white.
     """
     grid, size = unit_grid(image_size), difficulty.sign_size
+    stream = patient or (lambda _: draws)
+    chest_draws = stream(0)
     chest = draw_chest(
-        draws,
+        chest_draws,
         _growth(findings.get(Observation.CARDIOMEGALY), HEART_GROWTH) * size,
         _growth(findings.get(Observation.ENLARGED_CARDIOMEDIASTINUM), MEDIASTINUM_GROWTH) * size,
     )
-    canvas = Canvas(paint_chest(grid, chest, draws), grid, chest, draws, size)
-    for observation, paint in SIGNS.items():
+    canvas = Canvas(paint_chest(grid, chest, chest_draws), grid, chest, draws, size)
+    for number, (observation, paint) in enumerate(SIGNS.items(), start=1):
         if observation in findings:
             finding = findings[observation]
-            paint(canvas, finding, (UNCERTAIN_STRENGTH if finding.uncertain else 1.0) * difficulty.sign_contrast)
+            strength = (UNCERTAIN_STRENGTH if finding.uncertain else 1.0) * difficulty.sign_contrast
+            paint(replace(canvas, draws=stream(number)), finding, strength)
     if has_mark:
         canvas.lighten(block(grid, *MARK_PLACE, *MARK_RADII), 1.0, 1.0)
     exposure, brightness = draws.between(0.9, 1.1), draws.between(-0.04, 0.04)

@@ -1,6 +1,7 @@
-"""The noun phrases by which a phantom report names a finding, and what each of them states of it."""
+"""The words of a phantom report: noun phrases, the sentences they stand in, denials, and what each states."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from string import Formatter
 from typing import Any
 
@@ -12,9 +13,39 @@ _O = Observation
 _LUNG = "{side} {zone} lung"
 _PARSE = Formatter().parse
 
+Frames = tuple[tuple[float, str, Certainty], ...]
+"""Up to which drawn number, the sentence that a noun phrase stands in, and how certain it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """How a report words what it states, and what it says besides.
+
+    Attributes:
+        phrases: noun phrases of each finding, as ``PHRASES``.
+        frames: sentences that affirm a finding.
+        device_frames: sentences that affirm a device.
+        hedges: sentences that hedge a finding.
+        denials: whole sentences, by what they deny.
+        asides: by topic, whole sentences that state nothing of the 14 observations; a report has 1 to 3 of them, each
+            of another topic, and its sentences stand in any order. None: none, and the sentences stand in order.
+        copies: sentences that repeat an aside as a prior report's; most reports with asides have one.
+        max_length: words and marks of a report, at most, as far as leaving out asides can keep to it.
+    """
+
+    phrases: Mapping[Observation, tuple[tuple[str, ...], ...]]
+    frames: Frames
+    device_frames: Frames
+    hedges: Frames
+    denials: Mapping[str, tuple[str, ...]]
+    asides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    copies: tuple[str, ...] = ()
+    max_length: int = 0
+
+
 # A noun phrase starts with "a "/"an " when it is countable and singular, with "+" when it is plural. A word in braces
 # states an attribute. Of several rows the finding's severity chooses, or whether it is on both sides.
-WORDINGS: Mapping[Observation, tuple[tuple[str, ...], ...]] = {
+PHRASES: Mapping[Observation, tuple[tuple[str, ...], ...]] = {
     _O.SUPPORT_DEVICES: (
         ("a {side} central venous catheter", "a {side} internal jugular catheter", "a {side} central venous line"),
         ("a {side} chest pacemaker", "a pacemaker on the {side}", "a {side} pectoral pacemaker"),
@@ -83,6 +114,52 @@ WORDINGS: Mapping[Observation, tuple[tuple[str, ...], ...]] = {
 }
 """The order of the keys is the order of the report."""
 
+_FRAMES: Frames = (
+    (0.6, "{Bare}.", Certainty.CERTAIN),
+    (0.8, "There {be} {phrase}.", Certainty.CERTAIN),
+    (1.0, "{Phrase} {be} seen.", Certainty.CERTAIN),
+)
+_HEDGES: Frames = (
+    (0.4, "Possible {bare}.", Certainty.POSSIBLE),
+    (0.7, "Suspected {bare}.", Certainty.LIKELY),
+    (1.0, "Findings may represent {phrase}.", Certainty.POSSIBLE),
+)
+
+PLAIN = Wording(
+    phrases=PHRASES,
+    frames=_FRAMES,
+    device_frames=(*_FRAMES[:-1], (1.0, "{Phrase} {be} in place.", Certainty.CERTAIN)),
+    hedges=_HEDGES,
+    denials={
+        "heart size": ("Heart size is normal.", "The heart is normal in size.", "The heart size is normal."),
+        "contours": (
+            "Cardiomediastinal contours are normal.",
+            "Normal cardiomediastinal contours.",
+            "The mediastinum is normal.",
+        ),
+        "clear lungs": ("The lungs are clear.", "Lungs are clear.", "Clear lungs."),
+        "edema": ("No pulmonary edema.", "There is no pulmonary edema."),
+        "consolidation": ("No focal consolidation.", "There is no focal consolidation."),
+        "pneumonia": ("No evidence of pneumonia.", "No pneumonia."),
+        "lesion": ("No pulmonary nodule.", "No lung nodule or mass."),
+        "pleura": (
+            "No pneumothorax or pleural effusion.",
+            "No pleural effusion or pneumothorax.",
+            "There is no pleural effusion or pneumothorax.",
+        ),
+        "consolidation and pleura": ("No focal consolidation, pleural effusion, or pneumothorax.",),
+        "pneumothorax": ("No pneumothorax.", "There is no pneumothorax."),
+        "effusion": ("No pleural effusion.", "There is no pleural effusion."),
+        "fracture": ("No acute fracture.", "No rib fracture.", "No displaced rib fracture."),
+        "bones": ("The bones are intact.", "Bones are intact.", "No acute osseous abnormality."),
+        "normal": (
+            "No acute cardiopulmonary process.",
+            "No acute cardiopulmonary abnormality.",
+            "There is no acute cardiopulmonary process.",
+        ),
+    },
+)
+
 _GRADES: Mapping[str, tuple[str, str, str]] = {
     "size": ("small", "moderate", "large"),
     "degree": ("mild", "moderate", "severe"),
@@ -102,23 +179,25 @@ _FIXED: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def wordings_of(finding: Finding) -> tuple[str, ...]:
-    """The wordings that a finding can have, their words in braces not yet chosen."""
-    rows = WORDINGS[finding.observation]
+def phrases_of(
+    finding: Finding, phrases: Mapping[Observation, tuple[tuple[str, ...], ...]] = PHRASES
+) -> tuple[str, ...]:
+    """The noun phrases that a finding can have, their words in braces not yet chosen."""
+    rows = phrases[finding.observation]
     if len(rows) == len(_SEVERITIES):
         return rows[finding.severity]
     return rows[-1] if finding.side == "both" else rows[0]
 
 
-def fill(wording: str, finding: Finding) -> tuple[str, Attributes]:
-    """The noun phrase of a finding in one of its wordings and what the phrase states, as of something certain."""
+def fill(phrase: str, finding: Finding) -> tuple[str, Attributes]:
+    """A finding's noun phrase with its words chosen, and what the phrase states, as of something certain."""
     words: dict[str, str] = {}
     stated: dict[str, Any] = {}
-    for _, name, _, _ in _PARSE(wording):
+    for _, name, _, _ in _PARSE(phrase):
         if name:
             words[name], attributes = _word(name, finding)
             stated.update(attributes)
-    return wording.format_map(words), Attributes(Certainty.CERTAIN, **stated)
+    return phrase.format_map(words), Attributes(Certainty.CERTAIN, **stated)
 
 
 def _word(name: str, finding: Finding) -> tuple[str, Mapping[str, Any]]:

@@ -1,1 +1,1 @@
-"""Sweeps: where their jobs lie, which of them are done, and how a sweep goes on after failures and interruptions."""
+"""Sweeps: the folders of their jobs, which jobs are done, and how a sweep continues after an interruption."""

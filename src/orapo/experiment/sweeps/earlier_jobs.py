@@ -1,10 +1,10 @@
-"""What a job of a sweep finds in its folder: nothing, a finished run, or one to go on with."""
+"""What a job of a sweep finds in its folder: nothing, a finished run, or one to continue."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -12,11 +12,13 @@ from orapo.comparison.groups import IGNORED_SECTIONS
 from orapo.comparison.run_folder import flat_settings, read_columns
 from orapo.comparison.run_state import RunState, read_state
 from orapo.errors import DataError, SettingError
+from orapo.experiment.finished_run import parse_mapping
 from orapo.experiment.sweeps.folders import is_run_by_another
 from orapo.experiment.targets import plain
 from orapo.experiment.train_settings import CHANGEABLE, LAST_CHECKPOINT
+from orapo.foreign import read_text
 
-LEFT_BEHIND = ("metrics.csv", "validation.csv", "rollouts.jsonl", "base_scores.json")
+LEFT_BEHIND = ("metrics.csv", "validation.csv", "rollouts.jsonl", "base_test_reports.jsonl")
 """A run appends to these, or trusts them; one that starts again in the same folder must not find them."""
 
 MAX_TOLD = 3
@@ -24,7 +26,7 @@ MAX_TOLD = 3
 
 
 def is_finished(folder: Path, config: DictConfig) -> bool:
-    """Whether the folder holds a whole run of exactly this config.
+    """Whether the folder holds a finished run of exactly this config.
 
     Args:
         folder: of the job.
@@ -37,22 +39,16 @@ def is_finished(folder: Path, config: DictConfig) -> bool:
 
 
 def make_ready(folder: Path, config: DictConfig) -> None:
-    """Sees to it that a job can train in its folder: from its checkpoint, or from nothing.
+    """Prepares the folder so that a job can train from its checkpoint, or from the beginning.
 
     Raises:
         SettingError: another process is at work there, or the folder holds a run of another config.
     """
-    record = read_state(folder)
-    if record is not None and is_run_by_another(record):
-        raise SettingError(
-            f"{folder} is being trained by process {record.process_id} on {record.host}; "
-            f"if that is gone, delete {folder / 'run_state.json'}"
-        )
+    refuse_another(folder)
     has_checkpoint = (folder / LAST_CHECKPOINT).is_file()
     if not has_checkpoint and not (folder / "summary.json").is_file():
         # Nothing was learned here: whatever stopped it may have been mended in the config.
-        for name in LEFT_BEHIND:
-            (folder / name).unlink(missing_ok=True)
+        start_over(folder)
         return
     if told := differences(folder, config):
         more = f" and {len(told) - MAX_TOLD} more" if len(told) > MAX_TOLD else ""
@@ -60,6 +56,26 @@ def make_ready(folder: Path, config: DictConfig) -> None:
             f"{folder} holds a run of another config: {', '.join(told[:MAX_TOLD])}{more}; "
             "start a new sweep, or delete that folder"
         )
+
+
+def refuse_another(folder: Path) -> None:
+    """Refuses a folder in use, by the run's record, which names process and machine.
+
+    Raises:
+        SettingError: another process is at work in the folder.
+    """
+    record = read_state(folder)
+    if record is not None and is_run_by_another(record):
+        raise SettingError(
+            f"{folder} is being trained by process {record.process_id} on {record.host}; "
+            f"if that is gone, delete {folder / 'run_state.json'}"
+        )
+
+
+def start_over(folder: Path) -> None:
+    """Removes the files of a run that saved no checkpoint, so that it can begin again in its folder."""
+    for name in LEFT_BEHIND:
+        (folder / name).unlink(missing_ok=True)
 
 
 def differences(folder: Path, config: DictConfig) -> list[str]:
@@ -72,16 +88,14 @@ def differences(folder: Path, config: DictConfig) -> list[str]:
     """
     path = folder / "config.yaml"
     try:
-        saved = OmegaConf.load(path)
-    except (OSError, YAMLError, OmegaConfBaseException) as error:
-        raise DataError(f"{path} can't be read ({type(error).__name__}); delete the folder to run it again") from error
-    if not isinstance(saved, DictConfig):
-        raise DataError(f"{path} is no mapping of settings; delete the folder to run it again")
+        saved = parse_mapping(read_text(path))
+    except (ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise DataError(f"{path} is no config ({type(error).__name__}); delete the folder to run it again") from error
     return setting_differences(compared_settings(plain(saved)), compared_settings(plain(config)))
 
 
 def compared_settings(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A config, flat, without what makes no difference to a run's result."""
+    """A flat config without the keys that don't affect a run's result."""
     ignored = ("resume", *CHANGEABLE)
     flat = flat_settings(content)
     return {key: value for key, value in flat.items() if key not in ignored and not key.startswith(IGNORED_SECTIONS)}
@@ -95,7 +109,7 @@ def setting_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
 
 
 def validation_metric(folder: Path, name: str) -> float | None:
-    """What a search optimises: a column of the run's last validation, never a score of the test split.
+    """The value that a search optimises: a column of the last validation, never a score of the test split.
 
     Args:
         folder: of a finished run.

@@ -1,4 +1,4 @@
-"""Where the jobs of a sweep lie: ``<number>_<overrides>``, never longer than a file system takes."""
+"""The folders of a sweep's jobs: ``<number>_<overrides>``, within a file system's length limit."""
 
 import hashlib
 import os

@@ -1,7 +1,9 @@
-"""The jobs of a sweep behind any launcher: what each returned, which failed, and when to stop."""
+"""Runs the jobs of a sweep by any launcher: what each returned, which failed, and when to stop."""
 
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +16,16 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from orapo.comparison.run_state import RunState, read_state
-from orapo.errors import DataError, OrapoError, RunInterrupted, RunPaused, SweepFailed
+from orapo.errors import DataError, OrapoError, RunInterrupted, RunPaused, SweepFailed, first_line
 from orapo.experiment.config_keys import in_order
 from orapo.experiment.run_state import ended
 from orapo.experiment.sweeps.stopping import REQUESTED, UntilStopped
+from orapo.stopping import SIGNALS, STOP_SIGNALS, Stopped
 
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """What became of one job.
+    """The outcome of one job.
 
     Attributes:
         overrides: of the job.
@@ -63,10 +66,10 @@ def _recorded_reason(folder: Path) -> str:
 
 
 class SweepJobs(Launcher):
-    """A launcher that hands jobs on to another one, and never lets one job's failure end the others."""
+    """A launcher that passes jobs to another one, and never lets one job's failure end the others."""
 
     def __init__(self, launcher: Launcher, folder: Path) -> None:
-        """Nothing has run.
+        """Starts no job yet.
 
         Args:
             launcher: set up already.
@@ -78,10 +81,10 @@ class SweepJobs(Launcher):
         self._num_jobs = 0
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """The launcher behind has been set up."""
+        """Does nothing: the other launcher is set up already."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """For Hydra's sweeper: runs the jobs and returns no error."""
+        """Called by Hydra's sweeper: runs the jobs and returns no error."""
         self.run(job_overrides, initial_job_idx)
         return []
 
@@ -99,7 +102,7 @@ class SweepJobs(Launcher):
             RunInterrupted: the user stopped a job, and with it the sweep.
             SweepFailed: the launcher itself gave up, as when a worker process was killed.
         """
-        # Hydra's own launcher would go on with the next job after Ctrl-C.
+        # Hydra's own launcher would continue with the next job after Ctrl-C.
         size = 1 if isinstance(self._launcher, BasicLauncher) else max(1, len(job_overrides))
         outcomes: list[JobOutcome] = []
         for start in range(0, len(job_overrides), size):
@@ -109,20 +112,26 @@ class SweepJobs(Launcher):
             self._num_jobs += len(new)
             self._unfinished += [outcome for outcome in new if outcome.state is not RunState.FINISHED]
             stopped = next((outcome.reason for outcome in new if outcome.state is RunState.INTERRUPTED), None)
+            if STOP_SIGNALS.first is not None:
+                raise Stopped(STOP_SIGNALS.first).error(f"; the sweep ends here, {self.how_to_go_on}")
             if stopped or REQUESTED.is_set():
                 raise RunInterrupted(f"{stopped or 'stopped by SIGINT'}; the sweep ends here, {self.how_to_go_on}")
         return outcomes
 
     def _launched(self, batch: UntilStopped, first_number: int) -> list[JobOutcome]:
+        # Worker processes hear Ctrl-C in their jobs, and finish their step; one process hears all signals in its job.
+        is_own_process = isinstance(self._launcher, BasicLauncher)
+        heard = nullcontext() if is_own_process else STOP_SIGNALS.heard(set(SIGNALS) - {signal.SIGINT})
         try:
-            returned = self._launcher.launch(batch, initial_job_idx=first_number)
-        except KeyboardInterrupt:
-            raise RunInterrupted(f"stopped by SIGINT; {self.how_to_go_on}") from None
+            with heard:
+                returned = self._launcher.launch(batch, initial_job_idx=first_number)
+        except Stopped as stop:
+            raise stop.error(f"; {self.how_to_go_on}") from None
         except (OrapoError, HydraException):
             raise
         except Exception as error:
             raise SweepFailed(
-                f"the launcher gave up ({type(error).__name__}: {_first_line(error)}); {self.how_to_go_on}"
+                f"the launcher gave up ({type(error).__name__}: {first_line(error)}); {self.how_to_go_on}"
             ) from error
         return [JobOutcome.of(job) for job in returned]
 
@@ -132,11 +141,11 @@ class SweepJobs(Launcher):
         return f"go on with: orapo train resume={self.folder}"
 
     def add_failure(self, outcome: JobOutcome, reason: str) -> None:
-        """Counts a job that ended by itself among the failed ones, as one without the metric that a search needs."""
+        """Counts a finished job as failed, such as one without the metric that a search needs."""
         self._unfinished.append(replace(outcome, state=RunState.FAILED, reason=reason))
 
     def tell_failures(self) -> None:
-        """Says which jobs did not finish, a line each, on standard error.
+        """Prints the jobs that did not finish, a line each, on standard error.
 
         Raises:
             SweepFailed: jobs failed.
@@ -150,7 +159,3 @@ class SweepJobs(Launcher):
             raise SweepFailed(f"{failed} of {self._num_jobs} jobs failed; mend them and {self.how_to_go_on}")
         if paused:
             raise RunPaused(f"{paused} of {self._num_jobs} jobs wait; {self.how_to_go_on}")
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")

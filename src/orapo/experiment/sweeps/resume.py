@@ -1,14 +1,15 @@
-"""``resume=SWEEP_FOLDER``: the command of a sweep once more, in the same folder."""
+"""``resume=SWEEP_FOLDER``: runs the command of a sweep again, in the same folder."""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from orapo.errors import CheckpointError, SettingError
+from orapo.errors import CheckpointError, DataError, SettingError
+from orapo.experiment.finished_run import parse_mapping
+from orapo.foreign import read_text
 
 MULTIRUN = "multirun.yaml"
 """Hydra's record of a sweep, in its folder."""
@@ -23,7 +24,7 @@ _HYDRA = re.compile(r"[+~]*hydra[./]")
 def resumed_sweep(arguments: Sequence[str]) -> list[str]:
     """The arguments of the command that began a sweep, where ``resume=`` names a sweep's folder; else as they are.
 
-    How the jobs are launched and how many trials a search makes (``hydra/...`` and ``hydra....``) may be set anew.
+    How the jobs are launched and how many trials a search makes (``hydra/...`` and ``hydra....``) may change.
 
     Args:
         arguments: of the command line, without the program.
@@ -60,11 +61,9 @@ def _key(override: str) -> str:
 
 def _saved_overrides(path: Path) -> list[str]:
     try:
-        saved = OmegaConf.load(path)
-        if not isinstance(saved, DictConfig):
-            raise TypeError("no mapping")
+        saved = parse_mapping(read_text(path))
         return [str(override) for part in ("task", "hydra") for override in saved.hydra.overrides[part]]
-    except (OSError, YAMLError, OmegaConfBaseException, TypeError) as error:
+    except (DataError, YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
         raise CheckpointError(f"{path} is no record of a sweep ({type(error).__name__})") from error
 
 

@@ -1,4 +1,4 @@
-"""A search as a sweep: which settings vary, how trials become jobs, and what is told about them."""
+"""A search as a sweep: which settings vary, how trials become jobs, and how their results are reported."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -67,7 +67,7 @@ def _range(given: Override) -> dict[str, list[Any]]:
 
 
 def overrides_of_a_point(space: Sequence[Dimension]) -> list[str]:
-    """Some point of the space, to see whether the config takes it."""
+    """A point of the space, to check that the config accepts it."""
     settings: dict[str, Any] = {}
     for dimension in space:
         first = dimension.values[0]
@@ -76,14 +76,14 @@ def overrides_of_a_point(space: Sequence[Dimension]) -> list[str]:
 
 
 def described_config(config: DictConfig) -> dict[str, Any]:
-    """What all trials share, flat and as written: interpolations may need what only a job has."""
+    """The config that all trials share, flat and uninterpolated: interpolations may need what only a job has."""
     content = OmegaConf.to_container(config, resolve=False)
     assert isinstance(content, dict)
     return compared_settings({str(key): value for key, value in content.items() if key != "hydra"})
 
 
 def run_search(search: Search, jobs: SweepJobs, fixed: list[str], config: DictConfig) -> dict[str, Any]:
-    """Runs the trials that are left; their results are written after every batch.
+    """Runs the remaining trials; writes the results after every batch.
 
     Returns:
         The content of search.json.
@@ -102,14 +102,14 @@ def run_search(search: Search, jobs: SweepJobs, fixed: list[str], config: DictCo
 
 def _tell(search: Search, trial: Trial, outcome: JobOutcome, jobs: SweepJobs) -> None:
     if outcome.state is RunState.PAUSED:
-        # It goes on when the sweep does.
+        # The trial continues when the sweep is resumed.
         return
     if (reason := search.tell(trial.number, outcome.value, outcome.reason)) and not outcome.reason:
         jobs.add_failure(outcome, reason)
 
 
 def _consecutive(batch: Iterable[Trial]) -> list[list[Trial]]:
-    """A launcher counts its jobs from the first one on: trials with gaps between their numbers go apart."""
+    """Splits trials where their numbers have gaps: a launcher counts its jobs from the first number on."""
     parts: list[list[Trial]] = []
     for trial in batch:
         if parts and parts[-1][-1].number + 1 == trial.number:

@@ -24,7 +24,7 @@ class PinnedSlot(Callback):
     """Gives each slot one of the GPUs, in turn, before its first job looks for them."""
 
     def __init__(self, gpus: str | Sequence[int | str]) -> None:
-        """Settings.
+        """Stores the settings.
 
         Args:
             gpus: "auto" for all that the command may see, or their numbers or names.
@@ -40,7 +40,7 @@ class PinnedSlot(Callback):
         self._listed = listed
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Ctrl-C is for the jobs: joblib would kill them before they save."""
+        """Leaves Ctrl-C to the jobs: joblib would kill them before they save."""
         stopping.listen()
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -49,7 +49,7 @@ class PinnedSlot(Callback):
         stopping.hear_in_job()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """A slot without a job hears no Ctrl-C."""
+        """Ignores Ctrl-C while the slot has no job."""
         stopping.hear_no_more()
         # With a single slot the jobs run in the command's own process.
         if job_return.status is JobStatus.FAILED and isinstance(job_return._return_value, RunInterrupted):
@@ -75,7 +75,7 @@ def visible_gpus() -> list[str]:
 
 
 def take_slot(sweep: Path) -> int:
-    """The lowest number that no other living process has; a process that dies lets go of its own."""
+    """The lowest number that no other living process holds; a process that dies releases its own."""
     folder = sweep / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     number = 0

@@ -14,7 +14,7 @@ _in_job = threading.Event()
 
 
 def listen() -> None:
-    """From now on Ctrl-C only sets ``REQUESTED`` here; worker processes that are started hear it in their jobs alone.
+    """Makes Ctrl-C only set ``REQUESTED`` in this process; worker processes react to it only within a job.
 
     A terminal sends it to all of them. A worker that hears it between two jobs would die, and joblib kills all others
     when one has died.
@@ -39,19 +39,19 @@ def _wait() -> None:
 
 
 def hear_in_job() -> None:
-    """A job begins in this process."""
+    """Called when a job begins in this process."""
     _in_job.set()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def hear_no_more() -> None:
-    """A job ended in this process."""
+    """Called when a job ended in this process."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     _in_job.clear()
 
 
 class UntilStopped(list[list[str]]):
-    """The overrides of jobs, of which none is handed out once a stop is requested."""
+    """The overrides of jobs; iteration ends once a stop is requested."""
 
     def __iter__(self) -> Iterator[list[str]]:
         for overrides in super().__iter__():

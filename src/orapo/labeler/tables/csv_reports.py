@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from orapo.errors import DataError
+from orapo.foreign import open_regular
 from orapo.labeler.tables.reports import BadRow, ChosenColumns, ReportRow, checked_row, choose_columns
 
 LONGEST_CELL = 16 * 2**20
@@ -42,7 +43,6 @@ class CsvReports:
         self.has_integer_ids = self.columns.row_id is None
 
     def fraction_read(self) -> float:
-        """How much of the file has been read, 0 to 1."""
         return min(1.0, self._raw.tell() / self._size)
 
     def rows(self) -> Iterator[ReportRow | BadRow]:
@@ -66,7 +66,7 @@ class CsvReports:
         return checked_row(line, row_id, report)
 
     def _next_record(self) -> tuple[int, list[str] | None]:
-        """First line and cells; None at the end. Behind a broken quote no row's start is certain, so that is an end."""
+        """First line and cells; None at the end. After a broken quote no row's start is certain, so that is an end."""
         line = self._reader.line_num + 1
         try:
             return line, next(self._reader, None)
@@ -93,7 +93,7 @@ def _is_undecodable(text: str) -> bool:
 @contextmanager
 def open_csv(path: Path, report_column: str, id_column: str | None) -> Iterator[CsvReports]:
     """Opens a ``.csv`` or ``.csv.gz`` file; see ``open_reports``."""
-    with path.open("rb") as raw:
+    with open_regular(path) as raw:
         content = gzip.GzipFile(fileobj=raw) if path.name.lower().endswith(".gz") else raw
         # Bytes that are no UTF-8 spoil their own row only.
         with io.TextIOWrapper(content, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orapo.errors import DataError
+from orapo.foreign import open_regular
 from orapo.labeler.tables.reports import BadRow, ChosenColumns, ReportRow, checked_row, choose_columns
 
 _ROWS_AT_A_TIME = 1024
@@ -39,12 +40,10 @@ class ParquetReports:
                 _check_text(path, self.columns.id_name, id_type, "text or integers that fit int64")
 
     def fraction_read(self) -> float:
-        """How much of the file has been read, 0 to 1."""
         num_rows: int = self._file.metadata.num_rows
         return self._num_read / max(1, num_rows)
 
     def rows(self) -> Iterator[ReportRow | BadRow]:
-        """Every row in order."""
         names = [self._report_name] + ([] if self.columns.row_id is None else [self.columns.id_name])
         batches = self._file.iter_batches(batch_size=_ROWS_AT_A_TIME, columns=names, use_threads=False)
         while True:
@@ -98,6 +97,7 @@ def _row(place: int, row_id: bytes | int | None, report: bytes | None) -> Report
 @contextmanager
 def open_parquet(path: Path, report_column: str, id_column: str | None) -> Iterator[ParquetReports]:
     """Opens a ``.parquet`` file; see ``open_reports``."""
+    open_regular(path).close()
     try:
         # Without a buffer size a whole column of a row group is read at once.
         file = pq.ParquetFile(path, buffer_size=_BYTES_AT_A_TIME, pre_buffer=False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from orapo.display import is_plain_id
 from orapo.errors import DataError
 
 TABLE_ENDINGS = (".csv", ".csv.gz", ".parquet")
@@ -14,7 +15,7 @@ DEFAULT_ID_COLUMN = "study_id"
 ROW_NUMBER_COLUMN = "row"
 _WORDS_FOR_EMPTY = frozenset({"nan", "null", "none", "na", "n/a", "<na>", "nat"})
 _LETTER = re.compile(r"[^\W\d_]")
-_PLAIN_NAME = re.compile(r"\w[\w.\-]{0,30}(?:[ /]\w[\w.\-]{0,20}){0,2}(?<!\.)")
+_PLAIN_NAME = re.compile(r"(?!.*\d{3})\w[\w.\-]{0,30}(?:[ /]\w[\w.\-]{0,20}){0,2}(?<!\.)")
 _MOST_NAMES_SHOWN = 40
 
 
@@ -88,8 +89,10 @@ def open_reports(path: Path, *, report_column: str, id_column: str | None) -> Ab
         DataError: no such file, another ending, not readable as what the ending says, or a column is missing or twice.
     """
     ending = table_ending(path)
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"there is no file {path}")
+    if not path.is_file():
+        raise DataError(f"{path} is no regular file; save what it gives as one")
     if ending == ".parquet":
         from orapo.labeler.tables.parquet_reports import open_parquet
 
@@ -115,8 +118,12 @@ def choose_columns(path: Path, names: list[str], report_column: str, id_column: 
     """Finds the columns by name.
 
     Raises:
-        DataError: one is missing or stands twice, or both are the same.
+        DataError: one is missing or occurs twice, or both are the same.
     """
+    if separator := next(
+        (mark for mark in ";\t|" if len(names) == 1 and report_column in names[0].split(mark)[1:]), None
+    ):
+        raise DataError(f"{path}: its columns are separated by {separator!r}; save the table with commas")
     if report_column == id_column:
         raise DataError(f"{report_column!r} can't be both the id and the report; --id and --column name two columns")
     report = _position(path, names, report_column, "--column")
@@ -146,6 +153,8 @@ def checked_row(place: int, row_id: str, report: str) -> ReportRow | BadRow:
     row_id = row_id.strip()
     if not row_id or row_id.lower() in _WORDS_FOR_EMPTY:
         return BadRow(place, "the id is blank")
+    if not is_plain_id(row_id):
+        return BadRow(place, "the id isn't printable, or begins with = + - or @")
     if _LETTER.search(report) is None or report.strip().lower() in _WORDS_FOR_EMPTY:
         return BadRow(place, "the report is blank")
     return ReportRow(place, row_id, report)

@@ -1,4 +1,4 @@
-"""What differs between architectures, one small file each; the rest of the policy knows no architecture.
+"""What differs between architectures, one small file each; the other modules of policy/ name no architecture.
 
 Every model that ``AutoModelForImageTextToText`` loads has the path of ``general``: its own forward, prompts repeated.
 A family listed here also computes a prompt once for all its completions, and gives the same values and gradients.
@@ -18,7 +18,7 @@ class SharedPrefix(Protocol):
     """Image features, positions and layers of one architecture; it holds no weights and no state."""
 
     def encode_images(self, model: Any, batch: StudyBatch) -> tuple[Features, ...]:
-        """Per study, in one pass over all images of the batch."""
+        """Features per study, in one pass over all images of the batch."""
         ...
 
     def is_image(self, model: Any, input_ids: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ class SharedPrefix(Protocol):
     def last_states(
         self, model: Any, embeddings: Tensor, positions: Tensor, attention: object, levels: Mapping[str, Any]
     ) -> Tensor:
-        """The language model over one packed row.
+        """The language model's last hidden states over one packed row.
 
         Args:
             model: of this family.
@@ -51,7 +51,7 @@ class SharedPrefix(Protocol):
 
         Args:
             is_image: [M], bool.
-            features: per study.
+            features: per study that has images, at least one.
         """
         ...
 
@@ -61,7 +61,7 @@ SHARED_PREFIX: Mapping[str, SharedPrefix] = dict.fromkeys(("qwen2_vl", "qwen2_5_
 
 
 def shared_prefix(config: Any) -> SharedPrefix | None:
-    """The family of a model's config; None where only the general path is right."""
+    """The family of a model's config; None where only the general path is correct."""
     layer_types = getattr(config.get_text_config(), "layer_types", None) or ()
     # A packed row holds one study after another: a window over its places would not be one over a study's tokens.
     is_windowed = any(layer_type != "full_attention" for layer_type in layer_types)

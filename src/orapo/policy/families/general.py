@@ -17,19 +17,22 @@ from orapo.batches import StudyBatch
 
 Features = tuple[Tensor, ...]
 """One study's images as the language model takes them: [N, H] for its N placeholders, and again for each further level
-(DeepStack); [1, N, H] where the model's class takes a tensor, not a list of tensors."""
+(DeepStack); [1, N, H] where the model's class takes a tensor, not a list of tensors. Empty without images."""
 
 _PIXELS = ("pixel_values", "pixel_values_images", "image_patches")
 
 
 def encode_images(model: Any, batch: StudyBatch) -> tuple[Features, ...] | None:
-    """Per study, one pass each; None where the model's class takes nothing but pixels."""
+    """Features per study, one pass each; None where the model's class takes only pixels."""
     if "mm_encoder_outputs" not in signature(model.forward).parameters:
         return None
     encode = model.base_model.get_image_features
     names = signature(encode).parameters
-    features = []
+    features: list[Features] = []
     for inputs in batch.image_inputs:
+        if not any(name in inputs for name in _PIXELS):
+            features.append(())
+            continue
         encoded = encode(**{name: value for name, value in inputs.items() if name in names}, return_dict=True)
         levels = [encoded.pooler_output, *(getattr(encoded, "deepstack_features", None) or ())]
         if not all(isinstance(level, Tensor) or isinstance(level[0], Tensor) for level in levels):
@@ -43,7 +46,7 @@ def forward_rows(model: Any, batch: StudyBatch, rows: Sequence[int], ids: Sequen
 
     Args:
         model: of any architecture.
-        batch: the studies, with their image features where they may not be computed anew.
+        batch: the studies, with their image features where they must not be computed again.
         rows: [R], the study of each row.
         ids: R tensors [L_r], prompt and completion; the shorter rows end in padding.
         options: of the forward.
@@ -51,17 +54,18 @@ def forward_rows(model: Any, batch: StudyBatch, rows: Sequence[int], ids: Sequen
     Returns:
         The model's output, of R rows.
     """
-    # Any word will do as padding: nobody sees it.
+    # Any token will do as padding: no other token attends to it.
     input_ids = pad_sequence(list(ids), batch_first=True, padding_value=int(ids[0][-1]))
     repeated = batch.select(rows)
     known = () if batch.image_features is None else _PIXELS
-    inputs: dict[str, Any] = {name: repeated.joined(name) for name in repeated.image_inputs[0] if name not in known}
+    names = dict.fromkeys(name for one in repeated.image_inputs for name in one if name not in known)
+    inputs: dict[str, Any] = {name: repeated.joined(name) for name in names}
     for name, value in inputs.items():
         if name.endswith("token_type_ids"):
             missing = input_ids.shape[1] - value.shape[1]
             inputs[name] = torch.nn.functional.pad(value, (0, missing))
-    if repeated.image_features is not None:
-        inputs["mm_encoder_outputs"] = {"image": _encoder_output(repeated.image_features)}
+    if any(repeated.image_features or ()):
+        inputs["mm_encoder_outputs"] = {"image": _encoder_output([one for one in repeated.image_features or () if one])}
     return model(input_ids=input_ids, **inputs, **options)
 
 

@@ -1,5 +1,6 @@
-"""The parts that every vision-language model has: what sees, what joins it to the words, what writes."""
+"""The parts of every vision-language model: vision tower, projection, language model."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from orapo.policy.settings import Trainable
 
 
 def layers(model: nn.Module) -> Iterator[nn.Module]:
-    """The transformer layers of vision tower and language model, which processes may share out."""
+    """The transformer layers of vision tower and language model, the units of sharding."""
     for child in model.children():
         if isinstance(child, GradientCheckpointingLayer):
             yield child
@@ -20,20 +21,19 @@ def layers(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def image_modules(model: Any) -> Iterator[nn.Module]:
-    """Every module outside the language model."""
     writes = set(model.get_decoder().modules())
     return (module for module in model.modules() if module not in writes)
 
 
 def image_weights(model: Any) -> dict[str, nn.Parameter]:
-    """By name, all weights that make image features: vision tower and projection."""
+    """All weights that compute image features, by name: vision tower and projection."""
     written = {id(weight) for weight in model.get_decoder().parameters()}
     written |= {id(weight) for weight in model.get_output_embeddings().parameters()}
     return {name: weight for name, weight in model.named_parameters() if id(weight) not in written}
 
 
 def freeze_others(model: Any, trainable: Trainable) -> None:
-    """Leaves only these weights to train.
+    """Freezes all other weights.
 
     Args:
         model: freshly loaded.
@@ -55,7 +55,17 @@ def freeze_others(model: Any, trainable: Trainable) -> None:
 
 
 def projection_weights(model: Any) -> dict[str, nn.Parameter]:
-    """Of the image weights those that bring a tower's features to the language model's width."""
+    """The image weights that map a tower's features to the language model's width."""
     tower = {id(weight) for weight in model.get_encoder(modality="image").parameters()}
     # Qwen's projections stand inside its tower.
     return {n: w for n, w in image_weights(model).items() if id(w) not in tower or "merger" in n}
+
+
+def product_weights(model: nn.Module) -> list[nn.Parameter]:
+    """Weights and biases of linear layers that no other module holds: they enter products and nothing else.
+
+    A tied embedding isn't one of them, as its rows are looked up as well.
+    """
+    owners = Counter(id(weight) for module in model.modules() for weight in module.parameters(recurse=False))
+    linear = (module for module in model.modules() if isinstance(module, nn.Linear))
+    return [weight for module in linear for weight in module.parameters(recurse=False) if owners[id(weight)] == 1]

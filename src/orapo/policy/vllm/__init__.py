@@ -1,1 +1,1 @@
-"""Rollouts by a vLLM server: the policy's adapter is published to it, and what it samples comes back checked."""
+"""Rollouts by a vLLM server: the policy's weights are published to it, and its answers are checked."""

@@ -1,4 +1,4 @@
-"""From the server's answer to token ids and log-probabilities, once it is sure that it answers what was asked."""
+"""Reads token ids and log-probabilities from the server's answer, after checking that it answers the request."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from orapo.policy.vllm.requests import SamplingRules
 
 @dataclass(frozen=True)
 class Drawn:
-    """One completion as the server drew it.
+    """One completion sampled by the server.
 
     Attributes:
         token_ids: length T >= 1, closed by a stop token where it finished.
@@ -29,25 +29,25 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Asked:
-    """What an answer is held against.
+    """What an answer is checked against.
 
     Attributes:
         study_id: for error messages.
-        adapter: name of the weights that were asked for.
+        model: what was asked, which names its weights where they are an adapter.
         prompt_ids: the prompt as the policy has it.
         image_token: the placeholder's id.
         settings: how completions are drawn.
         rules: stops and bans.
-        pixel_limits: (least, most) pixels of a picture here, for error messages.
+        pixel_limits: (least, most) pixels of a picture that the server must allow, for error messages; None: any.
     """
 
     study_id: str
-    adapter: str
+    model: str
     prompt_ids: tuple[int, ...]
     image_token: int
     settings: SamplingSettings
     rules: SamplingRules
-    pixel_limits: tuple[int, int]
+    pixel_limits: tuple[int, int] | None
 
     def read(self, answer: Any) -> tuple[Drawn, ...]:
         """The completions in order: K, or one that stands for all when greedy.
@@ -57,8 +57,8 @@ class Asked:
         """
         if not isinstance(answer, dict) or not isinstance(answer.get("choices"), list):
             raise self._wrong("the answer is no chat completion")
-        if answer.get("model") != self.adapter:
-            raise self._wrong(f"{answer.get('model')!r} answered in the stead of adapter {self.adapter!r}")
+        if answer.get("model") != self.model:
+            raise self._wrong(f"{answer.get('model')!r} answered in the stead of {self.model!r}")
         self._check_prompt(answer.get("prompt_token_ids"))
         choices = [choice for choice in answer["choices"] if isinstance(choice, dict)]
         expected = 1 if self.settings.greedy else self.settings.per_study
@@ -71,10 +71,12 @@ class Asked:
             raise self._wrong("prompt_token_ids are missing; vLLM returns them from version 0.10.2 on")
         theirs, ours = prompt_ids.count(self.image_token), self.prompt_ids.count(self.image_token)
         if theirs != ours:
+            told = f"the server's prompt has {theirs} image tokens, not {ours}: it resizes the pictures again"
+            if self.pixel_limits is None:
+                raise self._wrong(f"{told}; it must serve model.path")
             least, most = self.pixel_limits
             raise self._wrong(
-                f"the server's prompt has {theirs} image tokens, not {ours}: it resizes the pictures again; start "
-                f"""it with --mm-processor-kwargs '{{"min_pixels": {least}, "max_pixels": {most}}}'"""
+                f"""{told}; start it with --mm-processor-kwargs '{{"min_pixels": {least}, "max_pixels": {most}}}'"""
             )
         if tuple(prompt_ids) != self.prompt_ids:
             pairs = enumerate(zip(prompt_ids, self.prompt_ids, strict=False))

@@ -1,6 +1,6 @@
-"""What is asked of the server for one study: the same pictures, instruction, limits and bans as when sampling here."""
+"""The request for one study: the pictures, words, limits and bans of local sampling."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,6 @@ from PIL import Image
 from orapo.policy.model import Policy
 from orapo.policy.settings import SamplingSettings
 from orapo.policy.vllm.images import data_url
-from orapo.prompt import chat_messages
 
 _BAN = -100.0
 """The lowest bias that the API takes; a token is then drawn e^100 times less often."""
@@ -29,7 +28,7 @@ class SamplingRules:
 
     @classmethod
     def of(cls, policy: Policy) -> "SamplingRules":
-        """The rules by which ``policy`` samples itself."""
+        """The rules that ``policy`` itself samples by."""
         rules = policy.stop_rules
         stops = [int(i) for i in rules.stop_ids.tolist()]
         stops.sort(key=lambda i: i != policy.tokenizer.eos_token_id)
@@ -39,7 +38,7 @@ class SamplingRules:
 def completion_request(
     adapter: str,
     pictures: Sequence[Image.Image],
-    instruction: str,
+    messages: Sequence[Mapping[str, Any]],
     settings: SamplingSettings,
     rules: SamplingRules,
     seed: int,
@@ -51,22 +50,22 @@ def completion_request(
 
     Args:
         adapter: name of the weights to sample from.
-        pictures: of the study, in order.
-        instruction: what the policy is asked.
+        pictures: in the order of the prompt.
+        messages: of the prompt.
         settings: how completions are drawn.
         rules: stops and bans.
         seed: of the first completion; the server gives completion k the seed plus k.
     """
     return {
         "model": adapter,
-        "messages": _messages(pictures, instruction),
+        "messages": _with_pictures(messages, pictures),
         # Greedy completions of one prompt are all the same, and the server refuses to draw them twice.
         "n": 1 if settings.greedy else settings.per_study,
         "seed": seed,
         "temperature": 0.0 if settings.greedy else settings.temperature,
         "top_p": 1.0 if settings.greedy else settings.top_p,
-        "top_k": 0,
-        "min_p": 0.0,
+        "top_k": 0 if settings.greedy else settings.top_k,
+        "min_p": 0.0 if settings.greedy else settings.min_p,
         "repetition_penalty": 1.0,
         "presence_penalty": 0.0,
         "frequency_penalty": 0.0,
@@ -81,12 +80,15 @@ def completion_request(
     }
 
 
-def _messages(pictures: Sequence[Image.Image], instruction: str) -> list[dict[str, Any]]:
+def _with_pictures(messages: Sequence[Mapping[str, Any]], pictures: Sequence[Image.Image]) -> list[dict[str, Any]]:
     urls = iter([data_url(picture) for picture in pictures])
-    messages = chat_messages(len(pictures), instruction)
-    for message in messages:
-        message["content"] = [
-            {"type": "image_url", "image_url": {"url": next(urls)}} if part["type"] == "image" else part
-            for part in message["content"]
-        ]
-    return messages
+    return [
+        {
+            **message,
+            "content": [
+                {"type": "image_url", "image_url": {"url": next(urls)}} if part["type"] == "image" else part
+                for part in message["content"]
+            ],
+        }
+        for message in messages
+    ]

@@ -1,13 +1,13 @@
 """Rollouts by a vLLM server: one request a study, all at once, with the policy's weights, prompt and pictures."""
 
-import math
 import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from PIL import Image
 
 from orapo.batches import RolloutGroup, StudyBatch
 from orapo.errors import RunPaused
@@ -16,24 +16,27 @@ from orapo.policy.settings import SamplingSettings
 from orapo.policy.vllm.adapter import PublishedAdapter
 from orapo.policy.vllm.answers import Asked, Drawn
 from orapo.policy.vllm.client import Refused, ServerClient, Stopped
-from orapo.policy.vllm.exact_logps import ExactLogps
-from orapo.policy.vllm.images import study_pictures
+from orapo.policy.vllm.exact_logps import NO_GAP, ExactLogps
+from orapo.policy.vllm.images import limits_on_server, study_pictures
+from orapo.policy.vllm.published import PublishedWeights
 from orapo.policy.vllm.requests import SamplingRules, completion_request
+from orapo.policy.vllm.whole_model import PublishedModel
 
 _SEEDS = 2**48
 """Exact in any JSON reader, and far enough apart that the K seeds behind one do not meet another's."""
 
 
 class VllmRollouts:
-    """A ``RolloutSource`` behind HTTP; evaluation is sampled there too, greedily, by the current weights."""
+    """A ``RolloutSource`` over HTTP; evaluation samples there too, greedily, with the current weights."""
 
-    def __init__(self, policy: Policy, client: ServerClient, folder: Path, studies_per_pass: int) -> None:
-        """Asks nothing yet.
+    def __init__(self, policy: Policy, client: ServerClient, model: str, folder: Path, studies_per_pass: int) -> None:
+        """Sends no request yet.
 
         Args:
-            policy: with an adapter.
+            policy: what trains.
             client: of the server, checked.
-            folder: where adapters are written unless the settings say otherwise.
+            model: the name by which it serves the base model.
+            folder: where weights are written unless the settings say otherwise.
             studies_per_pass: studies scored at a time; memory grows with it.
         """
         settings = client.settings
@@ -42,9 +45,17 @@ class VllmRollouts:
         self._settings = settings
         self._exact = ExactLogps(policy, settings, studies_per_pass)
         place = folder if settings.adapter_folder is None else Path(settings.adapter_folder)
-        self._adapter = PublishedAdapter(policy, client, place, settings.adapter_folder_on_server)
+        there = settings.adapter_folder_on_server
+        self._weights: PublishedWeights = (
+            PublishedModel(policy, client, place, there, model)
+            if policy.adapter is None
+            else PublishedAdapter(policy, client, place, there)
+        )
         self._rules = SamplingRules.of(policy)
-        self._gap = math.nan
+        self._gap = NO_GAP
+        self._stop = threading.Event()
+        self._begun: Future[tuple[RolloutGroup, ...]] = Future()
+        self._begun.set_result(())
 
     def roll_out(
         self, batch: StudyBatch, settings: SamplingSettings, seeds: Sequence[int] | None = None
@@ -57,47 +68,105 @@ class VllmRollouts:
         Raises:
             RunPaused: the server stays silent, or answers something else than what was asked.
         """
-        self._gap = math.nan
-        adapter = self._adapter.current()
         # Drawn from the generator that a checkpoint keeps: a resumed run asks for the same rollouts.
-        drawn_seeds = torch.randint(_SEEDS, (len(batch),)).tolist() if seeds is None else [s % _SEEDS for s in seeds]
-        pictures = study_pictures(batch, self._policy.image_processor)
-        asked = [self._asked(adapter, batch, i, settings) for i in range(len(batch))]
-        drawn = self._draw_all(asked, pictures, drawn_seeds)
-        groups = tuple(self._group(each, completions) for each, completions in zip(asked, drawn, strict=True))
+        chosen = torch.randint(_SEEDS, (len(batch),)).tolist() if seeds is None else seeds
+        return self.finish(batch, self._prepared(batch, settings, chosen)(), settings)
+
+    def begin(
+        self, batch: StudyBatch, settings: SamplingSettings, seeds: Sequence[int]
+    ) -> Future[tuple[RolloutGroup, ...]]:
+        """Only one batch at a time."""
+        sample, begun = self._prepared(batch, settings, seeds), Future[tuple[RolloutGroup, ...]]()
+
+        def work() -> None:
+            try:
+                begun.set_result(sample())
+            except BaseException as error:
+                begun.set_exception(error)
+
+        self._begun = begun
+        threading.Thread(target=work, name="rollouts", daemon=True).start()
+        return begun
+
+    def finish(
+        self, batch: StudyBatch, groups: tuple[RolloutGroup, ...], settings: SamplingSettings
+    ) -> tuple[RolloutGroup, ...]:
+        self._gap = NO_GAP
         if settings.greedy:
             return groups
+        # From a checkpoint they come on the CPU.
+        groups = tuple(group.to(batch.device) for group in groups)
         groups, self._gap = self._exact.of(batch, groups, settings.temperature)
         return groups
 
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _prepared(
+        self, batch: StudyBatch, settings: SamplingSettings, seeds: Sequence[int]
+    ) -> Callable[[], tuple[RolloutGroup, ...]]:
+        """A function that samples with the present weights; waits until sampling with earlier ones has ended."""
+        wait([self._begun])
+        weights = self._weights.current()
+        model = self._weights.model_of(weights)
+        pictures = study_pictures(batch, self._policy.image_processor)
+        asked = [self._asked(model, batch, i, settings) for i in range(len(batch))]
+        requests = [
+            partial(completion_request, model, shown, told, settings, self._rules, seed % _SEEDS)
+            for shown, told, seed in zip(pictures, batch.messages, seeds, strict=True)
+        ]
+
+        def sample() -> tuple[RolloutGroup, ...]:
+            drawn = self._draw_by(weights, asked, requests)
+            return tuple(self._group(each, completions) for each, completions in zip(asked, drawn, strict=True))
+
+        return sample
+
     def metrics(self) -> Mapping[str, float]:
-        """The mean difference between server and policy in a token's log-probability; NaN after greedy rollouts."""
-        return {"rollout_logp_gap": self._gap}
+        """The difference between server and policy in a token's log-probability; NaN after greedy rollouts."""
+        return {"rollout_logp_gap": self._gap.mean, "rollout_logp_gap_max": self._gap.largest}
 
     def close(self) -> None:
-        """Takes the adapter off the server."""
-        self._adapter.withdraw()
+        """Unloads the weights from the server."""
+        self._weights.withdraw()
 
-    def _asked(self, adapter: str, batch: StudyBatch, index: int, settings: SamplingSettings) -> Asked:
-        size = self._policy.image_processor.size
+    def _asked(self, model: str, batch: StudyBatch, index: int, settings: SamplingSettings) -> Asked:
         return Asked(
             study_id=batch.studies[index].study_id,
-            adapter=adapter,
+            model=model,
             prompt_ids=tuple(batch.prompt_ids[index].tolist()),
             image_token=self._policy.model.config.image_token_id,
             settings=settings,
             rules=self._rules,
-            pixel_limits=(size["shortest_edge"], size["longest_edge"]),
+            pixel_limits=limits_on_server(self._policy.image_processor),
         )
 
-    def _draw_all(
-        self, asked: Sequence[Asked], pictures: Sequence[Sequence[Image.Image]], seeds: Sequence[int]
+    def _draw_by(
+        self, weights: str, asked: Sequence[Asked], requests: Sequence[Callable[[], dict[str, Any]]]
     ) -> list[tuple[Drawn, ...]]:
-        stop = threading.Event()
+        """Completions with these weights, sampled again if the server has lost the weights meanwhile.
+
+        Each request notices a lost adapter. A lost whole model is noticed only by asking: a restarted server has other
+        weights by the same name.
+        """
+        drawn = self._draw_all(weights, asked, requests)
+        if self._weights.is_named_in_answers or self._weights.is_served(weights):
+            return drawn
+        self._weights.load_again(weights)
+        drawn = self._draw_all(weights, asked, requests)
+        if not self._weights.is_served(weights):
+            raise RunPaused("the rollout server loses the weights that it was sent: somebody else changes them")
+        return drawn
+
+    def _draw_all(
+        self, weights: str, asked: Sequence[Asked], requests: Sequence[Callable[[], dict[str, Any]]]
+    ) -> list[tuple[Drawn, ...]]:
+        """Builds each request when it is sent, since pictures take time to encode and memory to keep."""
+        stop = self._stop = threading.Event()
         with ThreadPoolExecutor(min(self._settings.max_concurrent, len(asked))) as pool:
             futures = [
-                pool.submit(self._draw, each, shown, seed, stop)
-                for each, shown, seed in zip(asked, pictures, seeds, strict=True)
+                pool.submit(self._draw, weights, each, request, stop)
+                for each, request in zip(asked, requests, strict=True)
             ]
             wait(futures, return_when=FIRST_EXCEPTION)
             stop.set()
@@ -109,17 +178,17 @@ class VllmRollouts:
         return [future.result() for future in futures]
 
     def _draw(
-        self, asked: Asked, pictures: Sequence[Image.Image], seed: int, stop: threading.Event
+        self, weights: str, asked: Asked, request: Callable[[], dict[str, Any]], stop: threading.Event
     ) -> tuple[Drawn, ...]:
-        body = completion_request(asked.adapter, pictures, self._policy.instruction, asked.settings, self._rules, seed)
+        body = request()
         try:
             try:
                 answer = self._client.post("chat/completions", body, stop)
             except Refused as refused:
                 if refused.status != 404:
                     raise
-                # A server that was started anew has lost the adapter.
-                self._adapter.load_again(asked.adapter)
+                # A restarted server has lost the adapter.
+                self._weights.load_again(weights)
                 answer = self._client.post("chat/completions", body, stop)
         except Refused as refused:
             raise RunPaused(f"rollout server, study {asked.study_id}: the request is refused: {refused}") from None
@@ -144,5 +213,5 @@ class VllmRollouts:
 
 
 def _bare(text: str) -> str:
-    """Without what may differ between two ways to decode: spaces, and bytes that end in the middle of a letter."""
+    """Removes what may differ between two ways to decode: spaces, and bytes that end within a letter."""
     return "".join(text.replace("\N{REPLACEMENT CHARACTER}", "").split())

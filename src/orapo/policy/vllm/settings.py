@@ -1,4 +1,4 @@
-"""How a vLLM server is reached and what it is trusted with; no heavy imports: a bad value is refused at once."""
+"""How a vLLM server is reached and trusted; no heavy imports, so that errors come at once."""
 
 import ipaddress
 from typing import Annotated, Literal
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from orapo.errors import SettingError
-from orapo.policy.settings import ModelSettings, SamplingSettings
+from orapo.policy.settings import SamplingSettings
 from orapo.settings import HttpAddress, VariableName, settings
 
 
@@ -25,7 +25,8 @@ class ServerSettings:
         api_base: its address with the path "/v1".
         model: the name by which it serves the base model; None is model.path.
         api_key_variable: the environment variable that holds its key; None sends none.
-        adapter_folder: where adapters are written, on a disk that the server reads; None is the run's folder.
+        adapter_folder: where adapters, or all weights, are written, on a disk that the server reads; None is the run's
+            folder.
         adapter_folder_on_server: the same folder as the server sees it; None where both see it by one path.
         logps: "recomputed" scores each rollout once more by the policy; "server" takes the server's log-probabilities,
             which needs rollout.temperature=1.
@@ -57,25 +58,20 @@ class ServerSettings:
 
     @property
     def is_external(self) -> bool:
-        """True where the server is not on this machine."""
+        """Whether the server runs on another machine."""
         host = urlsplit(self.api_base).hostname or ""
         try:
             return host != "localhost" and not ipaddress.ip_address(host).is_loopback
         except ValueError:
             return True
 
-    def check(self, model: ModelSettings, sampling: SamplingSettings, is_private: bool) -> None:
-        """Checks these settings beside those of the run.
+    def check(self, sampling: SamplingSettings, is_private: bool) -> None:
+        """Checks these settings together with those of the run.
 
         Raises:
-            SettingError: all weights train, the server's log-probabilities would be of another temperature, or images
-                of patients would leave this machine without a word.
+            SettingError: the server's log-probabilities would be of another temperature, or images of patients would
+                leave this machine although ``allow_external`` is off.
         """
-        if model.lora is None:
-            raise SettingError(
-                "rollout.server needs model.lora: a server is sent the adapter after each update, never all weights; "
-                "train an adapter (model=qwen2_5_vl_3b), or sample in the training process (rollout=local)"
-            )
         if self.logps == "server" and sampling.temperature != 1:
             raise SettingError(
                 f"rollout.temperature is {sampling.temperature:g} with rollout.server.logps=server; it must be 1, as "

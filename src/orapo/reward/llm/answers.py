@@ -1,12 +1,14 @@
 """What a language model may answer, and how it's read: anything else is an ``InvalidAnswer`` with its reason.
 
-Providers return malformed JSON, cut-off text and refusals as success, so nothing in an answer is taken on trust.
+The schemas are sent to providers and read back here. No ranges or lengths stand in them: strict structured output
+refuses these with some providers, so that they are checked beside. Providers return malformed JSON, cut-off text and
+refusals as success: nothing in an answer is taken on trust.
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from orapo.chexpert import OBSERVATIONS, Observation
 from orapo.labeler.sentences import split_sentences
@@ -14,35 +16,85 @@ from orapo.records import Fact, Judgement, LabelVerdict
 from orapo.remote.call_errors import InvalidAnswer
 from orapo.reward.llm.grounding import first_foreign_word, sentences_of
 from orapo.reward.llm.json_text import read_object
-from orapo.reward.llm.schemas import (
-    CombinedAnswer,
-    ExtractedFact,
-    ExtractedFacts,
-    NoFindingVerdict,
-    ObservationVerdicts,
-    StrictAnswer,
-    Verdict,
-    VerdictTable,
-    key_of,
-)
 
-__all__ = [
-    "CombinedAnswer",
-    "ExtractedFacts",
-    "ObservationVerdicts",
-    "key_of",
-    "nothing_mentioned",
-    "read_combined",
-    "read_facts",
-    "read_verdicts",
-]
+_MOST_REASONS = 3
+
+
+def key_of(observation: Observation) -> str:
+    """The name of an observation in prompts and answers: "pleural_effusion"."""
+    return observation.value.lower().replace(" ", "_")
+
+
+def _without_docs(schema: dict[str, Any]) -> None:
+    schema.pop("description", None)  # the docstring is for readers of the code, the prompt says it all to the model
+
+
+class StrictAnswer(BaseModel):
+    """No unknown keys and no conversions: "1" isn't a number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, json_schema_extra=_without_docs)
+
+
+class ExtractedFact(StrictAnswer):
+    """A fact and the number of the sentence that states it."""
+
+    sentence: int
+    text: str
+
+
+class Verdict(StrictAnswer):
+    """The judgement of one observation and the numbers of the facts that it rests on."""
+
+    verdict: Literal["entailed", "contradicted", "not mentioned"]
+    supported_by: list[int]
+
+
+class NoFindingVerdict(StrictAnswer):
+    """As ``Verdict``; No Finding is never contradicted: what speaks against it counts by itself."""
+
+    verdict: Literal["entailed", "not mentioned"]
+    supported_by: list[int]
+
+
+class VerdictTable(StrictAnswer):
+    """A verdict for each of the 14 observations, by ``key_of``."""
+
+    no_finding: NoFindingVerdict
+    enlarged_cardiomediastinum: Verdict
+    cardiomegaly: Verdict
+    lung_lesion: Verdict
+    lung_opacity: Verdict
+    edema: Verdict
+    consolidation: Verdict
+    pneumonia: Verdict
+    atelectasis: Verdict
+    pneumothorax: Verdict
+    pleural_effusion: Verdict
+    pleural_other: Verdict
+    fracture: Verdict
+    support_devices: Verdict
+
+
+class ExtractedFacts(StrictAnswer):
+    """The answer to ``Prompts.extract``."""
+
+    facts: list[ExtractedFact]
+
+
+class ObservationVerdicts(StrictAnswer):
+    """The answer to ``Prompts.entail``."""
+
+    verdicts: VerdictTable
+
+
+class CombinedAnswer(StrictAnswer):
+    """The answer to ``Prompts.combined``."""
+
+    facts: list[ExtractedFact]
+    verdicts: VerdictTable
 
 
 _Answer = TypeVar("_Answer", bound=StrictAnswer)
-_KNOWN_KEYS = frozenset(
-    {"facts", "verdicts", "sentence", "text", "verdict", "supported_by", *VerdictTable.model_fields}
-)
-_MOST_REASONS = 3
 
 
 def nothing_mentioned() -> tuple[LabelVerdict, ...]:
@@ -57,7 +109,7 @@ def read_facts(answer: str | None, report: str) -> tuple[Fact, ...]:
         InvalidAnswer: not such an object, a sentence that the report doesn't have, or a fact with other words than the
             report's (see ``grounding.first_foreign_word``).
     """
-    return _facts(_parse(ExtractedFacts, answer).facts, report)
+    return _facts(parse(ExtractedFacts, answer).facts, report)
 
 
 def read_verdicts(answer: str | None, facts: Sequence[Fact]) -> tuple[LabelVerdict, ...]:
@@ -69,7 +121,7 @@ def read_verdicts(answer: str | None, facts: Sequence[Fact]) -> tuple[LabelVerdi
         InvalidAnswer: not such an object, an observation missing, unknown or given twice, a fact that isn't there, a
             verdict without facts or "not mentioned" with some, No Finding contradicted or beside a finding.
     """
-    return _verdicts(_parse(ObservationVerdicts, answer).verdicts, facts)
+    return _verdicts(parse(ObservationVerdicts, answer).verdicts, facts)
 
 
 def read_combined(answer: str | None, report: str) -> tuple[tuple[Fact, ...], tuple[LabelVerdict, ...]]:
@@ -78,12 +130,17 @@ def read_combined(answer: str | None, report: str) -> tuple[tuple[Fact, ...], tu
     Raises:
         InvalidAnswer: as from ``read_facts`` and ``read_verdicts``.
     """
-    combined = _parse(CombinedAnswer, answer)
+    combined = parse(CombinedAnswer, answer)
     facts = _facts(combined.facts, report)
     return facts, _verdicts(combined.verdicts, facts)
 
 
-def _parse(schema: type[_Answer], answer: str | None) -> _Answer:
+def parse(schema: type[_Answer], answer: str | None) -> _Answer:
+    """The one object of this schema in an answer.
+
+    Raises:
+        InvalidAnswer: there is none, or something else is in it; says where, by the schema's own keys alone.
+    """
     value = read_object(answer, tuple(schema.model_fields))
     if isinstance(value.get("verdicts"), dict):
         value["verdicts"] = _by_key(value["verdicts"])
@@ -91,7 +148,8 @@ def _parse(schema: type[_Answer], answer: str | None) -> _Answer:
         return schema.model_validate(value)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False, include_input=False)
-        reasons = [_reason(detail["loc"], detail["type"], detail["msg"]) for detail in details[:_MOST_REASONS]]
+        known = _keys_of(schema)
+        reasons = [_reason(detail["loc"], detail["type"], detail["msg"], known) for detail in details[:_MOST_REASONS]]
         more = f"; and {len(details) - _MOST_REASONS} more" if len(details) > _MOST_REASONS else ""
         raise InvalidAnswer("; ".join(reasons) + more) from None
 
@@ -104,19 +162,28 @@ def _by_key(verdicts: Any) -> dict[str, object]:
     return table
 
 
-def _reason(location: Sequence[str | int], kind: str, message: str) -> str:
+def _keys_of(schema: type[BaseModel]) -> frozenset[str]:
+    """Every key that an answer may have."""
+    inside = [
+        part for field in schema.model_fields.values() for part in (field.annotation, *get_args(field.annotation))
+    ]
+    deeper = [_keys_of(part) for part in inside if isinstance(part, type) and issubclass(part, BaseModel)]
+    return frozenset(schema.model_fields).union(*deeper)
+
+
+def _reason(location: Sequence[str | int], kind: str, message: str, known: frozenset[str]) -> str:
     """One mistake in our words; a key that the model made up isn't repeated."""
     if kind == "extra_forbidden":
-        return f"{_place(location[:-1])} has a key that isn't asked for"
+        return f"{_place(location[:-1], known)} has a key that isn't asked for"
     if kind == "missing":
-        return f"{_place(location)} is missing"
-    return f"{_place(location)}: {message[:1].lower()}{message[1:]}"
+        return f"{_place(location, known)} is missing"
+    return f"{_place(location, known)}: {message[:1].lower()}{message[1:]}"
 
 
-def _place(location: Sequence[str | int]) -> str:
+def _place(location: Sequence[str | int], known: frozenset[str]) -> str:
     place = ""
     for part in location:
-        place += f"[{part}]" if isinstance(part, int) else f".{part if part in _KNOWN_KEYS else '?'}"
+        place += f"[{part}]" if isinstance(part, int) else f".{part if part in known else '?'}"
     return place.lstrip(".") or "the object"
 
 
@@ -128,9 +195,7 @@ def _facts(extracted: Sequence[ExtractedFact], report: str) -> tuple[Fact, ...]:
         text = " ".join(fact.text.split())
         if not text.isprintable() or not any(map(str.isalpha, text)):
             raise InvalidAnswer(f"facts[{number}].text holds no statement; write words")
-        if not 0 <= fact.sentence < len(sentences):
-            allowed = f"0 to {len(sentences) - 1}" if sentences else "none, the report says nothing"
-            raise InvalidAnswer(f"facts[{number}].sentence is {_short(fact.sentence)}; allowed: {allowed}")
+        check_sentence(f"facts[{number}].sentence", fact.sentence, len(sentences))
         foreign = first_foreign_word(text, sentences, fact.sentence)
         if foreign is not None:
             raise InvalidAnswer(
@@ -164,6 +229,17 @@ def _verdict(observation: Observation, given: Verdict | NoFindingVerdict, facts:
     if judgement is not Judgement.NOT_MENTIONED and not given.supported_by:
         raise InvalidAnswer(f"{place} is {given.verdict} but supported_by is empty; name the facts, or: not mentioned")
     return LabelVerdict(observation, judgement, tuple(facts[number] for number in dict.fromkeys(given.supported_by)))
+
+
+def check_sentence(place: str, number: int, num_sentences: int) -> None:
+    """Refuses a sentence that the report doesn't have.
+
+    Raises:
+        InvalidAnswer: names the place in the answer.
+    """
+    if not 0 <= number < num_sentences:
+        allowed = f"0 to {num_sentences - 1}" if num_sentences else "none, the report says nothing"
+        raise InvalidAnswer(f"{place} is {_short(number)}; allowed: {allowed}")
 
 
 def _short(number: int) -> str:

@@ -1,27 +1,31 @@
 """One model behind one address: a request goes in, what the model wrote comes out, or a ``CallError``."""
 
 import asyncio
+import logging
 import os
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import BaseModel, NonNegativeFloat, PositiveFloat, PositiveInt, Strict
 
 from orapo.remote.address import is_external
-from orapo.remote.call_errors import CallError, CallErrorKind
-from orapo.reward.llm.client import first_call, load_litellm
-from orapo.reward.llm.plain_http import text_of, token_count
-from orapo.reward.llm.prices import PricePair, Prices
+from orapo.remote.call_errors import CallError, CallErrorKind, kind_of, quotable, retry_after
+from orapo.reward.llm.litellm_client import first_call, load_litellm, text_of, token_count
 from orapo.reward.llm.prompts import Request
-from orapo.reward.llm.provider_errors import call_error
 from orapo.settings import HttpAddress, Text, VariableName, settings
 
+log = logging.getLogger(__name__)
+
+PricePair = Annotated[tuple[NonNegativeFloat, NonNegativeFloat], Strict(False)]
+"""US dollars per million tokens in and out; a list will do."""
 StructuredOutput = Literal["json_schema", "json_object", "none"]
 _NO_KEY = "none-needed"
 _CHARACTERS_PER_TOKEN = 3
 """Fewer than English has, so that an estimate is rarely too low."""
 _LONGEST_NAME = 200
+_MILLION = 1_000_000
+_CONTENT_FILTER = ("content_filter", "content management policy", "content policy", "safety system")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +81,6 @@ class Endpoint:
     prices: PricePair | None = None
     identity: str = ""
 
-    @cached_property
-    def _prices(self) -> Prices:
-        return Prices(self.model, self.prices, self.is_external)
-
     @property
     def is_external(self) -> bool:
         """True where the text judged may leave this machine: no address is given, or one that isn't loopback."""
@@ -99,17 +99,18 @@ class Endpoint:
 
     @property
     def price_is_known(self) -> bool:
-        """Whether a call's cost can be told (imports litellm)."""
-        return self._prices.are_known
+        """Whether a call's cost is known; where no prices are given, looking them up imports litellm."""
+        return self._price_per_token is not None
 
     def estimate_tokens(self, request: Request) -> tuple[int, int]:
-        """The most tokens, in and out, that a call is likely to take."""
+        """An upper estimate of the tokens of a call, in and out."""
         characters = sum(len(message["content"]) for message in request.messages)
         return characters // _CHARACTERS_PER_TOKEN + 1, self.max_output_tokens
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """US dollars for so many tokens (imports litellm)."""
-        return self._prices.cost(prompt_tokens, completion_tokens)
+        """US dollars for these tokens; 0 where prices are unknown, with one warning for an external model."""
+        price_in, price_out = self._price_per_token or (0.0, 0.0)
+        return prompt_tokens * price_in + completion_tokens * price_out
 
     async def complete(self, request: Request) -> Completion:
         """One call, never repeated here.
@@ -131,6 +132,15 @@ class Endpoint:
         if failure is not None:  # outside of the handler: its context would be the provider's exception
             raise failure
         return self._completion(response, request)
+
+    @cached_property
+    def _price_per_token(self) -> tuple[float, float] | None:
+        if self.prices is not None:
+            return self.prices[0] / _MILLION, self.prices[1] / _MILLION
+        found = _price_of(self.model)
+        if found is None and self.is_external:
+            log.warning("judge: the price of %s is unknown, its cost is counted as 0; set prices", self.model)
+        return found
 
     def _key(self) -> str | None:
         if self.api_key_variable is None:
@@ -177,6 +187,17 @@ class Endpoint:
         )
 
 
+def _price_of(model: str) -> tuple[float, float] | None:
+    """(input, output) dollars per token by litellm's bundled table; None where it has no price."""
+    try:
+        entry = load_litellm().get_model_info(model)
+    except Exception:  # litellm raises a bare Exception for a model that it doesn't know
+        return None
+    prices = entry.get("input_cost_per_token") or 0.0, entry.get("output_cost_per_token") or 0.0
+    # For names that only resemble a known model, the table answers with zeros.
+    return prices if any(prices) else None
+
+
 def _tokens_of(text: str) -> int:
     return len(text) // _CHARACTERS_PER_TOKEN + 1 if text else 0
 
@@ -194,3 +215,36 @@ def _response_format(structured_output: str, schema: type[BaseModel]) -> dict[st
         return {"response_format": {"type": "json_object"}}
     described = {"name": schema.__name__, "schema": schema.model_json_schema(), "strict": True}
     return {"response_format": {"type": "json_schema", "json_schema": described}}
+
+
+def call_error(error: Exception, private: tuple[str, ...]) -> CallError:
+    """Reads an exception of litellm.
+
+    Args:
+        error: what ``acompletion`` raised; its text may quote keys, headers, addresses and the prompt.
+        private: texts that must not be quoted: the key, and what is judged.
+    """
+    status = getattr(error, "status_code", None)
+    status = status if isinstance(status, int) else 500
+    headers = getattr(error, "litellm_response_headers", None)
+    named = retry_after(headers) if headers is not None else None
+    quoted = provider_reason(str(getattr(error, "message", "")), private)
+    kind = kind_of(status)
+    if kind is CallErrorKind.REJECTED:
+        if any(mark in _all_text(error).lower() for mark in _CONTENT_FILTER) or "ContentPolicy" in type(error).__name__:
+            return CallError(f"refused by a content filter (status {status})", CallErrorKind.REFUSED)
+        return CallError(f"status {status}{quoted and f': {quoted}'}", CallErrorKind.REJECTED)
+    timed_out = status in (408, 504)
+    what = "no answer in time" if timed_out else "rate limited" if status == 429 else "not available"
+    # A broken connection has no response and comes as 500 as well.
+    seen = "no response" if headers is None and status != 429 else f"status {status}"
+    return CallError(f"{what} ({seen})", kind, named, may_be_billed=timed_out)
+
+
+def provider_reason(message: str, private: tuple[str, ...]) -> str:
+    """What may be quoted of a message of litellm, which stands behind the names of its exceptions."""
+    return quotable(message.rpartition("Exception - ")[2], private)
+
+
+def _all_text(error: Exception) -> str:
+    return f"{getattr(error, 'message', '')} {getattr(error, 'body', '')}"

@@ -1,26 +1,55 @@
-"""The JSON object in what a language model wrote: tolerant of what stands around it, strict about the object."""
+"""The JSON object in what a language model wrote: tolerant of what stands around it, strict about the object.
+
+What a model thinks before it answers is told from the answer by the marks around it: ``<think>``, ``[/THINK]``,
+``<|end_of_thought|>``, the channels of gpt-oss, and others like them. An end without its beginning is common, since
+many chat templates write the beginning into the prompt: all before it is thought.
+"""
 
 import json
 import re
 from collections.abc import Collection
 
 from orapo.remote.call_errors import InvalidAnswer
-from orapo.reward.llm.thoughts import MARK, without_thoughts
 
 LONGEST_ANSWER = 60_000
 """Characters; a longer answer isn't looked into."""
 MOST_STARTS = 200
 """JSON objects looked at, whole or not; an answer needs one. Both bounds keep garbage from taking seconds."""
 
+_WORD = r"(?:think|thought|reason|rationale|reflect|analysis|scratchpad|monologue|deliberat|cot\b)"
+_NAME = rf"[\w:.-]{{0,12}}?{_WORD}[^<>\[\]\n]{{0,60}}?\|?(?:>|&gt;|\]|▷)"
+_OPENER = r"(?:<|&lt;|\[|◁)\|?\s*"
+_END = rf"{_OPENER}(?:/|end[_ ]?(?:of[_ ])?)\s*\|?{_NAME}"
+_CHANNEL_END = r"<\|channel\|>\s*final|<channel\|>|assistantfinal"
+_CHANNEL_BEGIN = r"<\|?channel\|?>\s*(?:analysis|commentary|thought)"
+MARK = re.compile(
+    rf"(?P<end>{_END}|{_CHANNEL_END}|<unused95>)|(?P<begin>{_OPENER}{_NAME}|{_CHANNEL_BEGIN}|<unused94>)", re.IGNORECASE
+)
+"""A mark; its group "end" or "begin" is what it does. MedGemma's are <unused94> and <unused95>."""
+
 _STRING_OR_COMMA = re.compile(r'("(?:[^"\\]|\\.)*+"?)|,(?=\s*[}\]])', re.DOTALL)
 _OBJECT_OR_MARK = re.compile(rf"(?P<object>\{{)|{MARK.pattern}", re.IGNORECASE)
+
+
+def without_thoughts(text: str) -> str:
+    """What the model says aloud: all but what stands between marks, before a bare end, or after a bare beginning."""
+    said: list[str] = []
+    at: int | None = 0
+    for mark in MARK.finditer(text):
+        if mark["begin"]:
+            said += [] if at is None else [text[at : mark.start()]]
+            at = None
+        else:
+            said = said if at is None else []
+            at = mark.end()
+    return "".join([*said, "" if at is None else text[at:]])
 
 
 def read_object(answer: str | None, keys: Collection[str]) -> dict[str, object]:
     """The one JSON object with all of ``keys`` in an answer.
 
     Allowed around it: white space, a code fence, other text, and thoughts between their marks
-    (``thoughts``), whose objects don't count; allowed in it: a comma before a closing bracket.
+    (``without_thoughts``), whose objects don't count; allowed in it: a comma before a closing bracket.
 
     Raises:
         InvalidAnswer: no answer, too long, no such object or several, a key given twice, NaN or Infinity.

@@ -1,15 +1,15 @@
-"""What protects an endpoint, and the run from it: a rate that isn't exceeded, and a pause when nothing comes back."""
+"""Limits that protect an endpoint and the run: a rate, a budget, and a pause when no answer comes."""
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from orapo.errors import SettingError
-from orapo.remote.slots import Slots
-from orapo.settings import settings
+from orapo.errors import RunPaused, SettingError
+from orapo.remote.semaphore import PrioritySemaphore
+from orapo.settings import checked, settings
 
 WINDOW_SECONDS = 60.0
 _BURST = 0.1
@@ -53,10 +53,10 @@ class LimitSettings:
 
 
 class Limits:
-    """The state of the limits of one endpoint; each process has its own."""
+    """The state of one endpoint's limits; each process has its own."""
 
     def __init__(self, settings: LimitSettings) -> None:
-        self.slots = Slots(settings.max_concurrent)
+        self.semaphore = PrioritySemaphore(settings.max_concurrent)
         self.requests = TokenBucket(settings.requests_per_minute)
         self.tokens = TokenBucket(settings.tokens_per_minute)
         self.breaker = CircuitBreaker(
@@ -91,7 +91,7 @@ class TokenBucket:
         self._queue = asyncio.Lock()  # hands over in the order of arrival
 
     async def take(self, amount: float = 1.0) -> None:
-        """Waits until ``amount`` may be used; a taker that is cancelled while waiting gives it back."""
+        """Waits until ``amount`` may be used; a caller cancelled while waiting returns it."""
         if self._limit is None:
             return
         async with self._queue:
@@ -108,7 +108,7 @@ class TokenBucket:
                 raise
 
     def settle(self, taken: float, used: float) -> None:
-        """Puts right an estimate: what wasn't used flows back, what was used beyond it is paid by those to come."""
+        """Corrects an estimate: what wasn't used flows back, what exceeded it is paid by later calls."""
         self._flow_in()
         self._level = min(self._burst, self._level + taken - used)
 
@@ -189,3 +189,66 @@ class CircuitBreaker:
     def abandoned(self) -> None:
         """The call was given up before the endpoint could answer; it says nothing, and a probe may be sent again."""
         self._probing = False
+
+
+class BudgetSpent(RunPaused):
+    """The next call could exceed the budget."""
+
+
+class Budget:
+    """US dollars that may be spent; every call reserves its estimate first and pays its real cost afterwards.
+
+    Where only calls under way stand between the next call and the limit, it waits for them: they usually cost less than
+    was set aside.
+
+    Args:
+        max_cost_usd: above 0; None is no limit, and then it only adds up.
+
+    Raises:
+        SettingError: ``max_cost_usd`` out of range.
+    """
+
+    @checked
+    def __init__(self, max_cost_usd: PositiveFloat | None = None) -> None:
+        self.max_cost_usd = max_cost_usd
+        self.spent_usd = 0.0
+        self._reserved_usd = 0.0
+        self._calls_under_way = 0
+        self._settled = asyncio.Event()
+
+    async def reserve(self, estimate_usd: float) -> float:
+        """Sets ``estimate_usd`` aside for one call, and gives it back for ``settle``.
+
+        Raises:
+            BudgetSpent: there's too little left.
+        """
+        while not self._fits(estimate_usd):
+            if not self._calls_under_way:
+                raise BudgetSpent(
+                    f"judge: spent {self.spent_usd:.4f} US dollars, the next call may cost {estimate_usd:.4f} and "
+                    f"max_cost is {self.max_cost_usd:g}; to go on, resume the run with a higher reward.max_cost"
+                )
+            await self._settled.wait()
+        self._reserved_usd += estimate_usd
+        self._calls_under_way += 1
+        return estimate_usd
+
+    def settle(self, reserved_usd: float, cost_usd: float) -> None:
+        """Pays what the call cost in the end; what else was set aside is free again."""
+        self.spent_usd += cost_usd
+        self._calls_under_way -= 1
+        # Sums of floats drift: with nothing under way, nothing is set aside.
+        self._reserved_usd = self._reserved_usd - reserved_usd if self._calls_under_way else 0.0
+        self._settled.set()
+        self._settled = asyncio.Event()
+
+    def state_dict(self) -> dict[str, float]:
+        return {"spent_usd": self.spent_usd}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        self.spent_usd = float(state["spent_usd"])
+
+    def _fits(self, estimate_usd: float) -> bool:
+        if self.max_cost_usd is None:
+            return True
+        return self.spent_usd + self._reserved_usd + estimate_usd <= self.max_cost_usd + 1e-12

@@ -3,8 +3,8 @@
 import hashlib
 import json
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from string import Template
@@ -15,8 +15,8 @@ from pydantic import AfterValidator, BaseModel
 from orapo.chexpert import OBSERVATIONS
 from orapo.errors import DataError
 from orapo.records import Fact
+from orapo.reward.llm.answers import CombinedAnswer, ExtractedFacts, ObservationVerdicts, key_of
 from orapo.reward.llm.grounding import sentences_of
-from orapo.reward.llm.schemas import CombinedAnswer, ExtractedFacts, ObservationVerdicts, key_of
 from orapo.settings import checked
 
 EXTRACT = "extract"
@@ -35,7 +35,7 @@ class Request:
     """One question to a language model, the same for every provider.
 
     Attributes:
-        stage: "extract", "entail" or "combined".
+        stage: "extract", "entail", "combined", or the name of the term that asks.
         messages: chat messages with "role" and "content".
         schema: what the answer has to be; ``answers`` reads it and checks more than this.
         prompt_digest: sha256 of everything in the question but the subject: templates, definitions and schema.
@@ -48,6 +48,11 @@ class Request:
     prompt_digest: str
     subject: str
 
+    def corrected(self, reason: str) -> "Request":
+        """The same question, with what was wrong with the last answer."""
+        note = f"Your last answer could not be used: {reason}. Answer again, with the JSON object only."
+        return replace(self, messages=(*self.messages, {"role": "user", "content": note}))
+
 
 @dataclass(frozen=True)
 class StagePrompt:
@@ -56,13 +61,14 @@ class StagePrompt:
     stage: str
     system: str
     user: str
+    schema: type[BaseModel]
     digest: str
 
     def request(self, subject: str) -> Request:
         """The question on one text."""
         user = Template(self.user).substitute(subject=subject)
         messages = ({"role": "system", "content": self.system}, {"role": "user", "content": user})
-        return Request(self.stage, messages, _SCHEMAS[self.stage], self.digest, subject)
+        return Request(self.stage, messages, self.schema, self.digest, subject)
 
 
 @dataclass(frozen=True)
@@ -82,15 +88,15 @@ class Prompts:
 
     def extract(self, report: str) -> Request:
         """Asks for the facts of a report, equation (13); ``answers.read_facts`` reads the answer."""
-        return self.stages[EXTRACT].request(_numbered(sentences_of(report)))
+        return self.stages[EXTRACT].request(numbered(sentences_of(report)))
 
     def entail(self, facts: Sequence[Fact]) -> Request:
         """Asks for the verdicts on facts, equation (14); ``answers.read_verdicts`` reads the answer."""
-        return self.stages[ENTAIL].request(_numbered([fact.text for fact in facts]))
+        return self.stages[ENTAIL].request(numbered([fact.text for fact in facts]))
 
     def combined(self, report: str) -> Request:
         """Asks for facts and verdicts in one call; ``answers.read_combined`` reads the answer."""
-        return self.stages[COMBINED].request(_numbered(sentences_of(report)))
+        return self.stages[COMBINED].request(numbered(sentences_of(report)))
 
 
 def _known_version(version: str) -> str:
@@ -116,9 +122,33 @@ def load_prompts(version: PromptsVersion = "v1", *, uncertain_is_positive: bool 
         SettingError: no such version.
         DataError: the definitions lack an observation, or name an unknown one.
     """
-    folder = files("orapo.reward.llm").joinpath("prompts", version)
+    folder = _folder(version)
     parts = _shared_parts(folder, uncertain_is_positive)
-    return Prompts(version, {stage: _stage_prompt(folder, stage, parts) for stage in _SCHEMAS})
+    example = json.loads(_text(folder, "example.json"))
+    stages = {}
+    for stage, schema in _SCHEMAS.items():
+        shown = json.dumps({key: example[key] for key in schema.model_fields})
+        stages[stage] = stage_prompt(version, stage, schema, {**parts, "example": shown})
+    return Prompts(version, stages)
+
+
+def stage_prompt(version: str, stage: str, schema: type[BaseModel], parts: Mapping[str, str]) -> StagePrompt:
+    """One packaged prompt, ``STAGE.txt``.
+
+    Args:
+        version: its folder.
+        stage: its name.
+        schema: of the answer.
+        parts: what stands in its system message for "$name".
+    """
+    system, user = _text(_folder(version), f"{stage}.txt").removeprefix("[system]\n").split("\n[user]\n")
+    system = Template(system).substitute(parts)
+    whole = json.dumps([stage, system, user, schema.model_json_schema()], sort_keys=True)
+    return StagePrompt(stage, system, user, schema, hashlib.sha256(whole.encode()).hexdigest())
+
+
+def _folder(version: str) -> Traversable:
+    return files("orapo.reward.llm").joinpath("prompts", version)
 
 
 def _shared_parts(folder: Traversable, uncertain_is_positive: bool) -> dict[str, str]:
@@ -138,21 +168,16 @@ def _shared_parts(folder: Traversable, uncertain_is_positive: bool) -> dict[str,
     return {"fact_rules": _text(folder, "fact_rules.txt"), "verdict_rules": rules}
 
 
-def _stage_prompt(folder: Traversable, stage: str, parts: dict[str, str]) -> StagePrompt:
-    schema = _SCHEMAS[stage]
-    example = json.loads(_text(folder, "example.json"))
-    shown = json.dumps({key: example[key] for key in schema.model_fields})
-    system, user = _text(folder, f"{stage}.txt").removeprefix("[system]\n").split("\n[user]\n")
-    system = Template(system).substitute(parts, example=shown)
-    whole = json.dumps([stage, system, user, schema.model_json_schema()], sort_keys=True)
-    return StagePrompt(stage, system, user, hashlib.sha256(whole.encode()).hexdigest())
-
-
 def _text(folder: Traversable, name: str) -> str:
     return folder.joinpath(name).read_text(encoding="utf-8").strip()
 
 
-def _numbered(texts: Sequence[str]) -> str:
-    """One quoted line per text; "<" is escaped, so that no text ends the tag around it."""
-    quoted = (json.dumps(text.encode("utf-8", "replace").decode(), ensure_ascii=False) for text in texts)
-    return "\n".join(f"[{number}] {line}".replace("<", "\\u003c") for number, line in enumerate(quoted))
+def numbered(texts: Sequence[str]) -> str:
+    """One quoted line per text, with its number before it."""
+    return "\n".join(f"[{number}] {line}" for number, line in enumerate(quoted(texts)))
+
+
+def quoted(texts: Sequence[str]) -> list[str]:
+    """Each text as one JSON string; "<" is escaped, so that no text ends the tag around it."""
+    lines = (json.dumps(text.encode("utf-8", "replace").decode(), ensure_ascii=False) for text in texts)
+    return [line.replace("<", "\\u003c") for line in lines]

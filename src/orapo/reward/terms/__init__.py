@@ -1,1 +1,1 @@
-"""What a reward is a weighted sum of: every module in this folder registers its terms by name."""
+"""The terms of the reward: every module in this folder registers its terms by name."""

@@ -1,4 +1,4 @@
-"""Terms that pay what a judge reads against the study's label states: FactS, and the ablation's exact match."""
+"""Terms that compare what a judge reads with the study's label states: FactS, and the ablation's exact match."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ class _Judged(ABC):
 
     @abstractmethod
     def value(self, judged: RewardBreakdown) -> float:
-        """Of one report, by what the judge has read in it."""
+        """The value of one report, from the judge's reading of it."""
 
     def start(self, written: Written) -> PendingValues:
-        """The judge reads already."""
+        """Starts nothing: the judge is reading already."""
         return Later(
             lambda: [
                 judged if isinstance(judged, FailedJudgement) else self.value(judged)
@@ -32,7 +32,6 @@ class Facts(_Judged):
     """Equation (15): F-beta of the report's facts over the 14 observations."""
 
     def value(self, judged: RewardBreakdown) -> float:
-        """Of one report."""
         return judged.total
 
 
@@ -45,6 +44,5 @@ class Accuracy(_Judged):
     """
 
     def value(self, judged: RewardBreakdown) -> float:
-        """Of one report."""
         # A present finding that is contradicted is a false negative too, so one of the two sets shows any error.
         return float(bool(judged.facts) and not judged.false_positives and not judged.false_negatives)

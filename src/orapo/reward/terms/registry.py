@@ -1,4 +1,4 @@
-"""What a term of a reward is, and by which name a config finds it: docs/extending.md has a term of one's own."""
+"""The interface of a reward's terms, and their names in a config; docs/extending.md shows how to write one."""
 
 import difflib
 import importlib
@@ -12,7 +12,9 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 import orapo.reward.terms
 from orapo.errors import SettingError
 from orapo.records import FailedJudgement, Study
-from orapo.reward.protocol import PendingRewards
+from orapo.reward.llm.judge import LlmJudge
+from orapo.reward.llm.prompts import Request
+from orapo.reward.protocol import Judge, PendingRewards
 from orapo.settings import is_settings, read
 
 Value = float | None | FailedJudgement
@@ -27,62 +29,78 @@ class Written:
         reports: may be empty texts.
         studies: one per report, repeated for each rollout.
         judged: the judge's FactS breakdowns, one per report; asked for by ``result()``, which waits.
+        judge: who reads the facts; a term that asks a language model asks it by the ``client`` of an ``LlmJudge``.
     """
 
     reports: Sequence[str]
     studies: Sequence[Study]
     judged: PendingRewards
+    judge: Judge
 
 
 class PendingValues(Protocol):
-    """Values that may be on their way while the caller does something else."""
+    """Values that are computed while the caller does something else."""
 
     def result(self) -> Sequence[Value]:
-        """Waits for the last one; one per report, in order. Whether one is None may depend on its study alone.
+        """Waits for all values; one per report, in order. Whether one is None may depend on its study alone.
 
         Raises:
-            RunPaused: whoever is asked can't answer now, and the settings say to wait.
+            RunPaused: the model or server can't answer now, and the settings say to wait.
         """
         ...
 
 
 class Term(Protocol):
-    """One thing that a report is paid for."""
+    """One weighted part of the reward."""
 
     @property
     def zero_at_most(self) -> float | None:
-        """A value of at most this counts as a reward of zero, equation (8); None where the term doesn't say."""
+        """A value of at most this counts as a reward of zero, equation (8); None where the term doesn't define it."""
         ...
 
     @property
     def needs_judge(self) -> bool:
-        """Whether the judge's facts are read, so that a judge that costs something must be asked."""
+        """Whether the term reads the judge's facts, so that a judge that costs something must be asked."""
         ...
 
     def start(self, written: Written) -> PendingValues:
-        """Begins; whoever asks over a network returns at once, and whoever computes does so in ``result``."""
+        """Starts; a term that asks over a network returns at once, one that computes does so in ``result``."""
         ...
 
 
 @runtime_checkable
 class CountingTerm(Protocol):
-    """A term that costs something: the methods are those of a ``Judge``, every number adds up over processes."""
+    """A term with costs: its methods are those of a ``Judge``, and every number adds up over processes."""
 
     def totals(self) -> Mapping[str, float]:
-        """What it has taken so far, by the names of a judge's totals."""
+        """The totals so far, under the names of a judge's totals."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know, numbers by name."""
+        """What a resumed run needs to know: numbers by name."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from ``state_dict``."""
+        """Restores what ``state_dict`` returned."""
+        ...
+
+
+@runtime_checkable
+class AskingTerm(Protocol):
+    """A term that may ask a language model: the client of ``Written.judge``, an ``LlmJudge``."""
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether its settings make it ask a language model."""
+        ...
+
+    def questions(self, judge: LlmJudge, report: str, oracle_report: str) -> Sequence[Request]:
+        """The requests for one generated report, to estimate costs."""
         ...
 
 
 class PerReport(ABC):
-    """A term that is computed here, report by report, when its values are asked for."""
+    """A term that is computed in this process, report by report, when its values are asked for."""
 
     zero_at_most: ClassVar[float | None] = None
     needs_judge: ClassVar[bool] = False
@@ -92,18 +110,17 @@ class PerReport(ABC):
         """In [0, 1] for one generated report; None where the study alone leaves it undefined."""
 
     def start(self, written: Written) -> PendingValues:
-        """Nothing yet: what others compute elsewhere goes on meanwhile."""
+        """Computes nothing yet, so that remote work continues meanwhile."""
         return Later(lambda: [self.value(*pair) for pair in zip(written.reports, written.studies, strict=True)])
 
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Values that are computed when they are asked for."""
+    """Values that are computed when the result is asked for."""
 
     compute: Callable[[], Sequence[Value]]
 
     def result(self) -> Sequence[Value]:
-        """Computes them."""
         return self.compute()
 
 
@@ -132,7 +149,7 @@ def register(name: str) -> Callable[[Factory], Factory]:
 
 
 def load_terms(modules: Iterable[str] = ()) -> None:
-    """Imports every module of this folder, and those of one's own, so that their terms are known.
+    """Imports every module of this folder, and the user's, so that their terms are known.
 
     Raises:
         SettingError: a module can't be imported.
@@ -148,7 +165,7 @@ def load_terms(modules: Iterable[str] = ()) -> None:
 
 
 def make_term(name: str, settings: Mapping[str, Any]) -> Term:
-    """A term by its name.
+    """Builds a term by its name.
 
     Raises:
         SettingError: an unknown name or setting, a missing setting, or a value out of range.
@@ -171,11 +188,14 @@ def check_terms(
     terms: Mapping[str, float],
     term_settings: Mapping[str, Mapping[str, Any]] | None = None,
     modules: Iterable[str] = (),
+    *,
+    has_model: bool = False,
 ) -> None:
-    """Checks names and settings of a reward's terms, as ``WeightedReward`` takes them, and asks nobody.
+    """Checks names and settings of a reward's terms, as ``WeightedReward`` takes them; sends no request.
 
     Raises:
-        SettingError: an unknown term or setting, or a value out of range.
+        SettingError: an unknown term or setting, a value out of range, or a term that asks a language model where the
+            reward has none.
     """
     load_terms(modules)
     given = term_settings or {}
@@ -183,11 +203,31 @@ def check_terms(
         for name in names:
             require_term(key, name)
     for name in {name: None for name in (*terms, *given) if terms.get(name) or name in given}:
-        make_term(name, given.get(name) or {})
+        term = make_term(name, given.get(name) or {})
+        if terms.get(name) and not has_model:
+            refuse_without_model(name, term)
+
+
+def asks_model(term: Term) -> bool:
+    """Whether the term needs a language model."""
+    return isinstance(term, AskingTerm) and term.asks_model
+
+
+def refuse_without_model(name: str, term: Term) -> None:
+    """Refuses a term that asks a language model.
+
+    Raises:
+        SettingError: says which reward has one.
+    """
+    if asks_model(term):
+        raise SettingError(
+            f"reward.terms.{name} asks a language model, and this reward has none; take reward=fact_score_llm, or "
+            f"reward=fact_score_llm reward.stages=offline to have it asked by {name} alone"
+        )
 
 
 def require_term(key: str, name: str) -> None:
-    """Refuses a name by which no term is known.
+    """Refuses a name that no term has.
 
     Raises:
         SettingError: names the nearest term and all that are known.

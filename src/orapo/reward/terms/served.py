@@ -1,4 +1,4 @@
-"""The term that a metric server computes: RadGraph, CheXbert and whatever else stands in docs/metric_server.md."""
+"""The term that a metric server computes: RadGraph, CheXbert and others in docs/metric_server.md."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -42,11 +42,11 @@ class Served(ServedSettings):
 
     @cached_property
     def client(self) -> ServedMetrics:
-        """Opens nothing until it is asked."""
+        """Connects to nothing until it is used."""
         return ServedMetrics(self)
 
     def start(self, written: Written) -> PendingValues:
-        """Sends what can be scored."""
+        """Sends the reports that can be scored."""
         pairs = [
             (study.oracle_report, report)
             for report, study in zip(written.reports, written.studies, strict=True)
@@ -56,22 +56,21 @@ class Served(ServedSettings):
         return _Values(self, written, self.client.start(refs, hyps) if pairs else None)
 
     def combined(self, values: Mapping[str, float]) -> float:
-        """One report's value in [0, 1] from its metrics'."""
+        """One report's value in [0, 1], from its metrics."""
         weights = self.weights or dict.fromkeys(self.metrics, 1.0)
         whole = math.fsum(weights.values())
         mean = math.fsum(weights[name] / whole * self.metrics[name].to_unit(value) for name, value in values.items())
         return min(1.0, mean)
 
     def totals(self) -> Mapping[str, float]:
-        """What the server was asked, with ``served_`` before each name."""
+        """The server's totals, each name prefixed with ``served_``."""
         return {f"served_{name}": value for name, value in self.client.totals().items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: what was answered lies in the cache."""
+        """Empty: the cache holds all answers."""
         return {}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing to know."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

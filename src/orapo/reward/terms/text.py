@@ -1,13 +1,11 @@
-"""Terms that compare a generated report with the radiologist's words, or read it alone; all computed offline."""
+"""Terms that compare a generated report with the radiologist's words, or read it alone."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from pydantic import PositiveInt
 
-from orapo.measures.attributes import attribute_agreement
 from orapo.measures.overlap import bleu, bleu_counts, chrf_counts, chrf_orders
 from orapo.measures.rouge import ROUGE, rouge_scores
 from orapo.measures.words import REPEATED_WORDS, normalised, repetition
@@ -16,32 +14,16 @@ from orapo.reward.terms.registry import PerReport, register
 from orapo.settings import settings
 
 
-@register("attributes")
-@dataclass(frozen=True)
-class Attributes(PerReport):
-    """F1 of what is stated of findings: side, place, severity or size, and change.
-
-    Undefined where the oracle report states none of these.
-    """
-
-    zero_at_most: ClassVar[float | None] = 0.0
-
-    def value(self, report: str, study: Study) -> float | None:
-        """Of one generated report."""
-        return attribute_agreement(report, study.oracle_report).f1
-
-
 class _Overlap(PerReport):
     """Overlap of two reports' normalised words; undefined where the oracle report says nothing."""
 
     def value(self, report: str, study: Study) -> float | None:
-        """Of one generated report."""
         oracle = normalised(study.oracle_report)
         return self.overlap(normalised(report), oracle) if oracle else None
 
     @abstractmethod
     def overlap(self, generated: str, oracle: str) -> float:
-        """Of two normalised texts, the first of which may be empty."""
+        """The overlap of two normalised texts; ``generated`` may be empty."""
 
 
 @register("rouge_l")
@@ -50,17 +32,15 @@ class RougeL(_Overlap):
     """F-measure of the longest common subsequence of words."""
 
     def overlap(self, generated: str, oracle: str) -> float:
-        """Of two normalised texts."""
         return rouge_scores([generated.split()], [oracle.split()])[0][ROUGE.index("rouge_l")]
 
 
 @register("bleu")
 @dataclass(frozen=True)
 class Bleu(_Overlap):
-    """BLEU-4 of the single report, without smoothing: 0 where no four words in a row agree."""
+    """BLEU-4 of the single report, without smoothing: 0 where no four consecutive words agree."""
 
     def overlap(self, generated: str, oracle: str) -> float:
-        """Of two normalised texts."""
         return float(bleu(_row(bleu_counts(generated.split(), oracle.split())))[0])
 
 
@@ -70,7 +50,6 @@ class Chrf(_Overlap):
     """F2 of runs of one to six letters, spaces left out."""
 
     def overlap(self, generated: str, oracle: str) -> float:
-        """Of two normalised texts."""
         return float(chrf_orders(_row(chrf_counts(generated, oracle))).mean())
 
 
@@ -80,7 +59,6 @@ class Length(_Overlap):
     """The shorter of the two reports over the longer one, in words."""
 
     def overlap(self, generated: str, oracle: str) -> float:
-        """Of two normalised texts."""
         lengths = len(generated.split()), len(oracle.split())
         return min(lengths) / max(lengths)
 
@@ -97,7 +75,6 @@ class NoRepetition(PerReport):
     num_words: PositiveInt = REPEATED_WORDS
 
     def value(self, report: str, study: Study) -> float:
-        """Of one generated report; whatever the study."""
         return 1.0 - repetition(report, self.num_words) if normalised(report) else 0.0
 
 

@@ -1,29 +1,30 @@
 """The real sources read the miniatures: every study, every reason for leaving one out, every label and every text."""
 
 from collections import Counter
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from orapo.data.balanced_subset import BalancedSubset
-from orapo.data.chexpert_plus.check import check_chexpert_plus
-from orapo.data.chexpert_plus.source import ChexpertPlusSource
+from orapo.data.check import check_data_set
+from orapo.data.chexpert_gold import ChexpertGold
+from orapo.data.chexpert_plus import ChexpertPlus
 from orapo.data.datamodule import BatchSettings, ReportDataModule
-from orapo.data.gold_labels.source import GoldSource
-from orapo.data.mimic_cxr.check import check_mimic_cxr
-from orapo.data.mimic_cxr.source import MimicCxrSource
+from orapo.data.mimic_cxr import MimicCxr
 from orapo.data.miniature import write_miniature_chexpert_plus, write_miniature_mimic_cxr
 from orapo.data.miniature.chexpert_plus import chexbert_labels
 from orapo.data.miniature.mimic_cxr import table_labels
 from orapo.data.miniature.studies import Trait, make_studies
 from orapo.data.source import LeftOut
+from orapo.foreign import open_regular
+from orapo.prompt import Prompt
 from orapo.records import Split, Study
 
 NUM_PATIENTS, SEED = 30, 3
 TEXT_OF = {
     "findings": lambda study: [study.findings],
     "impression": lambda study: [study.impression],
-    "findings_and_impression": lambda study: [study.findings, study.impression],
+    "both": lambda study: ["Findings:", study.findings, "Impression:", study.impression],
 }
 
 
@@ -57,7 +58,7 @@ def reason(study, sections):
     if "LATERAL" in study.views and len(study.views) == 1:
         return "no frontal image"
     texts = dict(zip(("findings", "impression"), (study.findings, study.impression), strict=True))
-    missing = [name for name in ("findings", "impression") if name in sections and not texts[name]]
+    missing = [name for name in ("findings", "impression") if sections in (name, "both") and not texts[name]]
     return f"no {missing[0]} section" if missing else ""
 
 
@@ -80,7 +81,7 @@ def check_study(study, made, source, sections):
 
 @pytest.mark.parametrize("sections", TEXT_OF)
 def test_chexpert_plus(plus_root, studies, sections):
-    source = ChexpertPlusSource(plus_root, sections=sections, num_validate_patients=4)
+    source = ChexpertPlus(plus_root, target=sections, num_validate_patients=4).open()
     public = [study for study in studies if study.split is not Split.TEST]
     usable, reasons = expect(public, sections)
     by_id = {f"patient{90000 + study.patient}/study{study.number}": study for study in usable}
@@ -91,7 +92,7 @@ def test_chexpert_plus(plus_root, studies, sections):
     )
     assert listed[Split.VALIDATE]
     assert Counter(left_out.reason for split in Split for left_out in source.left_out(split)) == reasons
-    chexbert = "report" if sections == "findings_and_impression" else sections
+    chexbert = "report" if sections == "both" else sections
     for split in Split:
         for entry in source.entries(split):
             made = by_id[entry.study_id]
@@ -101,15 +102,15 @@ def test_chexpert_plus(plus_root, studies, sections):
 
 @pytest.mark.parametrize("sections", TEXT_OF)
 def test_the_labeler_agrees_with_the_labels_that_come_along(plus_root, sections):
-    given = ChexpertPlusSource(plus_root, sections=sections, num_validate_patients=4)
-    own = ChexpertPlusSource(plus_root, sections=sections, num_validate_patients=4, labels="labeler")
+    given = ChexpertPlus(plus_root, target=sections, num_validate_patients=4).open()
+    own = ChexpertPlus(plus_root, target=sections, num_validate_patients=4, labels="labeler").open()
     for split in Split:
         assert [entry.labels for entry in own.entries(split)] == [entry.labels for entry in given.entries(split)]
 
 
 @pytest.mark.parametrize("sections", TEXT_OF)
 def test_mimic_cxr(mimic_root, studies, sections):
-    source = MimicCxrSource(mimic_root, sections=sections)
+    source = MimicCxr(mimic_root, target=sections).open()
     labelled = [study for study in studies if study.trait is not Trait.NO_LABELS]
     usable, reasons = expect(labelled, sections)
     by_id = {f"s{90_000_000 + study.serial}": study for study in studies}
@@ -132,7 +133,7 @@ def test_mimic_cxr(mimic_root, studies, sections):
 
 def test_the_radiologist_s_labels(tmp_path, studies):
     write_miniature_mimic_cxr(tmp_path / "m", NUM_PATIENTS, SEED)
-    source = MimicCxrSource(str(tmp_path / "m"), radiologist_test_labels=True, test_studies="radiologist")
+    source = MimicCxr(str(tmp_path / "m"), radiologist_test_labels=True, test_studies="radiologist").open()
     test = {f"s{90_000_000 + s.serial}": s for s in studies if s.split is Split.TEST and s.views != ("LATERAL",)}
     assert {entry.study_id: entry.labels for entry in source.entries(Split.TEST)} == {
         study_id: table_labels(study) for study_id, study in test.items()
@@ -141,7 +142,7 @@ def test_the_radiologist_s_labels(tmp_path, studies):
 
 @pytest.mark.parametrize(("part", "split"), [("valid", Split.VALIDATE), ("test", Split.TEST)])
 def test_gold_labels(plus_root, studies, part, split):
-    source = GoldSource(plus_root, part=part)
+    source = ChexpertGold(plus_root, part=part).open()
     made = [s for s in studies if s.split is split and s.views != ("LATERAL",)]
     entries = source.entries(Split.TEST)
     assert [entry.study_id for entry in entries] == [f"patient{90000 + s.patient}/study{s.number}" for s in made]
@@ -153,8 +154,8 @@ def test_gold_labels(plus_root, studies, part, split):
 
 
 def test_checks_find_no_problem(plus_root, mimic_root):
-    assert check_chexpert_plus(plus_root).problems == ()
-    assert check_mimic_cxr(mimic_root, None).problems == ()
+    assert check_data_set(ChexpertPlus(plus_root)).problems == ()
+    assert check_data_set(MimicCxr(mimic_root)).problems == ()
 
 
 def check_data_module(make_source, monkeypatch):
@@ -163,8 +164,12 @@ def check_data_module(make_source, monkeypatch):
     source = make_source()
     settings = BatchSettings(1, 1, None, 1, None, None, 0, 0)
     module = ReportDataModule(source, BalancedSubset(num_studies=8, seed=0), settings)
-    assert [path for path in opened if path.endswith((".png", ".jpg"))] == []
-    study, images = module.load_images(module.train_studies[0])
+    studies = (*module.train_studies, *module.validate_studies, *module.test_studies)
+    used = {path for study in studies for path in study.image_paths}
+    assert {path for path in opened if path.endswith((".png", ".jpg"))} <= used  # looked at, before the run
+    opened.clear()
+    module.attach(SimpleNamespace(processor=SimpleNamespace(max_pixels=None), prompt=Prompt("Write.")))
+    study, images, _ = module.load_images(module.train_studies[0])
     assert [path for path in opened if path.endswith((".png", ".jpg"))] == list(study.image_paths)
     assert len(images) == len(study.image_paths)
     assert len(module.train_studies) == 8
@@ -182,18 +187,18 @@ def noting(original, opened):
 
 
 def test_the_data_module_opens_images_of_chexpert_plus_when_they_are_needed(plus_root, monkeypatch):
-    check_data_module(lambda: ChexpertPlusSource(plus_root, num_validate_patients=4), monkeypatch)
+    check_data_module(lambda: ChexpertPlus(plus_root, num_validate_patients=4).open(), monkeypatch)
 
 
 def test_the_data_module_opens_images_of_mimic_cxr_when_they_are_needed(mimic_root, monkeypatch):
-    check_data_module(lambda: MimicCxrSource(mimic_root), monkeypatch)
+    check_data_module(lambda: MimicCxr(mimic_root).open(), monkeypatch)
 
 
 def test_mimic_cxr_opens_reports_of_studies_that_are_read_and_no_other(tmp_path, monkeypatch):
     write_miniature_mimic_cxr(tmp_path / "m", NUM_PATIENTS, SEED)
     opened = []
-    monkeypatch.setattr("pathlib.Path.read_bytes", noting(Path.read_bytes, opened))
-    source = MimicCxrSource(str(tmp_path / "m"))
+    monkeypatch.setattr("orapo.data.text_files.open_regular", noting(open_regular, opened))
+    source = MimicCxr(str(tmp_path / "m")).open()
     assert opened == []
     study_id = source.entries(Split.TRAIN)[0].study_id
     source.read(study_id)

@@ -4,20 +4,16 @@ import os
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from tests.configs import composed
 
 from orapo.comparison.run_state import RunState, StateRecord
 from orapo.experiment.sweeps.folders import MAX_BYTES, is_run_by_another, job_folder, job_label
 
-CONF = Path(__file__).parents[4] / "conf"
-
 
 @pytest.fixture
 def _job() -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", ["objective.alpha=0.3", "seed=1"], return_hydra_config=True)
-    HydraConfig.instance().set_config(config)
+    HydraConfig.instance().set_config(composed("objective.alpha=0.3", "seed=1", with_hydra=True))
 
 
 def left(folder: Path, state: RunState, *overrides: str) -> None:

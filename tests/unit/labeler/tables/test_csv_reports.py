@@ -111,6 +111,7 @@ def test_a_table_without_a_header_is_not_quoted(tmp_path: Path) -> None:
     ("content", "told"),
     [
         (b"", "is empty"),
+        (b"study_id;report\na;Clear.\n", "its columns are separated by ';'; save the table with commas"),
         ("study_id,report\na,Clear.\n".encode("utf-16"), "not UTF-8"),
         (b'study_id,report\na,Clear.\nb,"Clear.\nc,Clear.\n', "line 3: a quote is missing"),
         (b'study_id,report\na,Clear.\nb,"A "new" effusion."\nc,Clear.\n', "line 3: a quote is missing"),

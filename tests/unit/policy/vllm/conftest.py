@@ -41,7 +41,7 @@ def server(model: ModelSettings) -> Iterator[StandInServer]:
 @pytest.fixture
 def batch(policy: Policy) -> StudyBatch:
     """Three studies; the second has two views, no picture has sides that are whole patches."""
-    collate = Collate(policy.processor, policy.instruction, 24)
+    collate = Collate(policy.processor, policy.prompt, 24)
     sizes = (((90, 70),), ((300, 200), (64, 150)), ((41, 57),))
     rows = []
     for number, views in enumerate(sizes):
@@ -60,7 +60,7 @@ def source(policy: Policy, server: StandInServer, tmp_path: Path) -> Source:
     def make(**settings: object) -> VllmRollouts:
         changed = {"api_base": server.api_base, "model": NAME, "pause_limit_seconds": 0.3, **settings}
         client = ServerClient(ServerSettings(**changed), first_delay_seconds=0.01, max_delay_seconds=0.02)  # type: ignore[arg-type]
-        return VllmRollouts(policy, client, tmp_path / "adapters", studies_per_pass=2)
+        return VllmRollouts(policy, client, NAME, tmp_path / "adapters", studies_per_pass=2)
 
     return make
 

@@ -4,18 +4,23 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.conftest import make_study, noise_image
 from tests.unit.policy.vllm.conftest import NAME, Source, move
 from tests.vllm_server import Answer, StandInServer
 
 from orapo.batches import StudyBatch
+from orapo.data.collate import Collate
 from orapo.errors import RunPaused, SettingError
+from orapo.policy.loading import load_policy
 from orapo.policy.model import Policy
-from orapo.policy.settings import LoraSettings, ModelSettings, SamplingSettings
+from orapo.policy.settings import ModelSettings, SamplingSettings
 from orapo.policy.vllm.client import ServerClient
+from orapo.policy.vllm.rollouts import VllmRollouts
 from orapo.policy.vllm.settings import ServerSettings
 
 SAMPLING = SamplingSettings(per_study=3, max_new_tokens=12, min_new_tokens=1)
@@ -34,7 +39,7 @@ SPOILED: dict[str, tuple[Callable[[Answer], Any], str]] = {
         r"prompt has (\d+) tokens instead of (\d+) and differs from token 2 on; it must serve model.path",
     ),
     "prompt missing": (lambda a: a.pop("prompt_token_ids"), r"from version 0.10.2 on"),
-    "stale adapter": (lambda a: a.update(model="orapo-old"), r"'orapo-old' answered in the stead of adapter 'orapo-"),
+    "stale adapter": (lambda a: a.update(model="orapo-old"), r"'orapo-old' answered in the stead of 'orapo-"),
     "no log-probabilities": (choice(lambda c: c.update(logprobs=None)), r"completion 1 has \d+ tokens but 0 log-prob"),
     "one missing": (choice(lambda c: c["logprobs"]["content"].pop()), r"completion 1 has \d+ tokens but \d+ log-prob"),
     "of other tokens": (choice(lambda c: c["logprobs"]["content"][0].update(token="token_id:0")), r"different tokens"),
@@ -67,7 +72,7 @@ def test_a_server_with_other_image_limits_names_the_flag(
     policy: Policy, server: StandInServer, batch: StudyBatch, source: Source
 ) -> None:
     server.policy.image_processor.size = {"shortest_edge": 56 * 56, "longest_edge": 84 * 84}
-    flag = re.escape('--mm-processor-kwargs \'{"min_pixels": 3136, "max_pixels": 50176}\'')
+    flag = re.escape('--mm-processor-kwargs \'{"min_pixels": 784, "max_pixels": 200704}\'')
     with pytest.raises(RunPaused, match=rf"has \d+ image tokens, not \d+: it resizes .* start it with {flag}"):
         source().roll_out(batch, SAMPLING)
 
@@ -145,15 +150,15 @@ def test_a_server_that_was_started_anew_gets_the_adapter_again(
     move(policy, 3)
     rollouts = source()
     rollouts.roll_out(batch, SAMPLING)
-    server.loaded.clear()
+    server.restart()
     rollouts.roll_out(batch, SAMPLING)
     assert rollouts.metrics()["rollout_logp_gap"] < 1e-4
     assert len(server.loaded) == 1
 
 
-def test_a_folder_that_the_server_does_not_see_is_named(batch: StudyBatch, source: Source, tmp_path: Any) -> None:
+def test_a_folder_that_the_server_does_not_see_is_named(batch: StudyBatch, source: Source, tmp_path: Path) -> None:
     rollouts = source(adapter_folder=str(tmp_path / "here"), adapter_folder_on_server="/elsewhere/")
-    with pytest.raises(RunPaused, match=r"can't load the adapter /elsewhere/orapo-\w+: HTTP 404: No adapter found"):
+    with pytest.raises(RunPaused, match=r"can't load /elsewhere/orapo-\w+: HTTP 404: .*No adapter found"):
         rollouts.roll_out(batch, SAMPLING)
 
 
@@ -161,20 +166,66 @@ def client(server: StandInServer, **settings: Any) -> ServerClient:
     return ServerClient(ServerSettings(api_base=server.api_base, **settings))
 
 
+def check(client: ServerClient, model: str = NAME, *, has_adapter: bool = True) -> None:
+    client.check(model, has_adapter=has_adapter, sampling=SAMPLING)
+
+
 def test_the_check_at_the_start(server: StandInServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    client(server).check(NAME)
+    check(client(server))
     with pytest.raises(SettingError, match=rf"does not serve 'other'; it serves {NAME}: start it with that model"):
-        client(server).check("other")
+        check(client(server), "other")
+    server.weight_version = "orapo-of-another-run"
+    check(client(server), has_adapter=False)
+    with pytest.raises(SettingError, match=r"still has all weights of another run; start it anew"):
+        check(client(server))
+    # One in its usual mode knows of no versions.
+    server.takes_weights = False
+    check(client(server))
+    with pytest.raises(SettingError, match=r"takes no new weights, .*; start vLLM 0.32 .* VLLM_SERVER_DEV_MODE=1"):
+        check(client(server), has_adapter=False)
     server.takes_adapters = False
     with pytest.raises(SettingError, match=r"takes no adapters; start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"):
-        client(server).check(NAME)
+        check(client(server))
     server.takes_adapters, server.key = True, "s3cret"
-    with pytest.raises(SettingError, match=r"refuses to list its models: HTTP 401"):
-        client(server).check(NAME)
+    with pytest.raises(SettingError, match=r"refuses what is asked: HTTP 401: Unauthorized; .*api_key_variable names"):
+        check(client(server))
     with pytest.raises(SettingError, match=r"the environment variable ORAPO_TEST_KEY .* is not set"):
         client(server, api_key_variable="ORAPO_TEST_KEY")
     monkeypatch.setenv("ORAPO_TEST_KEY", "s3cret")
-    client(server, api_key_variable="ORAPO_TEST_KEY").check(NAME)
+    check(client(server, api_key_variable="ORAPO_TEST_KEY"))
+
+
+def test_an_outage_is_told_once_however_many_requests_meet_it(
+    server: StandInServer, batch: StudyBatch, source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    rollouts = source(pause_limit_seconds=5)
+    rollouts.roll_out(batch, SAMPLING)
+    server.resets = 6
+    with caplog.at_level("WARNING", "orapo"):
+        rollouts.roll_out(batch, SAMPLING)
+    (record,) = caplog.records
+    assert "at chat/completions; trying again" in record.getMessage()
+
+
+@pytest.mark.slow
+def test_a_server_that_has_gone_keeps_no_run_from_ending(random_model_folder: Path, tmp_path: Path) -> None:
+    whole = ModelSettings(str(random_model_folder), "Write the report.")
+    policy = load_policy(whole)
+    batch = Collate(policy.processor, policy.prompt, 24)([(make_study("s", "Normal."), (noise_image(0, (56, 56)),))])
+    with StandInServer(whole, NAME) as server:
+        rollouts = VllmRollouts(policy, ServerClient(ServerSettings(server.api_base)), NAME, tmp_path / "w", 1)
+        rollouts.roll_out(batch, SAMPLING)
+        assert server.weight_version.startswith("orapo-")
+    began = time.monotonic()
+    rollouts.close()
+    assert time.monotonic() - began < 10
+    assert not list((tmp_path / "w").iterdir())
+
+
+def test_a_folder_that_can_not_be_written_is_named(batch: StudyBatch, source: Source, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunPaused, match=r"can't be written in .*/file/weights: .*rollout.server.adapter_folder names"):
+        source(adapter_folder=str(tmp_path / "file" / "weights")).roll_out(batch, SAMPLING)
 
 
 def test_no_server_is_one_line_at_once(model: ModelSettings) -> None:
@@ -184,7 +235,7 @@ def test_no_server_is_one_line_at_once(model: ModelSettings) -> None:
     with pytest.raises(
         RunPaused, match=r"no vLLM server answers at rollout.server.api_base http://127.0.0.1:\d+/v1 \("
     ):
-        client(gone).check(NAME)
+        check(client(gone))
     assert time.monotonic() - began < 5
 
 
@@ -195,7 +246,7 @@ def test_waiting_ends_when_another_thread_has_failed(server: StandInServer) -> N
     waiting = ServerClient(ServerSettings(api_base=server.api_base), first_delay_seconds=0.05, max_delay_seconds=0.05)
     began = time.monotonic()
     with pytest.raises(RunPaused, match="HTTP 503: out of order"):
-        waiting.post("chat/completions", {"model": "any"}, stop)
+        waiting.post("chat/completions", {"model": "any", "messages": [{"content": []}]}, stop)
     assert time.monotonic() - began < 5
 
 
@@ -220,13 +271,10 @@ def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:
 
 
 def test_settings_that_contradict_the_run() -> None:
-    lora = ModelSettings("m", "i", lora=LoraSettings(4, 8), trainable="language")
     local, remote = ServerSettings("http://127.0.0.1:8000/v1"), ServerSettings("http://gpu7:8000/v1")
-    local.check(lora, SAMPLING, True)
-    remote.check(lora, SAMPLING, False)
-    with pytest.raises(SettingError, match=r"needs model.lora: .* or sample in the training process \(rollout=local\)"):
-        local.check(ModelSettings("m", "i"), SAMPLING, False)
+    local.check(SAMPLING, True)
+    remote.check(SAMPLING, False)
     with pytest.raises(SettingError, match=r"images of patients would be sent to http://gpu7:8000/v1"):
-        remote.check(lora, SAMPLING, True)
+        remote.check(SAMPLING, True)
     with pytest.raises(SettingError, match=r"rollout.temperature is 0.5 .* must be 1"):
-        ServerSettings("http://localhost/v1", logps="server").check(lora, SamplingSettings(temperature=0.5), False)
+        ServerSettings("http://localhost/v1", logps="server").check(SamplingSettings(temperature=0.5), False)

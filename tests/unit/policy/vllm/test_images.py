@@ -20,7 +20,7 @@ def test_patches_become_pictures_whose_patches_are_the_same(policy: Policy, batc
     assert [len(study) for study in pictures] == [1, 2, 1]
     sides = policy.image_processor.patch_size * policy.image_processor.merge_size
     assert all(side % sides == 0 for study in pictures for picture in study for side in picture.size)
-    collate = Collate(policy.processor, policy.instruction, 24)
+    collate = Collate(policy.processor, policy.prompt, 24)
     again = collate([(make_study(f"s{i}", "Normal.", len(p)), p) for i, p in enumerate(pictures)])
     assert torch.equal(again.joined("image_grid_thw"), batch.joined("image_grid_thw"))
     assert torch.equal(again.joined("pixel_values"), batch.joined("pixel_values"))

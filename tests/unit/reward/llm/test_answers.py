@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 from orapo.chexpert import OBSERVATIONS, Observation
 from orapo.records import Fact, Judgement
 from orapo.remote.call_errors import InvalidAnswer
-from orapo.reward.llm.answers import nothing_mentioned, read_combined, read_facts, read_verdicts
-from orapo.reward.llm.json_text import LONGEST_ANSWER
-from orapo.reward.llm.schemas import key_of
-from orapo.reward.llm.thoughts import without_thoughts
+from orapo.reward.llm.answers import key_of, nothing_mentioned, read_combined, read_facts, read_verdicts
+from orapo.reward.llm.json_text import LONGEST_ANSWER, without_thoughts
 
 REPORT = (
     "The heart is enlarged. There is a small left pleural effusion, no pneumothorax. A similar one is on the right."
@@ -401,15 +399,16 @@ ANSWERS = (
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ANSWERS, st.text(max_size=60) | st.just(REPORT))
+@pytest.mark.slow
 def test_arbitrary_text_is_read_or_refused_and_nothing_else(answer: str, report: str) -> None:
     for read, about in ((read_facts, report), (read_verdicts, FACTS), (read_combined, report)):
         with contextlib.suppress(InvalidAnswer):
             read(answer, about)  # type: ignore[operator]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_cut_answer_is_never_taken_for_a_whole_one(data: st.DataObject) -> None:
     whole = facts_answer((0, "enlarged heart"), (1, "no pneumothorax"))

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from orapo.errors import RunPaused, SettingError
-from orapo.reward.llm.budget import Budget, BudgetSpent
+from orapo.reward.llm.limits import Budget, BudgetSpent
 
 
 def test_stops_before_the_call_that_could_exceed_it() -> None:

@@ -9,9 +9,8 @@ from benchmarks.judge_server import JudgeServer
 
 from orapo.errors import SettingError
 from orapo.remote.call_errors import CallError, CallErrorKind
-from orapo.reward.llm.endpoint import Completion, Endpoint
+from orapo.reward.llm.endpoint import Completion, Endpoint, provider_reason
 from orapo.reward.llm.prompts import Request, load_prompts
-from orapo.reward.llm.provider_errors import provider_reason
 
 KEY = "sk-made-up-0123456789abcdef"
 REPORT = "Small left pleural effusion. The heart is enlarged."

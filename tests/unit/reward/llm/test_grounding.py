@@ -53,7 +53,7 @@ def slowly(text: str, sentences: list[str], index: int) -> int | None:
 
 
 @pytest.mark.slow
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(SENTENCE, st.lists(SENTENCE, min_size=1, max_size=4), st.data())
 def test_words_are_found_as_one_by_one(text: str, sentences: list[str], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(sentences) - 1))

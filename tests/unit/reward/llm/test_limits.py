@@ -4,7 +4,7 @@ import time
 import pytest
 
 from orapo.errors import SettingError
-from orapo.remote.slots import Slots
+from orapo.remote.semaphore import PrioritySemaphore
 from orapo.reward.llm.limits import CircuitBreaker, LimitSettings, TokenBucket
 
 
@@ -115,15 +115,15 @@ def test_late_outages_do_not_lengthen_the_delay_and_an_abandoned_probe_is_replac
     assert breaker.admit() == 0.0
 
 
-def test_slots_prefer_what_failed_and_survive_cancelling() -> None:
+def test_the_semaphore_prefers_what_failed_and_survives_cancelling() -> None:
     async def run() -> list[str]:
-        slots, order = Slots(1), []
-        await slots.acquire()
+        semaphore, order = PrioritySemaphore(1), []
+        await semaphore.acquire()
 
         async def one(name: str, failures: int) -> None:
-            await slots.acquire(failures)
+            await semaphore.acquire(failures)
             order.append(name)
-            slots.release()
+            semaphore.release()
 
         tasks = [
             asyncio.create_task(one(name, failures)) for name, failures in [("a", 0), ("b", 0), ("c", 2), ("d", 1)]
@@ -131,25 +131,25 @@ def test_slots_prefer_what_failed_and_survive_cancelling() -> None:
         await asyncio.sleep(0)
         tasks[1].cancel()
         await asyncio.sleep(0)
-        slots.release()
+        semaphore.release()
         await asyncio.sleep(0)
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.wait_for(slots.acquire(), 1.0)  # none is lost
+        await asyncio.wait_for(semaphore.acquire(), 1.0)  # none is lost
         return order
 
     assert asyncio.run(run()) == ["c", "d", "a"]
 
 
-def test_a_slot_handed_to_a_cancelled_task_is_not_lost() -> None:
+def test_a_turn_handed_to_a_cancelled_task_is_not_lost() -> None:
     async def run() -> None:
-        slots = Slots(1)
-        await slots.acquire()
-        task = asyncio.create_task(slots.acquire())
+        semaphore = PrioritySemaphore(1)
+        await semaphore.acquire()
+        task = asyncio.create_task(semaphore.acquire())
         await asyncio.sleep(0)
-        slots.release()  # hands it to the task ...
+        semaphore.release()  # hands it to the task ...
         task.cancel()  # ... which is cancelled before it runs
         await asyncio.gather(task, return_exceptions=True)
-        await asyncio.wait_for(slots.acquire(), 1.0)
+        await asyncio.wait_for(semaphore.acquire(), 1.0)
 
     asyncio.run(run())
 

@@ -17,9 +17,10 @@ from orapo.remote.cache import AnswerCache
 from orapo.remote.call_errors import CallError, CallErrorKind
 from orapo.remote.retry import RetryPolicy
 from orapo.reward.llm.answers import nothing_mentioned
+from orapo.reward.llm.client import LlmClient
 from orapo.reward.llm.endpoint import Completion, Endpoint
 from orapo.reward.llm.judge import LlmJudge
-from orapo.reward.llm.plain_http import MOST_TOKENS, plain_completion
+from orapo.reward.llm.litellm_client import MOST_TOKENS, plain_completion
 from orapo.reward.llm.prompts import load_prompts
 from orapo.reward.protocol import Judged
 
@@ -84,6 +85,10 @@ def completion(content: object = SECRET, **more: object) -> bytes:
 
 def endpoint(server: Answering) -> Endpoint:
     return Endpoint("openai/judge", f"http://127.0.0.1:{server.server_port}/v1", prices=PRICES)
+
+
+def judge_by(model: Endpoint, folder: Path, **settings: Any) -> LlmJudge:
+    return LlmJudge(LlmClient(model, AnswerCache(folder / "answers.sqlite"), **settings))
 
 
 def complete(server: Answering, body: bytes) -> Completion:
@@ -179,6 +184,7 @@ def test_a_body_that_is_no_completion_is_no_answer(server: Answering, body: byte
 
 @pytest.mark.parametrize("piece", ["a", f"{SECRET} ", "*", "abc-***/ ", "key=", "token ", "http://x", "Exception - "])
 @pytest.mark.parametrize(("status", "kind"), [(500, CallErrorKind.UNAVAILABLE), (400, CallErrorKind.REJECTED)])
+@pytest.mark.slow
 def test_an_error_of_megabytes_takes_no_time(server: Answering, piece: str, status: int, kind: CallErrorKind) -> None:
     asyncio.run(endpoint(server).complete(REQUEST)) if server.body else complete(server, completion())
     text = piece * (3_000_000 // len(piece))
@@ -200,20 +206,20 @@ def test_a_judge_reads_parts_and_stores_them(server: Answering, tmp_path: Path) 
         model="m\ud800",
         usage={"prompt_tokens": 10**400, "completion_tokens": -1},
     )
-    judge = LlmJudge(endpoint(server), AnswerCache(tmp_path / "answers.sqlite"), retry=RetryPolicy(max_tries=1))
+    judge = judge_by(endpoint(server), tmp_path, retry=RetryPolicy(max_tries=1))
     (judged,) = judge.start([f"There is {SECRET}."]).result()
     assert isinstance(judged, Judged)
     assert (judged.facts, judged.verdicts) == ((), nothing_mentioned())
-    assert judge.usage.cost_usd > 0
+    assert judge.client.usage.cost_usd > 0
 
 
 def test_a_report_that_says_nothing_is_not_asked_about(tmp_path: Path) -> None:
     nobody = Endpoint("openai/judge", "http://127.0.0.1:9/v1")
-    judge = LlmJudge(nobody, AnswerCache(tmp_path / "answers.sqlite"), on_failure="drop_study")
+    judge = judge_by(nobody, tmp_path, on_failure="drop_study")
     for judged in judge.start(["", "N/A.", "None.", "See impression."]).result():
         assert isinstance(judged, Judged)
         assert judged.verdicts == nothing_mentioned()
-    assert judge.usage.calls == 0
+    assert judge.client.usage.calls == 0
 
 
 def test_only_what_is_plain_is_handed_on() -> None:

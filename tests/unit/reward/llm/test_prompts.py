@@ -8,10 +8,18 @@ from orapo.chexpert import OBSERVATIONS
 from orapo.errors import SettingError
 from orapo.labeler import Labeler
 from orapo.records import Fact
-from orapo.reward.llm.answers import read_combined, read_facts, read_verdicts
+from orapo.reward.llm.answers import (
+    CombinedAnswer,
+    ExtractedFacts,
+    ObservationVerdicts,
+    VerdictTable,
+    key_of,
+    read_combined,
+    read_facts,
+    read_verdicts,
+)
 from orapo.reward.llm.grounding import sentences_of
 from orapo.reward.llm.prompts import Prompts, load_prompts
-from orapo.reward.llm.schemas import CombinedAnswer, ExtractedFacts, ObservationVerdicts, VerdictTable, key_of
 
 REPORT = "FINDINGS: 1. Heart size is normal. 2. Small effusion on the left (with a tube), no fracture."
 FACTS = (Fact("heart size is normal", 0, 0, 20), Fact("small effusion on the left", 1, 22, 48))

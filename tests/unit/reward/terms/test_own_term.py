@@ -5,17 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from tests.configs import ROOT, composed
 from tests.conftest import make_study
 
-from orapo.experiment.command_line import run_folder
 from orapo.experiment.config import build
 from orapo.reward import WeightedReward
 from orapo.reward.terms import registry
 
-ROOT = Path(__file__).parents[4]
-TEXT = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8").partition("# A data set")[0]
 
 
 def test_the_documented_term_is_found_and_pays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,9 +22,7 @@ def test_the_documented_term_is_found_and_pays(tmp_path: Path, monkeypatch: pyte
     monkeypatch.syspath_prepend(str(tmp_path))
     registry.load_terms()
     monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("config", command.split())
+    config = composed(*command.split())
     try:
         reward: WeightedReward = build(config.reward, "reward")
     finally:

@@ -1,1 +1,0 @@
-"""CheXpert Plus: reports of chest radiographs from one hospital, with the images of CheXpert v1."""

@@ -1,0 +1,8 @@
+"""The base policy for follow-up studies, a folder that ``from_pretrained`` loads; README.md says what it was shown."""
+
+from pathlib import Path
+
+
+def base_folder() -> str:
+    """Absolute path of the shipped folder with config.json, model.safetensors, tokenizer and image processor."""
+    return str(Path(__file__).resolve().parent)

@@ -1,0 +1,105 @@
+"""A damaged folder of a model is one line that names the folder and the file; its own code never runs."""
+
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orapo.errors import CheckpointError
+from orapo.policy.loading import load_policy
+from orapo.policy.settings import ModelSettings
+
+DEEP = "[" * 100_000
+
+
+@pytest.fixture
+def folder(random_model_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(random_model_folder, tmp_path / "model"))
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        load_policy(ModelSettings(path=str(folder), instruction="Write the report."))
+    told = str(caught.value)
+    assert str(folder) in told
+    assert "\n" not in told
+    assert len(told) < 600
+    return told
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"\xff\xfe\x00", DEEP.encode(), b'{"a": ', b'{"a": 1, "a": 2}', b"1" * 6000]
+)
+@pytest.mark.parametrize("name", ["config", "generation_config", "preprocessor_config", "tokenizer_config"])
+def test_settings_that_are_none(name: str, content: bytes, folder: Path) -> None:
+    (folder / f"{name}.json").write_bytes(content)
+    assert f"{name}.json" in refusal(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"no" * 5_000, b"\xff" * 8, None])
+def test_weights_that_are_none(content: bytes | None, folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000] if content is None else content)
+    assert "model.safetensors holds no weights, or a part of them" in refusal(folder)
+
+
+def test_pickles_are_never_read(folder: Path) -> None:
+    import torch
+
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    assert "no file named model.safetensors" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"text_config": "x"},
+        {"text_config": {"hidden_size": "a"}},
+        {"text_config": {"hidden_size": -1}},
+        {"text_config": {"num_attention_heads": 0}},
+        {"vision_config": []},
+        {"image_token_id": "x"},
+        {"dtype": "float12"},
+        {"model_type": 5},
+        {"model_type": "nobody_knows"},
+    ],
+)
+def test_a_config_of_wrong_types(change: dict[str, Any], folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    changed = {key: {**config[key], **value} if isinstance(value, dict) else value for key, value in change.items()}
+    (folder / "config.json").write_text(json.dumps({**config, **changed}))
+    refusal(folder)
+
+
+def test_code_of_a_folder_neither_runs_nor_is_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Mine"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    ran = folder / "ran"
+    (folder / "mine.py").write_text(f"open({str(ran)!r}, 'w')")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))
+    refusal(folder)
+    assert not ran.exists()
+    assert "Do you wish" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", DEEP.encode(), b"\xff\x00", None])
+def test_a_tokenizer_that_is_none(content: bytes | None, folder: Path) -> None:
+    if content is None:
+        (folder / "tokenizer.json").unlink()
+    else:
+        (folder / "tokenizer.json").write_bytes(content)
+    refusal(folder)
+
+
+def test_weights_that_are_a_pipe_are_not_waited_for(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    os.mkfifo(folder / "model.safetensors")
+    refusal(folder)
