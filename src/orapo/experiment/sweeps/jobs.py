@@ -19,7 +19,7 @@ from orapo.comparison.run_state import RunState, read_state
 from orapo.errors import DataError, OrapoError, RunInterrupted, RunPaused, SweepFailed, first_line
 from orapo.experiment.config_keys import in_order
 from orapo.experiment.run_state import ended
-from orapo.experiment.sweeps.stopping import REQUESTED, UntilStopped
+from orapo.experiment.sweeps.stopping import REQUESTED, UntilStopped, mark_of_stop
 from orapo.stopping import SIGNALS, STOP_SIGNALS, Stopped
 
 
@@ -105,8 +105,10 @@ class SweepJobs(Launcher):
         # Hydra's own launcher would continue with the next job after Ctrl-C.
         size = 1 if isinstance(self._launcher, BasicLauncher) else max(1, len(job_overrides))
         outcomes: list[JobOutcome] = []
+        mark_of_stop(self.folder).unlink(missing_ok=True)  # of an earlier command
         for start in range(0, len(job_overrides), size):
-            batch = UntilStopped(in_order(overrides) for overrides in job_overrides[start : start + size])
+            ordered = (in_order(overrides) for overrides in job_overrides[start : start + size])
+            batch = UntilStopped(ordered, self.folder)
             new = self._launched(batch, first_number + start)
             outcomes += new
             self._num_jobs += len(new)

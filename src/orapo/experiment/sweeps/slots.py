@@ -14,7 +14,6 @@ from orapo.errors import RunInterrupted, SettingError
 from orapo.experiment.sweeps import stopping
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-FOLDER = ".slots"
 
 _held: dict[Path, tuple[int, TextIO]] = {}
 """Sweep to this process's slot there, with the file whose lock keeps it."""
@@ -51,18 +50,21 @@ class PinnedSlot(Callback):
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Ignores Ctrl-C while the slot has no job."""
         stopping.hear_no_more()
-        # With a single slot the jobs run in the command's own process.
         if job_return.status is JobStatus.FAILED and isinstance(job_return._return_value, RunInterrupted):
-            stopping.REQUESTED.set()
+            stopping.mark_of_stop(_sweep(config)).touch()
 
     def _pin(self, config: DictConfig) -> None:
-        folder = Path(config.hydra.sweep.dir).resolve()
+        folder = _sweep(config)
         if folder in _held:
             return
         gpus = visible_gpus() if self._listed is None else self._listed
         slot = take_slot(folder)
         if gpus:
             os.environ[VISIBLE] = gpus[slot % len(gpus)]
+
+
+def _sweep(config: DictConfig) -> Path:
+    return Path(config.hydra.sweep.dir).resolve()
 
 
 def visible_gpus() -> list[str]:
@@ -76,7 +78,7 @@ def visible_gpus() -> list[str]:
 
 def take_slot(sweep: Path) -> int:
     """The lowest number that no other living process holds; a process that dies releases its own."""
-    folder = sweep / FOLDER
+    folder = stopping.mark_of_stop(sweep).parent
     folder.mkdir(parents=True, exist_ok=True)
     number = 0
     while True:

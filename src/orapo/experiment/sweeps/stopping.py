@@ -2,7 +2,8 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import FrameType
 
 SIGNALS = {signal.SIGINT}
@@ -50,11 +51,23 @@ def hear_no_more() -> None:
     _in_job.clear()
 
 
+def mark_of_stop(sweep: Path) -> Path:
+    """A file that a worker whose job was stopped leaves before the job returns.
+
+    A job may return before this process has come to hear the signal itself.
+    """
+    return sweep / ".slots" / "stopped"
+
+
 class UntilStopped(list[list[str]]):
-    """The overrides of jobs; iteration ends once a stop is requested."""
+    """The overrides of jobs; iteration ends once a stop is requested, here or in a job."""
+
+    def __init__(self, overrides: Iterable[list[str]], sweep: Path) -> None:
+        super().__init__(overrides)
+        self._mark = mark_of_stop(sweep)
 
     def __iter__(self) -> Iterator[list[str]]:
         for overrides in super().__iter__():
-            if REQUESTED.is_set():
+            if REQUESTED.is_set() or self._mark.exists():
                 return
             yield overrides

@@ -5,9 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
 
-from orapo.errors import SettingError
+from orapo.errors import DataError, RunInterrupted, SettingError
 from orapo.experiment.sweeps.slots import PinnedSlot, take_slot, visible_gpus
+from orapo.experiment.sweeps.stopping import UntilStopped
 
 
 def test_a_slot_is_free_again_when_its_process_has_died(tmp_path: Path) -> None:
@@ -33,3 +36,12 @@ def test_the_gpus_that_the_command_may_see(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_bad_list_of_gpus(gpus: list[int] | str) -> None:
     with pytest.raises(SettingError, match=r"hydra\.callbacks\.slot\.gpus is .* such as \[0,2\]"):
         PinnedSlot(gpus)
+
+
+@pytest.mark.parametrize(("ended_by", "left"), [(RunInterrupted("stopped by SIGINT"), 0), (DataError("no file"), 2)])
+def test_no_job_begins_once_one_has_returned_stopped(ended_by: Exception, left: int, tmp_path: Path) -> None:
+    # Before this process has come to hear the signal itself, as on a busy machine.
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    take_slot(tmp_path)
+    PinnedSlot("auto").on_job_end(config, JobReturn(status=JobStatus.FAILED, _return_value=ended_by))
+    assert len(list(UntilStopped([["seed=1"], ["seed=2"]], tmp_path))) == left
