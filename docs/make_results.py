@@ -229,6 +229,17 @@ class Row:
         """The base's, of each run."""
         return mean_of([_base(run["base"]) for run in self.runs])
 
+    def gain(self) -> Measures:
+        """Trained minus base, of each measure, the mean over the runs."""
+        trained, base = self.measures(), self.base()
+        width = trained.columns.shape[1]
+
+        def from_sums(sums: Array) -> dict[str, Array]:
+            before = base.from_sums(sums[:, width:])
+            return {name: values - before[name] for name, values in trained.from_sums(sums[:, :width]).items()}
+
+        return Measures(np.concatenate([trained.columns, base.columns], axis=1), from_sums, {})
+
     def spread(self, name: str) -> Spread:
         """Over the runs."""
         return Spread.of(self.values(name))
@@ -560,6 +571,52 @@ def rich() -> str:
     return scores_table(read_rows("rich"), RICH, "orapo", "grpo_sft")
 
 
+WIDTHS = {"narrow": "64 (481,216)", "sighted": "128 (1,666,944)", "wide": "192 (3,557,184)"}
+BUDGETS = (120, 240)
+
+
+def scaling() -> str:
+    """Question 6; width 128 at the larger budget is OraPO's row of question 1."""
+    rows = {**read_rows("scaling"), "sighted_240": read_rows("stages")["orapo"]}
+    gains = {name: BOOTSTRAP.draw(row.gain()) for name, row in rows.items()}
+    found = {
+        (width, steps): BOOTSTRAP.differences(gains[f"{width}_{steps}"], gains[f"narrow_{steps}"])["macro F1"]
+        for steps in BUDGETS
+        for width in WIDTHS
+        if width != "narrow"
+    }
+    primary = ("wide", max(BUDGETS))
+    rest = [key for key in found if key != primary]
+    adjusted = dict(zip(rest, holm([found[key].p_value for key in rest]), strict=True))
+    table = [["width (weights)", "steps", "runs", "base", "macro F1", "gain [95 %]", "gain, second reader [95 %]"]]
+    table[0] += ["shuffled", "Δ gain to width 64 [95 %]", "p (studies)", "p (seeds)"]
+    for steps in BUDGETS:
+        for width, title in WIDTHS.items():
+            row, key = rows[f"{width}_{steps}"], (width, steps)
+            gained = BOOTSTRAP.differences(row.measures(), row.base())
+            shuffled = [run["summary"]["shuffled_images"]["macro"]["f1"] for run in row.runs]
+            cells = [title, str(steps), str(len(row.runs)), f"{row.base().values()['macro F1']:.3f}"]
+            cells += [tables.spread(row.spread("macro F1"))]
+            cells += [tables.difference(gained[name]) for name in ("macro F1", "second reader")]
+            cells += [f"{sum(shuffled) / len(shuffled):.3f}"]
+            if key in found:
+                p = tables.p_value(adjusted.get(key, found[key].p_value))
+                cells += [tables.difference(found[key]), f"**{p}**" if key == primary else p]
+                cells += [tables.p_value(_test_of_gains(row, rows[f"narrow_{steps}"]))]
+            else:
+                cells += ["", "", ""]
+            table.append(cells)
+    return markdown(table)
+
+
+def _test_of_gains(row: Row, other: Row) -> float:
+    """The p value of a paired t test of gains in macro F1 over the seeds."""
+    ours, theirs = (
+        [value - one.base().values()["macro F1"] for value in one.values("macro F1")] for one in (row, other)
+    )
+    return paired_t_test(ours, theirs).p
+
+
 def subsets() -> str:
     """Question 5; 1,000 studies are OraPO's row of question 1."""
     rows = {**read_rows("subsets"), "orapo": read_rows("stages")["orapo"]}
@@ -592,6 +649,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "rewards": rewards,
     "attributes": attributes,
     "subsets": subsets,
+    "scaling": scaling,
     "alignment": alignment,
     "drift": drift,
 }

@@ -7,6 +7,7 @@ from orapo.labeler.lexicon import Effect, PhraseKind, Reach, scope_words
 from orapo.labeler.segments import NO_CUE, Cue, Hit, Segment
 
 _PREDICATES = (Effect.NORMAL, Effect.ENLARGED, Effect.BORDERLINE, Effect.STABLE)
+_SIZED = (Effect.ENLARGED, Effect.BORDERLINE)
 _STATES = {
     Effect.NORMAL: LabelState.NEGATIVE,
     Effect.ENLARGED: LabelState.POSITIVE,
@@ -54,6 +55,9 @@ def neutral_state(segment: Segment, index: int, *, reached: Cue | None) -> tuple
         return (LabelState.POSITIVE if decisive.effect is Effect.NORMAL else LabelState.NEGATIVE), reached
     if decisive is not None and decisive.effect is Effect.ENLARGED and reached is not None and reached.end <= hit.start:
         return _STATES[reached.effect], reached  # "possible enlarged heart", "no definite widening of ..."
+    is_sized_in_front = decisive is not None and decisive.end <= hit.start and decisive.effect in _SIZED
+    if is_sized_in_front and reached is not None and hit.end <= reached.start:
+        return _STATES[reached.effect], reached  # "an enlarged heart cannot be excluded", "... is not seen"
     if decisive is not None:
         return _STATES[decisive.effect], decisive
     if reached is not None:
