@@ -53,7 +53,7 @@ class VllmRollouts:
         )
         self._rules = SamplingRules.of(policy)
         self._gap = NO_GAP
-        self._stop = threading.Event()
+        self._is_abandoned, self._stop = False, threading.Event()
         self._begun: Future[tuple[RolloutGroup, ...]] = Future()
         self._begun.set_result(())
 
@@ -100,6 +100,8 @@ class VllmRollouts:
         return groups
 
     def stop(self) -> None:
+        # In this order: requests that begin meanwhile see the one or the other.
+        self._is_abandoned = True
         self._stop.set()
 
     def _prepared(
@@ -163,6 +165,8 @@ class VllmRollouts:
     ) -> list[tuple[Drawn, ...]]:
         """Builds each request when it is sent, since pictures take time to encode and memory to keep."""
         stop = self._stop = threading.Event()
+        if self._is_abandoned:
+            stop.set()
         with ThreadPoolExecutor(min(self._settings.max_concurrent, len(asked))) as pool:
             futures = [
                 pool.submit(self._draw, weights, each, request, stop)

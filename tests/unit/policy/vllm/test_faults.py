@@ -19,7 +19,7 @@ from orapo.errors import RunPaused, SettingError
 from orapo.policy.loading import load_policy
 from orapo.policy.model import Policy
 from orapo.policy.settings import ModelSettings, SamplingSettings
-from orapo.policy.vllm.client import ServerClient
+from orapo.policy.vllm.client import ServerClient, Stopped
 from orapo.policy.vllm.rollouts import VllmRollouts
 from orapo.policy.vllm.settings import ServerSettings
 
@@ -142,6 +142,19 @@ def test_a_500_that_stays_is_not_waited_for_long(server: StandInServer, batch: S
     with pytest.raises(RunPaused, match=r"is refused: HTTP 500: out of order"):
         source(pause_limit_seconds=60).roll_out(batch, SAMPLING)
     assert time.monotonic() - began < 5
+
+
+def test_what_begins_after_the_run_has_failed_waits_for_no_server(
+    server: StandInServer, batch: StudyBatch, source: Source
+) -> None:
+    rollouts = source(pause_limit_seconds=60)
+    rollouts.roll_out(batch, SAMPLING)
+    rollouts.stop()
+    server.status = 503
+    began = time.monotonic()
+    with pytest.raises(Stopped):
+        rollouts.begin(batch, SAMPLING, (1, 2, 3)).result()
+    assert time.monotonic() - began < 10
 
 
 def test_a_server_that_was_started_anew_gets_the_adapter_again(
