@@ -1,7 +1,9 @@
 """Slots: who has which, and which GPUs there are."""
 
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,15 @@ def test_a_bad_list_of_gpus(gpus: list[int] | str) -> None:
         PinnedSlot(gpus)
 
 
+@pytest.fixture
+def own_mask() -> Iterator[None]:
+    """What is blocked here would be blocked in every process that a later test starts."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@pytest.mark.usefixtures("own_mask")
 @pytest.mark.parametrize(("ended_by", "left"), [(RunInterrupted("stopped by SIGINT"), 0), (DataError("no file"), 2)])
 def test_no_job_begins_once_one_has_returned_stopped(ended_by: Exception, left: int, tmp_path: Path) -> None:
     # Before this process has come to hear the signal itself, as on a busy machine.
