@@ -185,7 +185,7 @@ def _fact(fact: Fact, breakdown: RewardBreakdown) -> list[Any]:
 
 
 def _refused(report: str, breakdown: RewardBreakdown) -> Iterator[list[Any]]:
-    """Where each refused statement stands, and why it was refused; -1 where it can't be found as it was told."""
+    """Start, end and reason of each refused statement; -1 for both places where it isn't found."""
     taken = [(fact.start, fact.end) for fact in breakdown.facts]
     for statement, reason in breakdown.rejected.items():
         found = re.finditer(r"\s+".join(map(re.escape, statement.split())), report)
