@@ -60,9 +60,9 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
         assert stop.value.code == 1
         out, err = capfd.readouterr()
         assert "Traceback" not in out + err
-        errors = [line for line in err.splitlines() if line.startswith("error: ")]
-        assert len(errors) == 1, err
-        return errors[0]
+        (told,) = err.splitlines()
+        assert told.startswith("error: ")
+        return told
 
     return refuse
 

@@ -12,8 +12,7 @@ import pytest
 from tests.configs import ROOT, composed
 
 from orapo.data.phantoms.source import PhantomSource
-from orapo.experiment.command_line import run_command
-from orapo.experiment.evaluate_command import evaluate_command, with_overrides_for_flags
+from orapo.experiment.evaluate_command import main
 from orapo.experiment.run import train
 from orapo.records import Split
 
@@ -45,9 +44,8 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
 
     def call(*arguments: str) -> None:
-        own = with_overrides_for_flags([*arguments, f"paths.evaluations={tmp_path}/evaluations"])
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", *own])
-        run_command(evaluate_command, ROOT / "conf", "evaluate")
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments, f"paths.evaluations={tmp_path}/evaluations"])
+        main()
 
     return call
 
@@ -75,6 +73,7 @@ def refused(command: Callable[..., None], capfd: pytest.CaptureFixture[str]) -> 
         assert stop.value.code == code
         out, err = capfd.readouterr()
         assert "Traceback" not in out + err
+        assert "overrides" not in err, "Hydra's own line"
         told = [line for line in err.splitlines() if line.startswith(("error: ", "paused: "))]
         assert len(told) == 1, err
         return told[0]

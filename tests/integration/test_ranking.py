@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests import forks
 
+import orapo
 from orapo.experiment.rank_command import main
 
 pytestmark = pytest.mark.slow
@@ -32,7 +33,8 @@ def test_a_ranking_is_continued_and_trained_on(tmp_path: Path, capsys: pytest.Ca
     assert len({row["study_id"] for row in rows}) == 7
     rates = {row["study_id"]: float(row["zero_reward_rate"]) for row in rows}
     assert {rate * 4 % 1 for rate in rates.values()} == {0.0}
-    assert all(row["num_reports"] == "4" for row in rows)
+    assert {(row["num_reports"], row["model"]) for row in rows} == {("4", "tiny")}
+    assert str(Path(orapo.__file__).parent) not in (tmp_path / "rank.csv.json").read_text()
 
     # Killed after a line and a half of the third batch: the table comes out the same.
     table.write_bytes(whole[: whole.rindex(b"phantom-train") + 9])

@@ -45,7 +45,7 @@ _SAME_AS_REWARD = "reward_facts"
 THUMBNAIL_PIXELS = _THUMBNAIL_SIDE**2
 
 ImagesOf = Callable[[str], "Sequence[Image]"]
-"""From a study's id to its images."""
+"""From a study's id to its images; raises DataError where they can't be opened."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class Cases:
     Attributes:
         systems: 1 to ``MAX_SYSTEMS``; the cases are the studies of the first.
         is_private: whether the studies are of patients.
-        shows_private: whether reports, pictures and ids are shown all the same; of private studies none are without.
+        shows_private: whether reports, images and ids are shown all the same; of private studies none are without.
         uncertain_is_positive: how uncertain label states count.
-        images_of: None where no pictures are shown.
+        images_of: None where no images are shown.
         no_images: why there are none; "" where there are some, or without a reason to give.
     """
 
@@ -89,7 +89,7 @@ class Cases:
 
     @property
     def shows_texts(self) -> bool:
-        """Whether reports, pictures and ids are on the page."""
+        """Whether reports, images and ids are on the page."""
         return self.shows_private or not self.is_private
 
     def content(self) -> dict[str, Any]:
@@ -111,9 +111,15 @@ class Cases:
         if not self.shows_texts:
             return case
         told = {"oracle": pair.oracle_report, "mentions": _mentions(pair.oracle_report)}
-        images = () if self.images_of is None else self.images_of(pair.study_id)
-        pictures = [thumbnail(image) for image in images[:MAX_IMAGES]]
-        return case | told | {"id": pair.study_id, "images": pictures, "numImages": len(images)}
+        return case | told | {"id": pair.study_id} | self._images(pair.study_id)
+
+    def _images(self, study_id: str) -> dict[str, Any]:
+        """Thumbnails of a study; why there are none where its images can't be opened: the page has all the rest."""
+        try:
+            images = () if self.images_of is None else self.images_of(study_id)
+        except DataError as error:
+            return {"noImages": str(error)}
+        return {"images": [thumbnail(image) for image in images[:MAX_IMAGES]], "numImages": len(images)}
 
     def _reports(self, system: CaseSystem) -> dict[str, dict[str, Any]]:
         """For each study, what the page shows of one system's report."""
@@ -179,7 +185,7 @@ def _fact(fact: Fact, breakdown: RewardBreakdown) -> list[Any]:
 
 
 def _refused(report: str, breakdown: RewardBreakdown) -> Iterator[list[Any]]:
-    """Where each refused statement stands, and why it was refused; -1 where it can't be found as it was told."""
+    """Start, end and reason of each refused statement; -1 for both places where it isn't found."""
     taken = [(fact.start, fact.end) for fact in breakdown.facts]
     for statement, reason in breakdown.rejected.items():
         found = re.finditer(r"\s+".join(map(re.escape, statement.split())), report)

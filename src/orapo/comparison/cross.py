@@ -142,7 +142,7 @@ def _pairs(run: Run) -> tuple[list[ReportPair], list[ReportPair]]:
 
 
 def _measures(run: Run, pairs: list[ReportPair]) -> Measures:
-    """Those that have a column, named as the columns are: without the reading of uncertain labels, the run's own."""
+    """The measures that have a column, by its name, which leaves out the run's reading of uncertain labels."""
     measures = system_measures(pairs)
     reading = f"{reading_of(run.settings.get('data.uncertain_is_positive') is True)}/all_14/"
     names = {}

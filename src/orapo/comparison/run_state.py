@@ -66,7 +66,7 @@ class StateRecord:
         return cls(state, overrides, " ".join(reason.split()), socket.gethostname(), process_id, start, since)
 
     def write(self, folder: Path) -> None:
-        """Writes run_state.json whole or not at all; on a full disk in place of the record before, which is as long."""
+        """Writes run_state.json whole or not at all; on a full disk over the old record, which is as long."""
         draft, path = folder / f"{RUN_STATE}.draft", folder / RUN_STATE
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
         try:

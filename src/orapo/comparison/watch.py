@@ -87,7 +87,7 @@ def view(folder: Path, *, shows_private: bool) -> RenderableType:
 
 
 def seconds_left(run: Run, curves: dict[str, Curve]) -> float | None:
-    """Of training, by the last steps; None where nothing is known. Validations and the final test are not counted."""
+    """Seconds of training left at the speed of the last steps, without validations and test; None where unknown."""
     columns = [curves[name][1][-_SPEED_STEPS:].mean() for name in _SECONDS if name in curves and len(curves[name][1])]
     if run.num_steps is None or not columns:
         return None

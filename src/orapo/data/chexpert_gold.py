@@ -170,7 +170,7 @@ class ChexpertGold(SectionSettings):
 
 
 def parts_there(root: str | None) -> "list[ChexpertGold]":
-    """Settings of each part whose labels lie below the root; of the validation part where none do, for what is told."""
+    """Settings of each part whose labels lie below the root; where none do, of the validation part, for messages."""
     parts = [ChexpertGold(root, part=part) for part in ("valid", "test")]
     there = [part for part in parts if root and any((Path(root) / place).exists() for place in _PLACES[part.part])]
     return there or parts[:1]

@@ -53,12 +53,12 @@ class SharedStates:
 
 
 def join_key(cell: str) -> str:
-    """By which ids of two tables are joined: 50414267 and 50414267.0 are one study, s50414267 and s050414267 too."""
+    """The key that joins the ids of two tables: 50414267 and 50414267.0 have one key, s50414267 and s050414267 too."""
     return f"s{number_key(cell[1:])}" if cell[:1] == "s" and cell[1:].isdecimal() else number_key(cell)
 
 
 def other_key(key: str) -> str:
-    """The same number with or without MIMIC-CXR's "s", that tables write both ways; "" for ids that are no number."""
+    """The other spelling of a MIMIC-CXR id, with or without its "s": tables use both. "" for ids that are no number."""
     if key.isdecimal():
         return f"s{key}"
     return key[1:] if key[:1] == "s" and key[1:].isdecimal() else ""

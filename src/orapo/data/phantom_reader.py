@@ -54,7 +54,7 @@ _SENTENCE = re.compile(r"[^.]*\.|[^.]+$")
 
 
 class PhantomReader:
-    """Reads reports of the phantom grammar in one wording; a sentence of the other is none of its own."""
+    """Reads reports of the phantom grammar in one wording; sentences of the other wording count as unknown."""
 
     name = "phantom_grammar"
 

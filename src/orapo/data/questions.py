@@ -154,7 +154,7 @@ class QuestionSource:
         return digest.hexdigest()
 
     def _rows(self) -> Iterator[tuple[tuple[str, Split | None], Row]]:
-        """Where each row stands, the split of its file, and its cells by our names; what is blank is absent."""
+        """Each row's place with the split of its file, and its cells by our names; blank cells are left out."""
         path = self._settings.path
         files = {Split(name): file for name, file in path.items()} if isinstance(path, dict) else {None: path}
         for split, file in files.items():

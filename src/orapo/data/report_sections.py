@@ -166,19 +166,19 @@ def _as_head(line: re.Match[str], is_head: bool) -> str:
 
 
 def _may_open(head: str) -> bool:
-    """Capitals, or "Findings" and "Impression": in lower case, or with other words, it may be a sentence."""
+    """Whether a head is in capitals, or is "Findings" or "Impression"; any other may be the start of a sentence."""
     return head.isupper() or section_name(head, has_colon=False) is not None
 
 
 def _is_decorated_head(line: re.Match[str]) -> bool:
-    """Mixed case as at the start of any line; in lower case ("**findings:**") what is to be written, if marked."""
+    """Whether the line opens a section; in lower case only a marked head of a target does ("**findings:**")."""
     is_marked = line["mark"] or line["bracket"] or "#" in (line["lead"] or "")
     name = section_name(line["head"].upper(), has_colon=True)
     return section_name(line["head"], has_colon=True) is not None or bool(is_marked and name in TO_WRITE)
 
 
 def _is_numbered_head(line: re.Match[str]) -> bool:
-    """Not one item of a list that goes on with another: "2. RECOMMENDATION: CT." before "3. Effusion."."""
+    """Whether the line opens a section and is no item of a list, as "2. RECOMMENDATION: CT." before "3. Effusion."."""
     if not _may_open(line["head"]):
         return False
     after = _ITEM.search(line.string, line.end())

@@ -164,7 +164,7 @@ def is_blank(cell: str) -> bool:
 
 
 def number_key(cell: str) -> str:
-    """One text for all spellings of a whole number: 7, 7.0, 007 and 7E+00; other texts without what isn't seen."""
+    """One text for all spellings of a whole number: 7, 7.0, 007 and 7E+00; other texts without invisible characters."""
     if cell.isdecimal() and cell.isascii() and cell[0] != "0":
         return cell
     if not cell.isascii():

@@ -1,4 +1,4 @@
-"""The pictures of a case page: from a saved config to its data source, if that can be opened here."""
+"""The images of a case page: from a saved config to its data source, if that can be opened here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CaseImages:
-    """Pictures by study, or why there are none.
+    """Images by study, or why there are none.
 
     Attributes:
-        images_of: None without pictures.
+        images_of: None without images.
         reason: why; "" with them.
     """
 
@@ -32,8 +32,8 @@ class CaseImages:
     reason: str = ""
 
     @classmethod
-    def of_source(cls, source: StudySource, first: str) -> "CaseImages":
-        """Images of an open source; ``first`` is a study to try."""
+    def of_source(cls, source: StudySource) -> "CaseImages":
+        """Images of an open source."""
 
         def images_of(study_id: str) -> "Sequence[Image]":
             study = source.read(study_id)
@@ -41,17 +41,13 @@ class CaseImages:
                 raise DataError(f"study {study_id}: {study.reason}")
             return source.load_images(study, 4 * THUMBNAIL_PIXELS)
 
-        try:
-            images_of(first)
-        except DataError as error:
-            return cls(None, one_line(error))
         return cls(images_of)
 
     @classmethod
-    def of_config(cls, data: DictConfig, first: str) -> "CaseImages":
+    def of_config(cls, data: DictConfig) -> "CaseImages":
         """From the section ``data`` of a config; what can't be opened here is a reason, no error."""
         try:
-            return cls.of_source(build(data.source, "data.source"), first)
+            return cls.of_source(build(data.source, "data.source"))
         except Exception as error:
             # Hydra wraps what a source's constructor raises.
             if not isinstance(error, OrapoError) and not isinstance(error.__cause__, OrapoError):

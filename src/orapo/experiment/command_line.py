@@ -31,6 +31,10 @@ EXIT_PAUSED = 75
 """sysexits' EX_TEMPFAIL: nothing is wrong, try again later."""
 
 
+USER_ERRORS = (OrapoError, HydraException, OmegaConfBaseException)
+"""What is told in one line."""
+
+
 class PastHydra(BaseException):
     """Carries a user's error past Hydra, which catches every ``Exception`` of a task or a callback."""
 
@@ -58,8 +62,8 @@ def run_command(
         config_folder: of the config tree.
         config_name: of the file where composing begins.
         rewrite: makes the arguments that Hydra reads of those on the command line; None leaves them.
-        tells_hydra: whether Hydra's callbacks learn of an error, as the record of a run's state must; Hydra then prints
-            the overrides above its line.
+        tells_hydra: whether Hydra's callbacks learn of an error, as the record of a run's state must; one of them
+            then carries it past Hydra, which would print the overrides above its line.
     """
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     # A log file on a full disk is no reason for tracebacks: what the command writes itself fails, and is told.
@@ -85,7 +89,7 @@ def run_command(
     except RunPaused as pause:
         print(f"paused: {pause}", file=sys.stderr)
         sys.exit(exit_code(pause))
-    except (OrapoError, HydraException, OmegaConfBaseException) as error:
+    except USER_ERRORS as error:
         if asked == "1":
             raise
         told = explained(error, sys.argv[1:], config_folder, config_name) or one_line(error)
@@ -153,7 +157,7 @@ def _without_hydra(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], 
     def carried(config: DictConfig) -> Any:
         try:
             return task(config)
-        except (OrapoError, HydraException, OmegaConfBaseException) as error:
+        except USER_ERRORS as error:
             raise PastHydra(error) from None
 
     return carried

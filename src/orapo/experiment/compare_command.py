@@ -95,7 +95,7 @@ def _case_page(comparison: "Comparison", *, shows_private: bool) -> str:
     is_private = any(one.get("is_private", True) for one in (data, *others))
     images = CaseImages(None)
     if shows_private or not is_private:
-        images = CaseImages.of_config(data, systems[0].pairs[0].study_id)
+        images = CaseImages.of_config(data)
     return case_page(
         Cases(
             systems=systems,

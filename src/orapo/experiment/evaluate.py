@@ -101,7 +101,7 @@ def _case_page(evaluation: Evaluation, source: StudySource, scores: Mapping[str,
     data, shows_private = evaluation.data, bool(evaluation.config.show_private)
     images = CaseImages(None)
     if shows_private or not data.is_private:
-        images = CaseImages.of_source(source, shown[0].pairs[0].study_id)
+        images = CaseImages.of_source(source)
     return case_page(
         Cases(
             systems=tuple(CaseSystem(system.title, system.pairs) for system in shown),

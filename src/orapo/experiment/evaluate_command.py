@@ -25,7 +25,7 @@ SWITCHES = {"--page": "page=true", "--show-private": "show_private=true"}
 
 def main() -> None:
     """Composes the config, evaluates, and exits."""
-    run_command(evaluate_command, CONF, "evaluate", with_overrides_for_flags)
+    run_command(evaluate_command, CONF, "evaluate", with_overrides_for_flags, tells_hydra=False)
 
 
 def with_overrides_for_flags(arguments: Sequence[str]) -> list[str]:

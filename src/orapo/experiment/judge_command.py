@@ -1,7 +1,7 @@
-"""``orapo judge``: why a report earns what it earns, two judges compared, what a run's judge will cost.
+"""Why a report earns what it earns, two judges compared, what a run's judge will cost.
 
-Takes the same overrides as ``orapo train`` (``reward=fact_score_llm reward.model=...``), so that what is looked at is
-what a run would use.
+Takes the same overrides as orapo train (reward=fact_score_llm reward.model=...), so that what is looked at is what a
+run would use.
 """
 
 from argparse import ArgumentParser

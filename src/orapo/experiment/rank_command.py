@@ -1,6 +1,6 @@
-"""``orapo data rank``: how often the base policy earns nothing on each training study, for data.subset.rule=hard.
+"""Tells how often the base policy earns nothing on each training study, for data.subset.rule=hard.
 
-Takes the same overrides as ``orapo train``: the model that samples, the data, the reward, and K = rollout.per_study.
+Takes the same overrides as orapo train: the model that samples, the data, the reward, and K = rollout.per_study.
 Stopped at any time, it continues where it was when it is called again; the table comes out the same.
 """
 

@@ -25,7 +25,9 @@ from orapo.experiment.generate import open_fabric
 from orapo.experiment.quiet import quiet_libraries
 from orapo.experiment.targets import build, plain
 from orapo.foreign import decoded, read_bytes, read_json
+from orapo.policy.embedded import EMBEDDED
 from orapo.policy.loading import load_policy, load_processor
+from orapo.policy.settings import ModelSettings
 from orapo.records import FailedJudgement, RewardBreakdown, Split, Study
 from orapo.reward.protocol import Reward
 from orapo.training.distributed import sampling_seed
@@ -102,7 +104,7 @@ class _Ranker:
             (
                 study.study_id,
                 *_rates(study, judged[place * num_reports : (place + 1) * num_reports]),
-                experiment.model.path,
+                _model_name(experiment.model),
                 experiment.seed,
             )
             for place, study in enumerate(batch.studies)
@@ -143,11 +145,16 @@ def _what_counts(settings: Any) -> Any:
     return {key: _what_counts(value) for key, value in settings.items() if key not in _HOW_IT_IS_ASKED}
 
 
+def _model_name(model: ModelSettings) -> str:
+    """As in conf/model for a base of ours, whose folder is another one on each machine; else what the user named."""
+    return EMBEDDED.get(model.path, model.path)
+
+
 def _settings_of(experiment: Experiment, source: StudySource) -> dict[str, Any]:
     """The settings that a row of the table depends on."""
     model, sampling = experiment.model, experiment.rollout
     return {
-        "model": model.path,
+        "model": _model_name(model),
         "instruction": model.instruction,
         "context": list(model.context),
         "dtype": model.dtype,

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from orapo.comparison.run_state import RUN_STATE, RunState, StateRecord, read_state
 from orapo.errors import CheckpointError, OrapoError, RunInterrupted, RunPaused, SettingError
-from orapo.experiment.command_line import PastHydra
+from orapo.experiment.command_line import USER_ERRORS, PastHydra
 from orapo.experiment.finished_run import CONFIG_FILE
 from orapo.experiment.machine import machine_error, refuse_unwritable
 from orapo.experiment.sweeps.earlier_jobs import is_finished, refuse_another
@@ -115,6 +115,16 @@ class RunStateFile(Callback):
         folder = Path(config.hydra.runtime.output_dir)
         with self._held:
             self._tell(config, folder, error)
+
+    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Carries a user's error past Hydra, which would print the command line above it.
+
+        Raises:
+            PastHydra: carries the error.
+        """
+        job_return: JobReturn = kwargs["job_return"]
+        if job_return.status is JobStatus.FAILED and isinstance(job_return._return_value, USER_ERRORS):
+            raise PastHydra(job_return._return_value)
 
     def _tell(self, config: DictConfig, folder: Path, error: BaseException | None) -> None:
         assert self._now is not None

@@ -92,7 +92,7 @@ def _assert_part(sentence: str, lexicon: Lexicon, *, bare_heart_is_positive: boo
 
 
 def read_segments(sentence: str, lexicon: Lexicon) -> list[Segment]:
-    """The segments of a cleaned sentence without asides, with every mention and cue; none without a mention."""
+    """Cuts a cleaned sentence without asides into segments with their mentions and cues; [] without a mention."""
     phrase_places, cue_places = lexicon.places.of(sentence)
     hits = find_hits(sentence, lexicon, phrase_places)
     if not hits:

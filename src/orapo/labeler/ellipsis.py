@@ -137,7 +137,7 @@ def _before_denied_sides(sentence: str, hits: Sequence[Hit], cues: Sequence[Cue]
 
 
 def echoed_predicate(segment: Segment, before: Segment, previous: Sequence[Cue | None]) -> Cue | None:
-    """The cue for the last hit of a segment of which an earlier predicate is denied without being said again.
+    """The cue for the last hit of a segment that denies the predicate of the segment before without repeating it.
 
     "The left effusion has resolved; the right has not", "edema is excluded; effusion is not", "cleared, but not ...".
 
@@ -163,7 +163,7 @@ def echoed_predicate(segment: Segment, before: Segment, previous: Sequence[Cue |
 
 
 def repeated_denial(segment: Segment, cue: Cue, index: int, strongest: Sequence[Cue | None]) -> Effect | None:
-    """What "nor is" or "nor has" says of hit ``index``: as of the hit before it; None where it repeats nothing."""
+    """The effect of "nor is" or "nor has" on hit ``index``: that on the hit before; None where it repeats nothing."""
     if index == 0 or _REPEATING.match(segment.sentence, cue.end) is None:
         return None
     before = segment.hits[index - 1]
@@ -175,7 +175,7 @@ def repeated_denial(segment: Segment, cue: Cue, index: int, strongest: Sequence[
 
 
 def excepted_observations(segments: Sequence[Segment], number: int) -> frozenset[Observation]:
-    """Of which a denial in segment ``number`` isn't one, since an exception beside it says where they are."""
+    """Observations that a denial in segment ``number`` doesn't deny, since an exception beside it states them."""
     beside = [segments[number + 1]] if segments[number + 1 :] else []
     exceptions = [segment for segment in beside if segment.opening is Effect.EXCEPTION]
     if number and segments[number - 1].opening is Effect.EXCEPTION and segments[number].opening is not Effect.EXCEPTION:
@@ -184,7 +184,7 @@ def excepted_observations(segments: Sequence[Segment], number: int) -> frozenset
 
 
 def is_superseded(segment: Segment, later: Sequence[Segment]) -> bool:
-    """Whether a segment tells what was, and a later one of the same now: "there was an effusion; there is none now"."""
+    """Whether a segment states the past of a finding and a later one its present: "there was an effusion; now none"."""
     if any(hit.is_elliptical and _GONE.match(segment.sentence, hit.end) for other in later for hit in other.hits):
         return True  # "there was an effusion, but it has resolved"
     clause = max(segment.sentence.rfind(mark, 0, segment.start) for mark in ";,") + 1  # "there was" is a break itself

@@ -78,7 +78,7 @@ class Labeler:
         )
 
     def _continued(self, before: str, words: str) -> tuple[Assertion, ...]:
-        """Those of a sentence that names nothing and may speak of what the one before it named: "The left one is."."""
+        """Assertions of a sentence that names no finding and may refer to the one before: "The left one is."."""
         joined = f"{before} ; {words}"
         shift = len(joined) - len(words)
         return tuple(

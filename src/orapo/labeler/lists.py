@@ -168,7 +168,7 @@ def hedge_carries(segment: Segment, index: int, gap: Gap) -> bool:
 
 
 def has_a_word_for_each(segment: Segment, cue: Cue) -> bool:
-    """Whether a list denies each item by a word of its own, so that one without isn't denied: "no A, no B, C"."""
+    """Whether a list repeats its denial before each item, so that an item without it isn't denied: "no A, no B, C"."""
     return segment.sentence.endswith(", ", 0, cue.start) and any(
         other.end <= cue.start and other.text == cue.text for other in segment.cues
     )

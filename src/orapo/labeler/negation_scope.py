@@ -48,7 +48,7 @@ def reached_hits(segment: Segment, cue: Cue) -> Sequence[int]:
 
 
 def taken_for_granted(segment: Segment, cue: Cue, reached: Sequence[int]) -> Sequence[int]:
-    """The list that a denial begins to speak of by taking it for granted: "no growth of the nodule or the effusion"."""
+    """The list of hits that a denial presupposes: both findings in "no growth of the nodule or the effusion"."""
     first = reached[-1] + 1 if reached else next((i for i, hit in enumerate(segment.hits) if hit.start >= cue.end), -1)
     if not 0 <= first < len(segment.hits) or segment.hits[first].start >= _next_stop(segment, cue):
         return ()

@@ -53,10 +53,11 @@ _CHANGE = re.compile(
 
 
 def presupposes(words: str, *, after_finding: bool = False) -> bool:
-    """Whether the words from a denial, or from the last thing denied, to a finding take the finding for granted.
+    """Whether the words between a denial (or the last thing denied) and a finding presuppose the finding.
 
-    They do where it is where something is denied ("no fracture underlying the pneumothorax"), and where a definite one
-    has something that is denied ("no enlargement of the nodule"), unless evidence of it is ("no sign of the effusion").
+    They do where the finding tells the place of what is denied ("no fracture underlying the pneumothorax"), and where
+    what is denied is a property of a definite finding ("no enlargement of the nodule"). They don't where only evidence
+    of the finding is denied ("no sign of the effusion").
 
     Args:
         words: before the finding.
@@ -80,10 +81,11 @@ def is_about_something_else(words: str) -> bool:
 
 
 def denied_predicate(segment: Segment, cue: Cue, reached: Sequence[int]) -> Effect:
-    """What a denial of ``reached`` does: it may deny their predicate only ("none has enlarged", "neither is excluded").
+    """The effect of a denial on the hits ``reached``: it may deny only their predicate ("none has enlarged").
 
     Returns:
-        NEGATION, or PRESUPPOSED where they are there and haven't changed, or RULED_OPEN where they aren't excluded.
+        NEGATION; PRESUPPOSED where the findings are present and a change is denied; RULED_OPEN where an exclusion is
+        denied ("neither is excluded").
     """
     if not reached:
         return Effect.NEGATION

@@ -94,7 +94,7 @@ def find_cues(sentence: str, lexicon: Lexicon, places: Sequence[Place] | None = 
 
 
 def answers_to_labels(sentence: str, hits: Sequence[Hit], cues: list[Cue]) -> list[Cue]:
-    """The cues, where a "none" or "resolved" that answers a label speaks of what is before it ("effusion: none")."""
+    """The cues; a "none" or "resolved" that answers a label ("effusion: none") applies to what stands before it."""
     return [
         cue._replace(reach=Reach.BEFORE) if cue.effect is Effect.NEGATION and _answers(sentence, hits, cue) else cue
         for cue in cues

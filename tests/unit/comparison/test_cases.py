@@ -106,6 +106,20 @@ def test_pictures_are_small_and_grey() -> None:
         assert (picture.size, picture.mode) == ((224, 112), "L")
 
 
+def test_an_image_that_cannot_be_opened_is_told_in_its_case() -> None:
+    def opens(study_id: str) -> list[Image.Image]:
+        if study_id == "s2":
+            raise DataError("study s2: s2.png is truncated")
+        return [Image.new("L", (8, 8))]
+
+    told = Cases((CaseSystem("a system", (pair("s1"), pair("s2"), pair("s3"))),), False, False, False, opens)
+    first, second, third = told.content()["cases"]
+    assert [len(first["images"]), len(third["images"])] == [1, 1]
+    assert second["noImages"] == "study s2: s2.png is truncated"
+    assert second["oracle"] == ORACLE
+    assert "s2.png is truncated" in case_page(told)
+
+
 def test_a_system_without_a_report_and_an_empty_report() -> None:
     first, second = (pair("s1", ""), pair("s2")), (pair("s2"),)
     both = Cases((CaseSystem("a", first), CaseSystem("b", second)), False, False, False)
@@ -139,7 +153,7 @@ def test_compare_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main([str(tmp_path / "run"), "--cases", str(page)]) == 0
     text = page.read_text()
     assert "12 cases: orapo and before training" in text
-    assert "No pictures: " in text, "its studies are made up"
+    assert text.count('"noImages":"') == 12, "its studies are made up"
     assert "written: " in capsys.readouterr().out
     private = {"data__source": source, "data__is_private": True, "seed": 1}
     write_run(tmp_path / "private", FakeRun(private, called, true))
