@@ -27,6 +27,9 @@ SIGNALS: dict[signal.Signals, type[OrapoError]] = {
 REPEATED_SECONDS = 0.5
 """Within this time a signal says what the one before has said: a terminal and a launcher may both pass Ctrl-C on."""
 
+PATIENCE_SECONDS = 10.0
+"""So long after a signal a step still waits for an answer; schedulers kill 30 seconds after theirs."""
+
 
 class Stopped(BaseException):
     """A signal asks to stop; no ``Exception``, so that nothing on the way out takes it for its own."""
@@ -119,6 +122,15 @@ class StopSignals:
         """Raises ``Stopped`` if a signal has arrived."""
         if self.first is not None:
             raise Stopped(self.first)
+
+    def end_wait(self, waited_for: str) -> None:
+        """Called again and again while a step waits for what may never come, in any thread.
+
+        Raises:
+            OrapoError: a signal came ``PATIENCE_SECONDS`` ago.
+        """
+        if self.first is not None and time.monotonic() - self._since >= PATIENCE_SECONDS:
+            raise Stopped(self.first).error(f" while waiting for {waited_for}")
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

@@ -1,5 +1,6 @@
 """Signals to this very process: at once, at the end of a step, and not at all."""
 
+import asyncio
 import os
 import pickle
 import signal
@@ -10,6 +11,7 @@ import pytest
 
 from orapo.errors import RunInterrupted, RunPaused, RunTerminated
 from orapo.experiment.command_line import exit_code
+from orapo.remote.background import Pending
 from orapo.stopping import REPEATED_SECONDS, STOP_SIGNALS, Stopped
 
 
@@ -84,3 +86,17 @@ def test_a_trainer_that_nobody_listens_for_leaves_the_signals_alone() -> None:
     STOP_SIGNALS.defer_no_more()
     with pytest.raises(KeyboardInterrupt):
         send(signal.SIGINT)
+
+
+def test_a_step_waits_some_seconds_for_an_answer_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orapo.stopping.PATIENCE_SECONDS", 1.0)
+    waits: list[float] = []
+    with STOP_SIGNALS.heard():
+        STOP_SIGNALS.defer()
+        send(signal.SIGTERM)
+        Pending(asyncio.sleep(0.1), waits.append).result()  # what comes in time is heard
+        began = time.monotonic()
+        with pytest.raises(RunTerminated, match=r"^stopped by SIGTERM while waiting for an answer$"):
+            Pending(asyncio.sleep(60), waits.append).result()
+        assert time.monotonic() - began < 5
+    assert len(waits) == 2

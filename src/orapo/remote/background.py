@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
+from orapo.stopping import STOP_SIGNALS
+
 _SECONDS_TO_STOP = 2.0
 _CHECK_SECONDS = 0.5
 
@@ -50,11 +52,15 @@ class Pending(Generic[T]):
         self._on_waited = on_waited
 
     def result(self) -> T:
-        """Waits for the end; Ctrl-C ends the wait and the work. Raises what the work raised."""
+        """Waits for the end; Ctrl-C ends the wait and the work, and so does a signal that waits for the end of a step.
+
+        Raises what the work raised.
+        """
         began = time.monotonic()
         try:
             while not self._future.done():
                 concurrent.futures.wait([self._future], timeout=_CHECK_SECONDS)
+                STOP_SIGNALS.end_wait("an answer")
         except BaseException:
             self._future.cancel()
             raise

@@ -214,13 +214,13 @@ class LastCheckpoint(Callback):
             self._save_if_due(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Saves a run that stops within a validation, or pauses within a step, as it was before that."""
+        """Saves a run that stops within a validation, or whose step waits in vain for an answer, as it was before."""
         STOP_SIGNALS.defer_no_more()
         if trainer.state.fn != TrainerFn.FITTING:
             return
         is_stop = isinstance(exception, Stopped | RunInterrupted | RunPaused)
         self._validates_again = self._is_in_validation and is_stop
-        is_taken_back = self._is_in_step and isinstance(exception, RunPaused)
+        is_taken_back = self._is_in_step and isinstance(exception, RunInterrupted | RunPaused)
         if self._validates_again or is_taken_back:
             self._random_states.go_back()
             loader = trainer.train_dataloader

@@ -16,6 +16,7 @@ from orapo.errors import DataError, RunPaused, SettingError
 from orapo.foreign import parse_json
 from orapo.policy.settings import SamplingSettings
 from orapo.policy.vllm.settings import ServerSettings
+from orapo.stopping import STOP_SIGNALS
 
 log = logging.getLogger(__name__)
 
@@ -240,6 +241,7 @@ class ServerClient:
                 raise Stopped(silence)
             if waited + delay > self.settings.pause_limit_seconds:
                 raise RunPaused(silence)
+            STOP_SIGNALS.end_wait("the rollout server")
             self._warn(reason)
             time.sleep(delay)
 
