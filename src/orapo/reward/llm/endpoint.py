@@ -11,6 +11,7 @@ from pydantic import BaseModel, NonNegativeFloat, PositiveFloat, PositiveInt, St
 
 from orapo.remote.address import is_external
 from orapo.remote.call_errors import CallError, CallErrorKind, kind_of, quotable, retry_after
+from orapo.remote.http import unusable_proxy
 from orapo.reward.llm.litellm_client import first_call, load_litellm, text_of, token_count
 from orapo.reward.llm.prompts import Request
 from orapo.settings import HttpAddress, Text, VariableName, settings
@@ -119,6 +120,9 @@ class Endpoint:
             CallError: no answer; ``kind`` says what to do about it.
         """
         key = self._key()
+        if self.is_external and (variable := unusable_proxy()):
+            reason = f"{variable} of the environment names no proxy that can be used (http://HOST:PORT)"
+            raise CallError(reason, CallErrorKind.REJECTED)
         litellm, failure = load_litellm(), None
         turn = first_call(self.model.partition("/")[0]).turn()
         try:
@@ -229,6 +233,10 @@ def call_error(error: Exception, private: tuple[str, ...]) -> CallError:
     headers = getattr(error, "litellm_response_headers", None)
     named = retry_after(headers) if headers is not None else None
     quoted = provider_reason(str(getattr(error, "message", "")), private)
+    if 300 <= status < 400:
+        # Where it leads, what must not leave this machine would be sent too.
+        reason = f"status {status}: a redirect, which isn't followed; give the address that it leads to"
+        return CallError(reason, CallErrorKind.REJECTED)
     kind = kind_of(status)
     if kind is CallErrorKind.REJECTED:
         if any(mark in _all_text(error).lower() for mark in _CONTENT_FILTER) or "ContentPolicy" in type(error).__name__:
