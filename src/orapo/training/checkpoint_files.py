@@ -7,6 +7,7 @@ sums, which torch does not compare while it loads.
 import os
 import pickle
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ class CheckpointWriter(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:
-            Path(path).unlink(missing_ok=True)
+            with suppress(OSError):  # where nothing can be written, nothing can be removed
+                Path(path).unlink(missing_ok=True)
             reason = error if isinstance(error, OSError) else error.__context__
             self.error = os.strerror(reason.errno) if isinstance(reason, OSError) and reason.errno else _first(error)
 
