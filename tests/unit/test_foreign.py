@@ -37,6 +37,7 @@ from orapo.labeler.tables.reports import open_reports
 from orapo.policy.checkpoints import adapter_config
 from orapo.records import Split
 from orapo.reward.llm.rubric import load_rubric
+from orapo.training.checkpoint_files import check
 
 SECRET = "Unmistakable feathers in the left hemithorax"
 DEEP = 100_000
@@ -144,6 +145,7 @@ def test_a_text_of_a_zip_that_becomes_too_much(tmp_path: Path) -> None:
         read_saved,
         lambda path: load_rubric(str(path)),
         lambda path: open_reports(path, report_column="report", id_column=None).__enter__(),
+        check,
         lambda path: TextFiles(path.parent, "").read(path.name, study_id="s"),
     ],
 )

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from orapo.errors import CheckpointError
+from orapo.errors import CheckpointError, DataError
+from orapo.foreign import open_regular
 
 LAST = "last.ckpt"
 DAMAGED = ".damaged"
@@ -123,10 +124,15 @@ def find_last(folder: Path) -> tuple[Path | None, list[str]]:
 def run_of(path: Path) -> dict[str, Any]:
     """What a checkpoint says about its run; empty if it can't be read or an older version wrote it."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = _content(path)
     except Exception:  # restoring the run from it says what is wrong
         return {}
     return dict(content.get(RUN, {})) if isinstance(content, dict) else {}
+
+
+def _content(path: Path) -> Any:
+    open_regular(path).close()  # a pipe would wait for ever
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
 def check(path: Path) -> dict[str, Any]:
@@ -136,10 +142,12 @@ def check(path: Path) -> dict[str, Any]:
         CheckpointError: the file can't be read, is damaged, or lacks what a run needs.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             if (record := archive.testzip()) is not None:
                 raise CheckpointError(f"{path} is damaged: {record} is not what was written")
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = _content(path)
+    except DataError as error:
+        raise CheckpointError(str(error)) from None
     except (
         OSError, RuntimeError, ValueError, KeyError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError
     ) as error:  # fmt: skip
