@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import ssl
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
@@ -228,6 +229,8 @@ def call_error(error: Exception, private: tuple[str, ...]) -> CallError:
         error: what ``acompletion`` raised; its text may quote keys, headers, addresses and the prompt.
         private: texts that must not be quoted: the key, and what is judged.
     """
+    if untrusted := _untrusted(error):
+        return CallError(untrusted, CallErrorKind.REJECTED)
     status = getattr(error, "status_code", None)
     status = status if isinstance(status, int) else 500
     headers = getattr(error, "litellm_response_headers", None)
@@ -247,6 +250,18 @@ def call_error(error: Exception, private: tuple[str, ...]) -> CallError:
     # A broken connection has no response and comes as 500 as well.
     seen = "no response" if headers is None and status != 429 else f"status {status}"
     return CallError(f"{what} ({seen})", kind, named, may_be_billed=timed_out)
+
+
+def _untrusted(error: BaseException | None) -> str:
+    """Says that the server's certificate isn't trusted, which no further try will change; "" for other errors."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return (
+                f"the server's certificate isn't trusted ({error.verify_message}); SSL_CERT_FILE names the file of one "
+                "that is"
+            )
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def provider_reason(message: str, private: tuple[str, ...]) -> str:

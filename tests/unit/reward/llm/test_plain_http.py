@@ -3,6 +3,9 @@
 import asyncio
 import json
 import logging
+import shutil
+import ssl
+import subprocess
 import threading
 import time
 import warnings
@@ -251,6 +254,42 @@ def test_a_proxy_is_asked_for_what_is_elsewhere(elsewhere: Answering, monkeypatc
     with pytest.raises(CallError, match="no response"):
         asyncio.run(near.complete(REQUEST))
     assert len(elsewhere.asked) == 1
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
+def test_a_certificate_that_is_not_trusted_ends_the_run(
+    server: Answering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made for this test; no further try would change it, and it may be told to be trusted."""
+    made = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        "k.pem",
+        "-out",
+        "c.pem",
+        "-days",
+        "1",
+    ]
+    whose = ["-subj", "/CN=judge", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*made, *whose], cwd=tmp_path, check=True, capture_output=True)
+    own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    own.load_cert_chain(tmp_path / "c.pem", tmp_path / "k.pem")
+    server.socket = own.wrap_socket(server.socket, server_side=True)
+    server.body = completion()
+    judge = Endpoint("openai/judge", f"https://127.0.0.1:{server.server_port}/v1", prices=PRICES)
+    load_litellm()
+    monkeypatch.setattr("litellm.aclient_session", None)
+    with pytest.raises(CallError, match=r"certificate isn't trusted \(self-signed certificate\)") as raised:
+        asyncio.run(judge.complete(REQUEST))
+    assert raised.value.kind is CallErrorKind.REJECTED
+    monkeypatch.setattr("litellm.aclient_session", None)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "c.pem"))
+    assert asyncio.run(judge.complete(REQUEST)).text == SECRET
 
 
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "ftp://x", "::::", "http://"])
