@@ -33,18 +33,21 @@ TEXT_FAULTS = ("truncated", "malformed", "refusal", "null", "no_choices")
 FACT_FAULTS = ("invented_fact", "unknown_sentence")
 VERDICT_FAULTS = ("unknown_observation", "missing_observation", "unknown_support")
 RUBRIC_FAULTS = ("missing_criterion", "unknown_criterion", "uncited", "criterion_of_nothing")
+HOSTILE_FAULTS = ("endless_no", "endless_word", "odd_usage")
+"""An error of 120 kB, a word of 600 letters, counts of tokens that are none; drawn where asked for only."""
 ATTRIBUTE_FAULTS = ("invented_words", "impossible_value", "attribute_of_nothing")
 FAULTS = (*CALL_FAULTS, *TEXT_FAULTS, *FACT_FAULTS, *VERDICT_FAULTS)
 ANSWERED_FAULTS = frozenset((*TEXT_FAULTS, *FACT_FAULTS, *VERDICT_FAULTS, *RUBRIC_FAULTS, *ATTRIBUTE_FAULTS))
 """Faults that come as a success, to be found by reading the answer."""
 
 _APPLICABLE = {
-    "extract": (*CALL_FAULTS, *TEXT_FAULTS, *FACT_FAULTS),
-    "entail": (*CALL_FAULTS, *TEXT_FAULTS, *VERDICT_FAULTS),
-    "combined": FAULTS,
+    "extract": (*CALL_FAULTS, *TEXT_FAULTS, *FACT_FAULTS, *HOSTILE_FAULTS),
+    "entail": (*CALL_FAULTS, *TEXT_FAULTS, *VERDICT_FAULTS, "endless_no", "odd_usage"),
+    "combined": (*FAULTS, *HOSTILE_FAULTS),
     "rubric": (*CALL_FAULTS, *TEXT_FAULTS, *RUBRIC_FAULTS),
     "attributes": (*CALL_FAULTS, *TEXT_FAULTS, *ATTRIBUTE_FAULTS),
 }
+_ODD_COUNTS = (10**30, -5, 2.5, 1e300, float("nan"), "7", [7], {"text": 7}, None)
 _SUBJECT = re.compile(r"<(report|facts)>\n(.*?)\n?</\1>", re.DOTALL)
 _LINE = re.compile(r"^\[\d+\] (.*)$", re.MULTILINE)
 _CRITERION = re.compile(r"^- (\w+): (.*?)( \(cite\))?$", re.MULTILINE)
@@ -114,6 +117,7 @@ class JudgeServer:
 
     def __post_init__(self) -> None:
         self._asked: Counter[tuple[str, str]] = Counter()
+        self._num_odd = 0
         self._offline = OfflineJudge()
         self._labeler = Labeler()
         self._loop = asyncio.new_event_loop()
@@ -179,10 +183,21 @@ class JudgeServer:
             return web.Response()
         if fault == "filter":
             return _problem(400, "content_filter", "stopped by the content management policy")
+        if fault == "endless_no":
+            return web.Response(status=503, text="no," * 40_000, content_type="application/json")
         if fault in _PROBLEM:
             headers = {"Retry-After": self.retry_after} if fault != "500" else {}
             return _problem(int(fault), _PROBLEM[fault], "try later", headers)
-        return web.json_response(self._completion(stage, messages[0]["content"], texts, fault))
+        completion = self._completion(stage, messages[0]["content"], texts, fault)
+        if fault == "odd_usage":
+            completion["usage"] = dict.fromkeys(
+                ("prompt_tokens", "completion_tokens", "total_tokens"), self._odd_count()
+            )
+        return web.json_response(completion)
+
+    def _odd_count(self) -> object:
+        self._num_odd += 1
+        return _ODD_COUNTS[self._num_odd % len(_ODD_COUNTS)]
 
     def _fault(self, stage: str, subject: str) -> str | None:
         self._asked[stage, subject] += 1
@@ -273,6 +288,8 @@ def _spoiled(answer: dict[str, object], fault: str | None) -> str | None:
         return "I'm sorry, but I can't help with that."
     if fault == "invented_fact" and isinstance(facts, list):
         facts.append({"sentence": 0, "text": "a swallowed umbrella in the gastric bubble"})
+    if fault == "endless_word" and isinstance(facts, list):
+        facts.append({"sentence": 0, "text": 600 * "a"})
     if fault == "unknown_sentence" and isinstance(facts, list):
         facts.append({"sentence": 99, "text": "no pneumothorax"})
     if isinstance(verdicts, dict):

@@ -4,12 +4,14 @@ Rows are ragged on purpose: a study's prompt and each completion are one-dimensi
 that nothing downstream can mistake padding for text. Code that needs a rectangle pads, and keeps the mask beside it.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from orapo.records import Study
 
@@ -40,6 +42,22 @@ class StudyBatch:
 
     def __len__(self) -> int:
         return len(self.studies)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled with one tensor in the place of all.
+
+        A tensor on its way from a process that opens images is two open files there. Many machines allow 1,024, which
+        128 studies reached; the process then waited for ever.
+        """
+        tensors: list[Tensor] = []
+
+        def place_of(tensor: Tensor) -> int:
+            tensors.append(tensor)
+            return len(tensors) - 1
+
+        plain = _mapped((self.prompt_ids, self.image_inputs, self.oracle_ids, self.image_features), place_of)
+        shapes = [(tensor.dtype, tuple(tensor.shape)) for tensor in tensors]
+        return _unpacked, (self.studies, self.messages, plain, _packed(tensors), shapes)
 
     @property
     def device(self) -> torch.device:
@@ -87,6 +105,35 @@ def _padded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
         side for size, wanted in zip(tensor.shape[:0:-1], shape[::-1], strict=True) for side in (0, wanted - size)
     ]
     return torch.nn.functional.pad(tensor, missing)
+
+
+_ALIGNED = 16
+"""Bytes; no type of numbers needs more."""
+
+
+def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Tuples and mappings of values, each of which is changed."""
+    if isinstance(value, tuple):
+        return tuple(_mapped(each, change) for each in value)
+    if isinstance(value, Mapping):
+        return {name: _mapped(each, change) for name, each in value.items()}
+    return None if value is None else change(value)
+
+
+def _packed(tensors: Sequence[Tensor]) -> Tensor:
+    """The bytes of all tensors behind one another, each aligned."""
+    parts = [tensor.detach().contiguous().view(-1).view(torch.uint8) for tensor in tensors]
+    return torch.cat([pad(part, (0, -len(part) % _ALIGNED)) for part in parts]) if parts else torch.empty(0)
+
+
+def _unpacked(studies: Any, messages: Any, plain: Any, packed: Tensor, shapes: Sequence[tuple[Any, Any]]) -> StudyBatch:
+    tensors, start = [], 0
+    for dtype, shape in shapes:
+        size = math.prod(shape) * dtype.itemsize
+        tensors.append(packed[start : start + size].view(dtype).view(shape))
+        start += size + -size % _ALIGNED
+    prompt_ids, image_inputs, oracle_ids, image_features = _mapped(plain, tensors.__getitem__)
+    return StudyBatch(studies, messages, prompt_ids, image_inputs, oracle_ids, image_features)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import forks
 from tests.configs import ROOT, composed
 
 from orapo.data.phantoms.source import PhantomSource
@@ -269,6 +270,28 @@ def test_an_api_model_with_controls_and_against(tmp_path: Path, evaluated: Evalu
         told = refused(*SMALL, *api, "data.is_private=true", "system.api_base=null")
     assert "system.allow_external is false" in told
     assert len(server.bodies) == 6
+
+
+@pytest.mark.slow
+def test_a_paid_answer_that_no_file_can_hold_is_kept_and_not_asked_for_again(tmp_path: Path) -> None:
+    """Half of a surrogate pair, from a server that cuts text between two bytes of a character."""
+    from tests.unit.experiment.test_api_policy import ReportServer
+
+    with ReportServer(
+        lambda number, body: (200, "The heart is \ud83d enlarged." if number == 2 else "Clear.", "stop")
+    ) as server:
+        api = ["system=api", "system.model=openai/drawer", f"system.api_base={server.api_base}", "system.prices=[1,2]"]
+        for name in ("one", "two"):
+            paths = [f"paths.api_reports={tmp_path}/api.sqlite", f"paths.evaluations={tmp_path}", f"name={name}"]
+            run = forks.run(["evaluate", *SMALL, *FAST, *api, *paths], tmp_path / "log", tmp_path)
+            assert run.wait() == 0, run.text()
+            assert len(server.bodies) == 6, "the second run asks nothing"
+    one, two = (json.loads(path.read_text()) for path in sorted(tmp_path.rglob("evaluation.json")))
+    assert measure(one, "rouge_1") > 0
+    assert one["scores"]["system"]["measures"] == two["scores"]["system"]["measures"]
+    reports = [path.read_text() for path in sorted(tmp_path.rglob("reports.jsonl"))]
+    assert "The heart is \ufffd enlarged." in reports[0]
+    assert reports[0] == reports[1]
 
 
 @pytest.mark.parametrize(

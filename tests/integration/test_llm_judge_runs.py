@@ -2,15 +2,25 @@
 
 import csv
 import json
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from benchmarks.judge_server import ATTRIBUTE_FAULTS, FAULTS, RUBRIC_FAULTS, TEXT_FAULTS, JudgeServer
+from benchmarks.judge_server import (
+    ATTRIBUTE_FAULTS,
+    FAULTS,
+    HOSTILE_FAULTS,
+    RUBRIC_FAULTS,
+    TEXT_FAULTS,
+    JudgeServer,
+)
 from benchmarks.phantom_reader import GrammarReader
 from omegaconf import DictConfig
+from tests import forks
 from tests.configs import composed
 
 from orapo.data.phantoms import PhantomSource
@@ -42,9 +52,12 @@ SMALL = [
 ]
 
 
+def asks(server: JudgeServer, folder: Path) -> list[str]:
+    return [f"reward.api_base={server.api_base}", f"reward.cache_path={folder / 'cache.sqlite'}"]
+
+
 def run_config(server: JudgeServer, folder: Path, *overrides: str, reward: str = "fact_score_llm") -> DictConfig:
-    own = [f"reward.api_base={server.api_base}", f"reward.cache_path={folder / 'cache.sqlite'}"]
-    return composed(f"reward={reward}", *SMALL, *own, *overrides)
+    return composed(f"reward={reward}", *SMALL, *asks(server, folder), *overrides)
 
 
 def run_in(folder: Path, config: DictConfig) -> Path:
@@ -99,6 +112,48 @@ def test_a_run_in_which_three_calls_of_ten_fail_earns_the_same_rewards(faultless
     assert summary["judge"]["paid_calls"] == len(paid)
     assert sum(float(row["judge_cost_usd"]) for row in rows(folder)) == pytest.approx(summary["judge"]["cost_usd"])
     assert sum(float(row["judge_retries"]) for row in rows(folder)) > 0
+
+
+def command(server: JudgeServer, folder: Path, *overrides: str) -> list[str]:
+    """A run as a user starts it."""
+    return ["train", "reward=fact_score_llm", *SMALL, *asks(server, folder), f"hydra.run.dir={folder}/run", *overrides]
+
+
+def test_rubbish_of_a_judge_changes_nothing(faultless: Path, tmp_path: Path) -> None:
+    """Errors of 120 kB that took a regular expression for ever, endless words, and counts of tokens that are none."""
+    with JudgeServer(fault_rate=0.4, faults=HOSTILE_FAULTS) as server:
+        run = forks.run(command(server, tmp_path), tmp_path / "log", tmp_path)
+        assert run.wait() == 0, run.text()
+        assert {call.fault for call in server.calls} == {None, *HOSTILE_FAULTS}
+        assert_same_run(faultless, tmp_path / "run")
+        spent = json.loads((tmp_path / "run" / "summary.json").read_text())["judge"]
+        longest = 10_000 * 2e-6 + 2048 * 8e-6  # dollars, of one call
+        assert 0 < spent["cost_usd"] < len(server.calls) * longest
+        assert spent["paid_calls"] == sum(call.fault in (None, "odd_usage") for call in server.calls)
+
+        texts = [f"{600 * 'a'}.", f"There is {600 * 'a'} effusion.", 300 * "no,", 30_000 * "a"]
+        changed = [
+            row | {"generated_report": text} for row, text in zip(rollouts(tmp_path / "run"), texts, strict=False)
+        ]
+        (tmp_path / "rollouts.jsonl").write_text("\n".join(map(json.dumps, changed)))
+        own = [*asks(server, tmp_path), *(each for each in SMALL if each.startswith("reward."))]
+        judge = ["judge", "compare", "--reports", f"{tmp_path}/rollouts.jsonl", "reward=fact_score_llm", *own]
+        judged = forks.run(judge, tmp_path / "judge.log", tmp_path)
+        assert judged.wait() == 0, judged.text()
+
+
+def test_ctrl_c_while_a_judge_says_no_at_length(tmp_path: Path) -> None:
+    with JudgeServer(always="endless_no") as server:
+        run = forks.start(command(server, tmp_path), tmp_path / "log", tmp_path)
+        assert run.until(lambda: len(server.calls) > 4), run.text()
+        run.send(signal.SIGINT)
+        assert run.until(lambda: "finishing this step" in run.text(), 10), run.text()
+        time.sleep(0.6)
+        run.send(signal.SIGINT)
+        began = time.monotonic()
+        assert run.wait() == 130, run.text()
+        assert time.monotonic() - began < 20
+    assert json.loads((tmp_path / "run" / "run_state.json").read_text())["state"] == "interrupted"
 
 
 def test_a_read_only_cache_replays_the_run_without_a_server(faultless: Path, tmp_path: Path) -> None:

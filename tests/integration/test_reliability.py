@@ -275,9 +275,35 @@ def test_a_killed_data_worker(whole: Path, tmp_path: Path) -> None:
     assert state(folder) == "failed"
 
 
+def test_batches_from_other_processes_take_few_open_files(tmp_path: Path) -> None:
+    """A tensor on its way is two open files: a large batch met the limit, and the run waited for ever."""
+    large = ["data.source.num_train=90", "data.subset.num_studies=64", "training.batch_size=64", "training.num_steps=1"]
+    own = [*large, "training.num_workers=1", "training.validate_every_steps=null", f"hydra.run.dir={tmp_path}/run"]
+    run = forks.start(["train", *SMALL, *own], tmp_path / "log", tmp_path, NOFILE=200)
+    try:
+        run.until(lambda: False, 100)
+    finally:
+        run.send(signal.SIGKILL)
+    assert run.wait() == 0, run.text()
+
+
+def test_a_folder_that_is_moved_away_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run = forks.start(
+        ["train", *SMALL, "training.num_steps=400", f"hydra.run.dir={folder}"], tmp_path / "log", tmp_path
+    )
+    run.until(lambda: num_steps(folder) > 1)
+    folder.rename(tmp_path / "moved")
+    told = error_of(run)
+    assert f"{folder} was moved or removed" in told or "checkpoint" in told, told
+    assert not list(folder.rglob("metrics.csv"))
+
+
 @pytest.mark.parametrize(
     ("override", "told"),
     [
+        ("reward.api_base=http://[::1]:8000/v1", "the value of reward.api_base can't be read"),
+        ("run_name=a b]", "the value of run_name can't be read"),
         ("training.num_workers=100000", "at most 256"),
         ("training.batch_size=1000000000", "at most 100000"),
         ("training.eval_batch_size=1000000000", "at most 100000"),

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from tests.unit.data import mimic_cxr_folder
 
 from orapo.comparison.run_folder import read_run
 from orapo.comparison.run_state import RunState
 from orapo.data.annotation import Annotation
+from orapo.data.iu_xray import IuXray
 from orapo.data.json_studies import RexGradient, RexRank
+from orapo.data.mimic_cxr import MimicCxr
 from orapo.data.own_images import find_own_images
 from orapo.data.ranking import read_ranking
 from orapo.data.source import StudySource
@@ -32,7 +35,9 @@ from orapo.foreign import MOST_DEPTH, parse_json, parse_yaml, read_bytes, read_j
 from orapo.json_lines import read_json_lines
 from orapo.labeler.tables.reports import open_reports
 from orapo.policy.checkpoints import adapter_config
+from orapo.records import Split
 from orapo.reward.llm.rubric import load_rubric
+from orapo.training.checkpoint_files import check
 
 SECRET = "Unmistakable feathers in the left hemithorax"
 DEEP = 100_000
@@ -140,6 +145,7 @@ def test_a_text_of_a_zip_that_becomes_too_much(tmp_path: Path) -> None:
         read_saved,
         lambda path: load_rubric(str(path)),
         lambda path: open_reports(path, report_column="report", id_column=None).__enter__(),
+        check,
         lambda path: TextFiles(path.parent, "").read(path.name, study_id="s"),
     ],
 )
@@ -315,8 +321,36 @@ def _rexgradient(folder: Path, image: str) -> StudySource:
     return RexGradient(str(folder / "root")).open()
 
 
+def _iu_xray_tables(folder: Path, image: str) -> StudySource:
+    images = folder / "root" / "images"
+    images.mkdir()
+    (folder / "root" / "indiana_reports.csv").write_text("uid,findings,impression\n1,No effusion.,\n")
+    file = image if os.path.isabs(image) else f"../{image}"
+    (folder / "root" / "indiana_projections.csv").write_text(f"uid,filename,projection\n1,{file},Frontal\n")
+    return IuXray(str(folder / "root"), validate_fraction=0.0, test_fraction=1.0).open()
+
+
+def _iu_xray_xml(folder: Path, image: str) -> StudySource:
+    reports = folder / "root" / "ecgen-radiology"
+    reports.mkdir()
+    (reports / "1.xml").write_text(
+        '<eCitation><AbstractText Label="FINDINGS">No effusion.</AbstractText>'
+        f'<parentImage id="{image.removesuffix(".png")}"/></eCitation>'
+    )
+    return IuXray(str(folder / "root"), validate_fraction=0.0, test_fraction=1.0).open()
+
+
+def _mimic_cxr(folder: Path, image: str) -> StudySource:
+    rows = [mimic_cxr_folder.image(number, 1, split=split) for number, split in ((1, "train"), (2, "test"))]
+    made = mimic_cxr_folder.Mimic(folder / "root", rows).write()
+    file = image.removesuffix(".png")
+    rows[1]["dicom_id"] = file if os.path.isabs(image) else f"../../../../{file}"
+    made.write(leave=["images"])
+    return MimicCxr(str(folder / "root")).open()
+
+
 @pytest.mark.parametrize("image", ["../../1.png", "a/../../../1.png", "{folder}/1.png"])
-@pytest.mark.parametrize("opened", [_annotation, _rexrank, _rexgradient])
+@pytest.mark.parametrize("opened", [_annotation, _rexrank, _rexgradient, _iu_xray_tables, _iu_xray_xml, _mimic_cxr])
 def test_an_image_outside_of_the_root_of_a_published_set(
     opened: Callable[[Path, str], StudySource], image: str, tmp_path: Path
 ) -> None:
@@ -325,8 +359,10 @@ def test_an_image_outside_of_the_root_of_a_published_set(
     (folder / "root").mkdir(parents=True)
     for place in (tmp_path, folder):
         Image.new("L", (40, 30)).save(place / "1.png")
+    source = opened(folder, image.format(folder=folder))
+    (study,) = source.entries(Split.TEST)
     with pytest.raises(DataError, match="is outside of root"):
-        opened(folder, image.format(folder=folder)).read("test")
+        source.read(study.study_id)
 
 
 def test_a_link_out_of_the_root_is_the_users_own(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from orapo.data.tabulated import DealtOutSettings, Reader, StudyRow, Tell
 from orapo.data.target import Target
 from orapo.data.views import view_name
 from orapo.errors import DataError
+from orapo.foreign import read_bytes
 from orapo.records import Split
 from orapo.settings import settings
 
@@ -128,8 +129,11 @@ class IuXrayReader(Reader["IuXray"]):
         reports: dict[str, _Report] = {}
         for path in sorted(self.files["xml"].glob("*.xml")):
             try:
-                root = ElementTree.parse(path).getroot()
-            except (ElementTree.ParseError, OSError):
+                root = ElementTree.fromstring(read_bytes(path))
+            except DataError as error:
+                tell(str(error))
+                continue
+            except (ElementTree.ParseError, LookupError, ValueError):  # the last two: of an encoding that it names
                 tell(f"{path} is no XML; is it complete?")
                 continue
             texts = {str(text.get("Label", "")).lower(): text.text or "" for text in root.iter("AbstractText")}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -186,6 +186,11 @@ def one_line(error: BaseException) -> str:
         if isinstance(inner, OrapoError):
             return str(inner)
         inner = inner.__cause__
+    if isinstance(error, OverrideParseException):
+        # Hydra names the argument in some cases only, and then with its value.
+        key, is_given, _ = error.override.partition("=")
+        why = "can't be read; one with blanks, brackets, quotes, commas or colons stands in quotes within quotes"
+        return visible(f"the value of {key} {why}: '{key}=\"VALUE\"'" if is_given else f"{key} is no KEY=VALUE")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if error.__cause__ is not None:
         lines += [line.strip() for line in str(error.__cause__).splitlines() if line.strip()]

@@ -22,8 +22,16 @@ _WORKER_DIED = (
     "a process that opens images died, as for want of memory, or of shared memory (/dev/shm); lower "
     "training.num_workers (num_workers in evaluate.py and generate.py), 0 opens images in this process"
 )
-_TOLD = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO)
-_WAY_OUT = {errno.ENOSPC: "make room", errno.EDQUOT: "make room"}
+_TOLD = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO),
+    *(errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.EPIPE),
+)
+_WAY_OUT = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.EPIPE: "what reads the output of this command has ended",
+}
 
 
 def machine_error(error: BaseException) -> str | None:

@@ -27,10 +27,7 @@ class MetricServer:
         self._base = api_base.rstrip("/")
         self._http = BoundedClient(
             timeout=httpx.Timeout(timeout_seconds, connect=min(10.0, timeout_seconds)),
-            # A proxy of the environment, or a server that sends us elsewhere, would be shown the reports; a certificate
-            # that the environment names is kept.
-            trust_env=False,
-            follow_redirects=False,
+            uses_proxies=False,  # it would be shown the reports
         )
 
     async def versions(self) -> dict[str, str]:

@@ -7,13 +7,15 @@ sums, which torch does not compare while it loads.
 import os
 import pickle
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from orapo.errors import CheckpointError
+from orapo.errors import CheckpointError, DataError
+from orapo.foreign import open_regular
 
 LAST = "last.ckpt"
 DAMAGED = ".damaged"
@@ -46,7 +48,8 @@ class CheckpointWriter(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:
-            Path(path).unlink(missing_ok=True)
+            with suppress(OSError):  # where nothing can be written, nothing can be removed
+                Path(path).unlink(missing_ok=True)
             reason = error if isinstance(error, OSError) else error.__context__
             self.error = os.strerror(reason.errno) if isinstance(reason, OSError) and reason.errno else _first(error)
 
@@ -121,10 +124,15 @@ def find_last(folder: Path) -> tuple[Path | None, list[str]]:
 def run_of(path: Path) -> dict[str, Any]:
     """What a checkpoint says about its run; empty if it can't be read or an older version wrote it."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = _content(path)
     except Exception:  # restoring the run from it says what is wrong
         return {}
     return dict(content.get(RUN, {})) if isinstance(content, dict) else {}
+
+
+def _content(path: Path) -> Any:
+    open_regular(path).close()  # a pipe would wait for ever
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
 def check(path: Path) -> dict[str, Any]:
@@ -134,10 +142,12 @@ def check(path: Path) -> dict[str, Any]:
         CheckpointError: the file can't be read, is damaged, or lacks what a run needs.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             if (record := archive.testzip()) is not None:
                 raise CheckpointError(f"{path} is damaged: {record} is not what was written")
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = _content(path)
+    except DataError as error:
+        raise CheckpointError(str(error)) from None
     except (
         OSError, RuntimeError, ValueError, KeyError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError
     ) as error:  # fmt: skip

@@ -47,11 +47,22 @@ class AppendedFile:
             return tuple(next(csv.reader(file)))
 
     def append(self, text: str) -> None:
-        """Writes the text at the end, unbuffered."""
+        """Writes the text at the end, unbuffered.
+
+        Raises:
+            CheckpointError: the folder is gone.
+            OSError: names the file, which a failed write does not by itself.
+        """
         content = text.encode()
         self._read().update(content)
-        with self._path.open("ab") as file:
-            file.write(content)
+        try:
+            with self._path.open("ab") as file:
+                file.write(content)
+        except FileNotFoundError:
+            raise CheckpointError(f"{self._path.parent} was moved or removed while its run was at work") from None
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
 
     def state_dict(self) -> dict[str, Any]:
         """Its size and the SHA-256 of its bytes, which are flushed to the disk first."""

@@ -1,6 +1,7 @@
 """IU X-Ray: both layouts, R2Gen's split, and what can't be used."""
 
 import json
+import os
 
 import pytest
 
@@ -59,6 +60,21 @@ def test_what_is_damaged_or_missing_is_named(tmp_path):
     assert sum("1.xml is no XML" in problem for problem in check_data_set(IuXray(str(folder))).problems) == 1
     next((folder / "NLMCXR_png").glob("CXR2_*.png")).unlink()
     assert any("study 2: there is no image" in problem for problem in check_data_set(IuXray(str(folder))).problems)
+
+
+@pytest.mark.parametrize("encoding", ["no-such", "utf-32", "hex"])
+def test_an_encoding_that_can_not_be_read(encoding, tmp_path):
+    folder = write_miniature_iu_xray(tmp_path / "m", 10, 0, layout="xml")
+    (folder / "ecgen-radiology" / "1.xml").write_text(f'<?xml version="1.0" encoding="{encoding}"?><eCitation/>')
+    with pytest.raises(DataError, match=r"1\.xml is no XML"):
+        IuXray(str(folder)).open()
+
+
+def test_a_pipe_among_the_reports_is_refused_at_once(tmp_path):
+    folder = write_miniature_iu_xray(tmp_path / "m", 10, 0, layout="xml")
+    os.mkfifo(folder / "ecgen-radiology" / "99.xml")
+    with pytest.raises(DataError, match=r"99\.xml is no regular file"):
+        IuXray(str(folder)).open()
 
 
 def test_one_image_by_another_path_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """What the machine refuses, in one line; an error of the program is none of it."""
 
 import errno
+import hashlib
 import os
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from orapo.errors import SettingError
 from orapo.experiment.machine import machine_error, refuse_unwritable
+from orapo.training.run_files import AppendedFile
 
 
 def chained(error: Exception, cause: Exception) -> Exception:
@@ -24,6 +26,9 @@ def chained(error: Exception, cause: Exception) -> Exception:
         (PermissionError(errno.EACCES, "x", "/d"), "/d: Permission denied"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), "No space left on device; make room"),
         (chained(RuntimeError("a writer failed"), OSError(errno.ENOSPC, "x")), "No space left on device; make room"),
+        (OSError(errno.EMFILE, "x", "/d"), "/d: Too many open files; raise the limit"),
+        (BrokenPipeError(errno.EPIPE, "x"), "Broken pipe; what reads the output"),
+        (OSError(errno.ESTALE, "x", "/nfs/f"), "/nfs/f: Stale file handle"),
         (MemoryError(), "out of memory; lower training.studies_per_micro_batch"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory; lower"),
         (RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed."), "a process that opens images died"),
@@ -41,6 +46,17 @@ def test_the_machines_errors(error: Exception, told: str) -> None:
 )
 def test_the_programs_errors(error: Exception) -> None:
     assert machine_error(error) is None
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    """/dev/full always is; a write that fails names no file by itself."""
+    path = tmp_path / "metrics.csv"
+    path.symlink_to("/dev/full")
+    file = AppendedFile(path)
+    file._digest = hashlib.sha256()  # of a file that is followed from its beginning; this one never ends
+    with pytest.raises(OSError, match="No space left") as caught:
+        file.append("1\n")
+    assert machine_error(caught.value) == f"{path}: No space left on device; make room"
 
 
 def test_a_folder_that_can_be_made_is_not_made(tmp_path: Path) -> None:

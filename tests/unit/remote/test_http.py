@@ -37,7 +37,7 @@ async def sockets_left() -> int:
     """After calls most of which are cancelled, at any moment of them."""
     server = await asyncio.start_server(answer_late, "127.0.0.1", 0)
     address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    client, draw = BoundedClient(), random.Random(0)
+    client, draw = BoundedClient(uses_proxies=False), random.Random(0)
 
     async def call() -> None:
         with suppress(TimeoutError):

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import ssl
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
@@ -11,6 +12,7 @@ from pydantic import BaseModel, NonNegativeFloat, PositiveFloat, PositiveInt, St
 
 from orapo.remote.address import is_external
 from orapo.remote.call_errors import CallError, CallErrorKind, kind_of, quotable, retry_after
+from orapo.remote.http import unusable_proxy
 from orapo.reward.llm.litellm_client import first_call, load_litellm, text_of, token_count
 from orapo.reward.llm.prompts import Request
 from orapo.settings import HttpAddress, Text, VariableName, settings
@@ -119,6 +121,9 @@ class Endpoint:
             CallError: no answer; ``kind`` says what to do about it.
         """
         key = self._key()
+        if self.is_external and (variable := unusable_proxy()):
+            reason = f"{variable} of the environment names no proxy that can be used (http://HOST:PORT)"
+            raise CallError(reason, CallErrorKind.REJECTED)
         litellm, failure = load_litellm(), None
         turn = first_call(self.model.partition("/")[0]).turn()
         try:
@@ -224,11 +229,17 @@ def call_error(error: Exception, private: tuple[str, ...]) -> CallError:
         error: what ``acompletion`` raised; its text may quote keys, headers, addresses and the prompt.
         private: texts that must not be quoted: the key, and what is judged.
     """
+    if untrusted := _untrusted(error):
+        return CallError(untrusted, CallErrorKind.REJECTED)
     status = getattr(error, "status_code", None)
     status = status if isinstance(status, int) else 500
     headers = getattr(error, "litellm_response_headers", None)
     named = retry_after(headers) if headers is not None else None
     quoted = provider_reason(str(getattr(error, "message", "")), private)
+    if 300 <= status < 400:
+        # Where it leads, what must not leave this machine would be sent too.
+        reason = f"status {status}: a redirect, which isn't followed; give the address that it leads to"
+        return CallError(reason, CallErrorKind.REJECTED)
     kind = kind_of(status)
     if kind is CallErrorKind.REJECTED:
         if any(mark in _all_text(error).lower() for mark in _CONTENT_FILTER) or "ContentPolicy" in type(error).__name__:
@@ -239,6 +250,18 @@ def call_error(error: Exception, private: tuple[str, ...]) -> CallError:
     # A broken connection has no response and comes as 500 as well.
     seen = "no response" if headers is None and status != 429 else f"status {status}"
     return CallError(f"{what} ({seen})", kind, named, may_be_billed=timed_out)
+
+
+def _untrusted(error: BaseException | None) -> str:
+    """Says that the server's certificate isn't trusted, which no further try will change; "" for other errors."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return (
+                f"the server's certificate isn't trusted ({error.verify_message}); SSL_CERT_FILE names the file of one "
+                "that is"
+            )
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def provider_reason(message: str, private: tuple[str, ...]) -> str:

@@ -40,7 +40,7 @@ def load_litellm() -> Any:
         litellm.suppress_debug_info = True
         litellm.telemetry = False
         if not isinstance(litellm.aclient_session, PlainClient):
-            litellm.aclient_session = PlainClient()
+            litellm.aclient_session = PlainClient(uses_proxies=True)
         # Its own log lines can hold addresses, headers and prompts.
         logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
         return litellm
@@ -90,9 +90,6 @@ class FirstCall:
 
 class PlainClient(BoundedClient):
     """A client that returns plain completions."""
-
-    def __init__(self) -> None:
-        super().__init__(follow_redirects=True)
 
     def plain(self, request: httpx.Request, body: bytes) -> bytes:
         """A chat completion's plain parts; other answers as they are."""

@@ -3,6 +3,9 @@
 import asyncio
 import json
 import logging
+import shutil
+import ssl
+import subprocess
 import threading
 import time
 import warnings
@@ -20,7 +23,7 @@ from orapo.reward.llm.answers import nothing_mentioned
 from orapo.reward.llm.client import LlmClient
 from orapo.reward.llm.endpoint import Completion, Endpoint
 from orapo.reward.llm.judge import LlmJudge
-from orapo.reward.llm.litellm_client import MOST_TOKENS, plain_completion
+from orapo.reward.llm.litellm_client import MOST_TOKENS, load_litellm, plain_completion
 from orapo.reward.llm.prompts import load_prompts
 from orapo.reward.protocol import Judged
 
@@ -32,18 +35,28 @@ PRICES = (2.0, 8.0)
 class Answering(ThreadingHTTPServer):
     """Answers every call with the same bytes."""
 
-    body = b""
+    body: bytes
     status = 200
     headers: tuple[tuple[str, str], ...] = ()
 
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.asked: list[str] = []
+        self.body = b""
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is expected."""
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
 
 
 class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         server = self.server
         assert isinstance(server, Answering)
+        server.asked.append(self.path)
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(server.status)
         for name, value in (("Content-Type", "application/json"), *server.headers):
@@ -58,7 +71,17 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Answering]:
-    with Answering(("127.0.0.1", 0), _Handler) as running:
+    yield from _running()
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Answering]:
+    """Another server, which must not see what the first one is asked."""
+    yield from _running()
+
+
+def _running() -> Iterator[Answering]:
+    with Answering() as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield running
@@ -84,7 +107,7 @@ def completion(content: object = SECRET, **more: object) -> bytes:
 
 
 def endpoint(server: Answering) -> Endpoint:
-    return Endpoint("openai/judge", f"http://127.0.0.1:{server.server_port}/v1", prices=PRICES)
+    return Endpoint("openai/judge", f"{server.address}/v1", prices=PRICES)
 
 
 def judge_by(model: Endpoint, folder: Path, **settings: Any) -> LlmJudge:
@@ -198,6 +221,84 @@ def test_an_error_of_megabytes_takes_no_time(server: Answering, piece: str, stat
 def test_a_time_to_wait_that_is_none(server: Answering, seconds: str) -> None:
     server.headers = (("Retry-After", seconds),)
     assert failure(server, b"{}", 429).retry_after_seconds is None
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirect_takes_a_report_elsewhere(server: Answering, elsewhere: Answering, status: int) -> None:
+    elsewhere.body = completion()
+    server.headers = (("Location", f"{elsewhere.address}/v1/chat/completions"),)
+    refused = failure(server, b"", status)
+    assert (refused.kind, elsewhere.asked) == (CallErrorKind.REJECTED, [])
+    assert f"status {status}: a redirect, which isn't followed" in refused.reason
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_no_proxy_sees_what_is_asked_on_this_machine(
+    server: Answering, elsewhere: Answering, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_litellm()
+    monkeypatch.setenv(variable, elsewhere.address)
+    monkeypatch.setattr("litellm.aclient_session", None)  # one that was made with this environment
+    assert complete(server, completion()).text == SECRET
+    assert (len(server.asked), elsewhere.asked) == (1, [])
+
+
+def test_a_proxy_is_asked_for_what_is_elsewhere(elsewhere: Answering, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere.body = completion()
+    monkeypatch.setenv("HTTP_PROXY", elsewhere.address.removeprefix("http://"))
+    monkeypatch.setenv("NO_PROXY", "near.test")
+    far = Endpoint("openai/judge", "http://far.test/v1", prices=PRICES)
+    assert asyncio.run(far.complete(REQUEST)).text == SECRET
+    assert elsewhere.asked == ["http://far.test/v1/chat/completions"]
+    near = Endpoint("openai/judge", "http://near.test/v1", prices=PRICES)
+    with pytest.raises(CallError, match="no response"):
+        asyncio.run(near.complete(REQUEST))
+    assert len(elsewhere.asked) == 1
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
+def test_a_certificate_that_is_not_trusted_ends_the_run(
+    server: Answering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made for this test; no further try would change it, and it may be told to be trusted."""
+    made = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        "k.pem",
+        "-out",
+        "c.pem",
+        "-days",
+        "1",
+    ]
+    whose = ["-subj", "/CN=judge", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*made, *whose], cwd=tmp_path, check=True, capture_output=True)
+    own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    own.load_cert_chain(tmp_path / "c.pem", tmp_path / "k.pem")
+    server.socket = own.wrap_socket(server.socket, server_side=True)
+    server.body = completion()
+    judge = Endpoint("openai/judge", f"https://127.0.0.1:{server.server_port}/v1", prices=PRICES)
+    load_litellm()
+    monkeypatch.setattr("litellm.aclient_session", None)
+    with pytest.raises(CallError, match=r"certificate isn't trusted \(self-signed certificate\)") as raised:
+        asyncio.run(judge.complete(REQUEST))
+    assert raised.value.kind is CallErrorKind.REJECTED
+    monkeypatch.setattr("litellm.aclient_session", None)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "c.pem"))
+    assert asyncio.run(judge.complete(REQUEST)).text == SECRET
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "ftp://x", "::::", "http://"])
+def test_a_proxy_that_can_not_be_used_is_named(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    far = Endpoint("openai/judge", "http://far.test/v1", prices=PRICES)
+    with pytest.raises(CallError, match=r"^HTTPS_PROXY of the environment names no proxy") as raised:
+        asyncio.run(far.complete(REQUEST))
+    assert raised.value.kind is CallErrorKind.REJECTED
 
 
 def test_a_judge_reads_parts_and_stores_them(server: Answering, tmp_path: Path) -> None:
