@@ -142,6 +142,25 @@ def test_rubbish_of_a_judge_changes_nothing(faultless: Path, tmp_path: Path) -> 
         assert judged.wait() == 0, judged.text()
 
 
+def test_a_step_whose_judge_is_gone_is_taken_back_after_one_signal(faultless: Path, tmp_path: Path) -> None:
+    with JudgeServer() as server:
+        run = forks.start(command(server, tmp_path), tmp_path / "log", tmp_path)
+        assert run.until(lambda: "training: step 1 of 3 begins" in run.text()), run.text()
+        server.status = 503
+        asked = len(server.calls)
+        assert run.until(lambda: len(server.calls) > asked + 4), run.text()
+        run.send(signal.SIGTERM)
+        began = time.monotonic()
+        assert run.wait() == 143, run.text()
+        assert time.monotonic() - began < 40
+        assert "stopped by SIGTERM while waiting for an answer" in run.text()
+        assert json.loads((tmp_path / "run" / "run_state.json").read_text())["state"] == "interrupted"
+        server.status = 0
+        resumed = forks.run(["train", f"resume={tmp_path}/run"], tmp_path / "resumed.log", tmp_path)
+        assert resumed.wait() == 0, resumed.text()
+    assert_same_run(faultless, tmp_path / "run")
+
+
 def test_ctrl_c_while_a_judge_says_no_at_length(tmp_path: Path) -> None:
     with JudgeServer(always="endless_no") as server:
         run = forks.start(command(server, tmp_path), tmp_path / "log", tmp_path)
