@@ -85,8 +85,13 @@ class Endpoint:
 
     @property
     def is_external(self) -> bool:
-        """True where the text judged may leave this machine: no address is given, or one that isn't loopback."""
-        return self.api_base is None or is_external(self.api_base)
+        """True where the text judged may leave this machine.
+
+        No address is given, or one that isn't loopback; or a provider other than ``openai/``, which litellm asks by
+        clients of its own: they take the environment's proxy, and follow a redirect.
+        """
+        is_ours = self.model.startswith("openai/")
+        return self.api_base is None or is_external(self.api_base) or not is_ours
 
     @property
     def cache_identity(self) -> str:

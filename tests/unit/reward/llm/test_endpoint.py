@@ -179,6 +179,8 @@ def test_cut_off_answers_are_marked(server: JudgeServer) -> None:
 )
 def test_what_leaves_the_machine(api_base: str | None, is_external: bool) -> None:
     assert Endpoint("openai/judge", api_base).is_external is is_external
+    # litellm asks them by clients that take the environment's proxy, and follow redirects.
+    assert all(Endpoint(f"{name}/judge", api_base).is_external for name in ("ollama_chat", "hosted_vllm", "anthropic"))
 
 
 def test_price_of_a_known_and_an_unknown_model(caplog: pytest.LogCaptureFixture) -> None:
