@@ -139,8 +139,8 @@ def check_privacy(asked: ApiSettings) -> None:
         return
     raise SettingError(
         f"system.allow_external is false, and patients' images would go to {where}: the data sets' agreements forbid "
-        "services that keep or review what they are sent. Use a server on this machine (system.api_base, with system.model=openai/NAME), or "
-        "system.allow_external=true where your agreement with the provider permits it"
+        "services that keep or review what they are sent. Use a server on this machine (system.api_base, with "
+        "system.model=openai/NAME), or system.allow_external=true where your agreement with the provider permits it"
     )
 
 

@@ -154,8 +154,8 @@ class FactScoreLlm(ClientSettings):
             raise SettingError(
                 f"reward.allow_external is false, and reports written about patients' images would go to {where}: the "
                 "data sets' agreements forbid services that keep or review what they are sent. Use a server on this "
-                "machine (reward.api_base, with reward.model=openai/NAME), the offline judge (reward=fact_score), or reward.allow_external=true where "
-                "your agreement with the provider permits it"
+                "machine (reward.api_base, with reward.model=openai/NAME), the offline judge (reward=fact_score), or "
+                "reward.allow_external=true where your agreement with the provider permits it"
             )
         log.warning(
             "judge: reports written about patients' images go to %s, as reward.allow_external=true allows", where
