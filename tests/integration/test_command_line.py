@@ -98,6 +98,7 @@ def edited_table(table: Path, tmp_path: Path, old: str, new: str) -> Path:
         ("training.learning_rate=fast", "training.learning_rate is 'fast'"),
         ("data=nowhere", "nowhere"),
         ("prompt.context.a=3", "the overrides can't be composed: invalid literal for int() with base 10: 'a'"),
+        ("+=FINDINGS:", "the overrides can't be composed: "),
         *(
             pytest.param(*row, marks=pytest.mark.slow)
             for row in [

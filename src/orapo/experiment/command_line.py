@@ -121,7 +121,7 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
             config = hydra.compose("config", in_order(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise SettingError(explained(error, overrides, CONF, "config") or one_line(error)) from error
-    except (ValueError, TypeError, AttributeError, LookupError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, AssertionError) as error:
         raise SettingError(_not_composed(error)) from error
     check_targets(config)
     check_words(config)
