@@ -241,9 +241,11 @@ class ServerClient:
                 raise Stopped(silence)
             if waited + delay > self.settings.pause_limit_seconds:
                 raise RunPaused(silence)
-            STOP_SIGNALS.end_wait("the rollout server")
             self._warn(reason)
-            time.sleep(delay)
+            ends = time.monotonic() + delay
+            while (left := ends - time.monotonic()) > 0:
+                STOP_SIGNALS.end_wait("the rollout server")
+                time.sleep(min(left, 0.5))
 
     def _warn(self, reason: str) -> None:
         """Warns once an outage, however many requests meet it."""

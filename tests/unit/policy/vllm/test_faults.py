@@ -1,6 +1,8 @@
 """A server that is down, was started anew, or answers something else than what was asked."""
 
+import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -15,13 +17,14 @@ from tests.vllm_server import Answer, StandInServer
 
 from orapo.batches import StudyBatch
 from orapo.data.collate import Collate
-from orapo.errors import RunPaused, SettingError
+from orapo.errors import RunPaused, RunTerminated, SettingError
 from orapo.policy.loading import load_policy
 from orapo.policy.model import Policy
 from orapo.policy.settings import ModelSettings, SamplingSettings
 from orapo.policy.vllm.client import ServerClient, Stopped
 from orapo.policy.vllm.rollouts import VllmRollouts
 from orapo.policy.vllm.settings import ServerSettings
+from orapo.stopping import STOP_SIGNALS
 
 SAMPLING = SamplingSettings(per_study=3, max_new_tokens=12, min_new_tokens=1)
 
@@ -154,6 +157,22 @@ def test_what_begins_after_the_run_has_failed_waits_for_no_server(
     began = time.monotonic()
     with pytest.raises(Stopped):
         rollouts.begin(batch, SAMPLING, (1, 2, 3)).result()
+    assert time.monotonic() - began < 10
+
+
+def test_a_signal_ends_the_wait_for_a_server(
+    server: StandInServer, batch: StudyBatch, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orapo.stopping.PATIENCE_SECONDS", 0.5)
+    rollouts = source(pause_limit_seconds=60)
+    rollouts.roll_out(batch, SAMPLING)
+    server.status = 503
+    began = time.monotonic()
+    with STOP_SIGNALS.heard():
+        STOP_SIGNALS.defer()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(RunTerminated, match=r"^stopped by SIGTERM while waiting for the rollout server$"):
+            rollouts.roll_out(batch, SAMPLING)
     assert time.monotonic() - began < 10
 
 
