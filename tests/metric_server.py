@@ -164,6 +164,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Location", "http://127.0.0.1:9/score")
         self.send_header("Metric-Versions", json.dumps(self.owner.versions))
         self.end_headers()
+        if fault == "drip":
+            for letter in body:
+                time.sleep(0.1)
+                self.wfile.write(letter.encode())
+            return
         self.wfile.write(body.encode())
 
     def log_message(self, format: str, *args: Sequence[object]) -> None:

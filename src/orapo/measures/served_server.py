@@ -1,5 +1,6 @@
 """One metric server over HTTP: single calls, checked answers, and the kinds of failure."""
 
+import asyncio
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ class MetricServer:
 
     def __init__(self, api_base: str, timeout_seconds: float) -> None:
         self._base = api_base.rstrip("/")
+        self._timeout_seconds = timeout_seconds
         self._http = BoundedClient(
             timeout=httpx.Timeout(timeout_seconds, connect=min(10.0, timeout_seconds)),
             uses_proxies=False,  # it would be shown the reports
@@ -71,8 +73,9 @@ class MetricServer:
             # In ASCII: no text is too strange to be sent.
             content = None if body is None else json.dumps(body).encode()
             headers = {"Content-Type": "application/json"}
-            response = await self._http.request(method, f"{self._base}/{path}", content=content, headers=headers)
-        except httpx.TimeoutException:
+            async with asyncio.timeout(self._timeout_seconds):  # httpx limits each wait for bytes only
+                response = await self._http.request(method, f"{self._base}/{path}", content=content, headers=headers)
+        except (TimeoutError, httpx.TimeoutException):
             raise CallError("no answer in time", CallErrorKind.UNAVAILABLE) from None
         except httpx.HTTPError as error:
             raise CallError(f"not available ({type(error).__name__})", CallErrorKind.UNAVAILABLE) from None

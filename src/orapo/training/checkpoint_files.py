@@ -103,7 +103,7 @@ def find_last(folder: Path) -> tuple[Path | None, list[str]]:
     for left in folder.glob(f"*{UNFINISHED}"):
         left.unlink()
     last, found = folder / LAST, earlier(folder)
-    candidates = [last, *found] if last.exists() else found
+    candidates = [last, *found] if os.path.lexists(last) else found  # a link whose file is gone is a lost checkpoint
     wrong: list[str] = []
     for path in candidates:
         try:

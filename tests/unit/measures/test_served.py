@@ -180,8 +180,9 @@ def test_a_time_to_wait_is_kept(server: FaultyServer, tmp_path: Path) -> None:
     assert server.times[1] - server.times[0] >= 0.3
 
 
-def test_a_slow_answer_is_given_up(server: FaultyServer, tmp_path: Path) -> None:
-    server.faults = ["slow"]
+@pytest.mark.parametrize("fault", ["slow", "drip"])
+def test_a_slow_answer_is_given_up(server: FaultyServer, tmp_path: Path, fault: str) -> None:
+    server.faults = [fault]
     assert served(server, tmp_path, timeout_seconds=0.5).score(REFS, HYPS)["share"] == SHARES
     assert len(server.calls) == 2
 

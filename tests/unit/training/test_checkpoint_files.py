@@ -70,6 +70,15 @@ def test_none_that_is_whole_is_an_error_and_none_at_all_is_not(tmp_path: Path) -
     assert path.exists()
 
 
+def test_a_link_whose_file_is_gone_is_a_lost_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").symlink_to(tmp_path / "gone")
+    with pytest.raises(CheckpointError, match=r"last\.ckpt"):
+        find_last(tmp_path)
+    save(tmp_path / "step_2.ckpt", 2)
+    found, wrong = find_last(tmp_path)
+    assert (step_of(found), len(wrong)) == (2, 1)
+
+
 @pytest.mark.parametrize("place", range(0, 60_000, 1_777))
 def test_every_flipped_bit_of_a_weight_is_noticed(place: int, tmp_path: Path) -> None:
     path = save(tmp_path / "last.ckpt", 1)

@@ -264,10 +264,13 @@ class ServerClient:
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx.Response:
         url = f"{self._root}{path}" if path.startswith("/") else path
+        ends = time.monotonic() + self.settings.timeout_seconds
         with self._http.stream(method, url, json=body) as response:
             content = bytearray()
             for chunk in response.iter_bytes():
                 content += chunk
+                if time.monotonic() > ends:  # httpx limits each wait for bytes only
+                    raise httpx.ReadTimeout(f"the answer took longer than {self.settings.timeout_seconds:g} s")
                 if len(content) > _LONGEST_ANSWER:
                     raise httpx.ReadError(f"the answer is longer than {_LONGEST_ANSWER:,} bytes")
         return httpx.Response(response.status_code, content=bytes(content), request=response.request)

@@ -3,9 +3,11 @@
 import os
 import re
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +271,26 @@ def test_no_server_is_one_line_at_once(model: ModelSettings) -> None:
     ):
         check(client(gone))
     assert time.monotonic() - began < 5
+
+
+def test_an_answer_that_drips_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=drip, args=(listener,), daemon=True).start()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        waiting = ServerClient(ServerSettings(api_base=address, timeout_seconds=0.5, pause_limit_seconds=0))
+        began = time.monotonic()
+        with pytest.raises(RunPaused, match="ReadTimeout at models"):
+            waiting.served_models()
+        assert time.monotonic() - began < 5
+
+
+def drip(listener: socket.socket) -> None:
+    connection, _ = listener.accept()
+    with connection, suppress(OSError):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(1000):
+            time.sleep(0.05)
+            connection.sendall(b" ")
 
 
 def test_waiting_ends_when_another_thread_has_failed(server: StandInServer) -> None:
