@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeInt
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation
 from orapo.data.phantoms import PhantomSource
 from orapo.data.phantoms.findings import Finding
-from orapo.data.phantoms.wordings import PHRASES, fill, phrases_of
+from orapo.data.phantoms.wordings import PHRASES, fill, forms, phrases_of
 from orapo.records import Split
 from orapo.settings import checked
 
@@ -151,8 +151,8 @@ def conclude(findings: Mapping[Observation, Finding]) -> tuple[str, LabelStates]
     for observation in PHRASES:
         if (finding := findings.get(observation)) is None:
             continue
-        phrase = fill(phrases_of(finding)[0], finding)[0].removeprefix("+").removeprefix("a ").removeprefix("an ")
-        sentences.append(f"Possible {phrase}." if finding.uncertain else f"{phrase[0].upper()}{phrase[1:]}.")
+        words = forms(fill(phrases_of(finding)[0], finding)[0])
+        sentences.append(("Possible {bare}." if finding.uncertain else "{Bare}.").format_map(words))
         states[observation] = LabelState.UNCERTAIN if finding.uncertain else LabelState.POSITIVE
     if findings.keys() <= {Observation.SUPPORT_DEVICES}:
         sentences.append(NOTHING_FOUND)
