@@ -91,6 +91,21 @@ class MadeUpStudy:
         return tuple(_squeezed(self.picture) if view == "LATERAL" else self.picture for view in self.views)
 
     @property
+    def sides(self) -> tuple[str, ...]:
+        """``"Frontal"`` or ``"Lateral"`` for each view."""
+        return tuple("Lateral" if view == "LATERAL" else "Frontal" for view in self.views)
+
+    @property
+    def age(self) -> int:
+        """Of the patient, in years."""
+        return 20 + self.patient % 60
+
+    @property
+    def sex(self) -> str:
+        """``"Female"`` or ``"Male"``."""
+        return ("Female", "Male")[self.patient % 2]
+
+    @property
     def states_nothing_found(self) -> bool:
         """Whether the pictures show nothing but, perhaps, devices."""
         return self.drawn <= {Observation.SUPPORT_DEVICES}
