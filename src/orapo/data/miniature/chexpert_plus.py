@@ -106,13 +106,9 @@ def _rows(study: MadeUpStudy) -> Iterator[list[object]]:
 def _section(study: MadeUpStudy, text: str, date: str) -> str:
     if not text:
         return " \n  " if study.trait is Trait.BLANK_FINDINGS else ""
-    sentences = [f"{sentence.removesuffix('.')}." for sentence in text.split(". ")]
+    text = "\n \n".join(study.paragraphs(text, gap="  "))
     if study.trait is Trait.TWO_FRONTALS and date:
-        sentences.insert(0, f"Compared with {date}.")
-    if study.trait is Trait.NUMBERED:
-        text = "\n \n".join(f"{number}.  {sentence}" for number, sentence in enumerate(sentences, start=1))
-    else:
-        text = "  ".join(sentences)
+        text = f"Compared with {date}.  {text}"
     return f"\n{text if study.patient % 4 == 0 else text.upper()}"
 
 

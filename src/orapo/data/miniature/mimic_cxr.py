@@ -87,11 +87,7 @@ def write_report(study: MadeUpStudy) -> str:
 
 
 def _lines(study: MadeUpStudy, text: str) -> str:
-    sentences = [f"{sentence.removesuffix('.')}." for sentence in text.split(". ")] if text else []
-    if study.trait is Trait.NUMBERED:
-        paragraphs = [f"{number}. {sentence}" for number, sentence in enumerate(sentences, start=1)]
-    else:
-        paragraphs = ["  ".join(sentences)]
+    paragraphs = study.paragraphs(text, gap=" ") if text else []
     return "\n \n".join(textwrap.fill(line, 78, initial_indent=" ", subsequent_indent=" ") for line in paragraphs)
 
 

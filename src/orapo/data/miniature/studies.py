@@ -105,6 +105,13 @@ class MadeUpStudy:
         """``"Female"`` or ``"Male"``."""
         return ("Female", "Male")[self.patient % 2]
 
+    def paragraphs(self, text: str, gap: str) -> list[str]:
+        """A section's sentences as one paragraph, or numbered, each its own, with ``gap`` after the number."""
+        sentences = [f"{sentence.removesuffix('.')}." for sentence in text.split(". ")]
+        if self.trait is Trait.NUMBERED:
+            return [f"{number}.{gap}{sentence}" for number, sentence in enumerate(sentences, start=1)]
+        return ["  ".join(sentences)]
+
     @property
     def states_nothing_found(self) -> bool:
         """Whether the pictures show nothing but, perhaps, devices."""
