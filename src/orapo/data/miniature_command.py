@@ -1,51 +1,37 @@
 """``orapo data miniature``: a small data set of phantoms in the layout of a real one."""
 
 from argparse import ArgumentParser, Namespace
-from typing import Any, NamedTuple
-
-
-class Miniature(NamedTuple):
-    """What ``orapo.data.miniature.write_miniature_NAME`` writes.
-
-    Attributes:
-        help: one line.
-        options: of this data set alone, by the names of arguments: what ``add_argument`` takes.
-    """
-
-    help: str
-    options: dict[str, dict[str, Any]] = {}  # noqa: RUF012
-
+from typing import Any
 
 MINIATURES = {
-    "chexpert_plus": Miniature("CheXpert Plus, with CheXpert's gold labels"),
-    "mimic_cxr": Miniature(
-        "MIMIC-CXR-JPG with reports",
-        {
-            "version": {"default": "2.1.0", "help": "of MIMIC-CXR-JPG: 2.0.0 or %(default)s, the default"},
-            "zip_reports": {"action": "store_true", "help": "reports in mimic-cxr-reports.zip, not as files"},
-        },
-    ),
-    "annotation": Miniature(
-        "a data set with an R2Gen-style annotation.json",
-        {"form": {"choices": ("mimic_cxr", "chexpert_plus"), "default": "mimic_cxr"}},
-    ),
-    "iu_xray": Miniature(
-        "IU X-Ray (Open-I)",
-        {"layout": {"choices": ("tables", "xml"), "default": "tables", "help": "default: %(default)s"}},
-    ),
-    "hf_dataset": Miniature("a Hugging Face data set"),
-    "rexgradient": Miniature("ReXGradient-160K"),
-    "rexrank": Miniature("an input file of the leaderboard ReXrank, studies.json, with its images"),
-    "study_table": Miniature("a table of one's own, studies.csv, with its images"),
+    "chexpert_plus": "CheXpert Plus, with CheXpert's gold labels",
+    "mimic_cxr": "MIMIC-CXR-JPG with reports",
+    "annotation": "a data set with an R2Gen-style annotation.json",
+    "iu_xray": "IU X-Ray (Open-I)",
+    "hf_dataset": "a Hugging Face data set",
+    "rexgradient": "ReXGradient-160K",
+    "rexrank": "an input file of the leaderboard ReXrank, studies.json, with its images",
+    "study_table": "a table of one's own, studies.csv, with its images",
 }
+"""What ``orapo.data.miniature.write_miniature_NAME`` writes."""
+
+OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "mimic_cxr": {
+        "version": {"default": "2.1.0", "help": "of MIMIC-CXR-JPG: 2.0.0 or %(default)s, the default"},
+        "zip_reports": {"action": "store_true", "help": "reports in mimic-cxr-reports.zip, not as files"},
+    },
+    "annotation": {"form": {"choices": ("mimic_cxr", "chexpert_plus"), "default": "mimic_cxr"}},
+    "iu_xray": {"layout": {"choices": ("tables", "xml"), "default": "tables", "help": "default: %(default)s"}},
+}
+"""Of one data set alone, by the names of arguments: what ``add_argument`` takes."""
 
 
 def add_miniature_command(parser: ArgumentParser) -> None:
     """Declares ``miniature DATA_SET FOLDER`` and its options."""
     data_sets = parser.add_subparsers(dest="data_set", required=True, metavar="DATA_SET")
-    for name, miniature in MINIATURES.items():
-        options = data_sets.add_parser(name, help=miniature.help)
-        for option, told in miniature.options.items():
+    for name, written in MINIATURES.items():
+        options = data_sets.add_parser(name, help=written)
+        for option, told in OPTIONS.get(name, {}).items():
             options.add_argument(f"--{option.replace('_', '-')}", **told)
         options.add_argument("folder", help="empty, or not there yet")
         options.add_argument("--num-patients", type=int, default=60, help="at least 10; default: %(default)s")
@@ -57,6 +43,6 @@ def _run(arguments: Namespace) -> int:
     from orapo.data import miniature  # numpy would hold up --help
 
     write = getattr(miniature, f"write_miniature_{arguments.data_set}")
-    own = {option: getattr(arguments, option) for option in MINIATURES[arguments.data_set].options}
+    own = {option: getattr(arguments, option) for option in OPTIONS.get(arguments.data_set, {})}
     print(f"wrote {write(arguments.folder, arguments.num_patients, arguments.seed, **own)}")
     return 0

@@ -14,42 +14,16 @@ from string import Formatter
 
 from orapo.chexpert import OBSERVATIONS, LabelState, Observation
 from orapo.data.phantoms.rich import WORDINGS, WordingName
-from orapo.data.phantoms.wordings import Wording
+from orapo.data.phantoms.wordings import CHANGED, DENIED, GRADES, REMOVED, Wording, forms
+from orapo.labeler import Change
 from orapo.records import Reading
 
 _O = Observation
 
-DENIED: Mapping[str, tuple[Observation, ...]] = {
-    "heart size": (_O.CARDIOMEGALY,),
-    "contours": (_O.ENLARGED_CARDIOMEDIASTINUM,),
-    "edema": (_O.EDEMA,),
-    "consolidation": (_O.CONSOLIDATION,),
-    "pneumonia": (_O.PNEUMONIA,),
-    "lesion": (_O.LUNG_LESION,),
-    "pleura": (_O.PLEURAL_EFFUSION, _O.PNEUMOTHORAX),
-    "consolidation and pleura": (_O.CONSOLIDATION, _O.PLEURAL_EFFUSION, _O.PNEUMOTHORAX),
-    "pneumothorax": (_O.PNEUMOTHORAX,),
-    "effusion": (_O.PLEURAL_EFFUSION,),
-    "fracture": (_O.FRACTURE,),
-    # Of the lungs or the bones as a whole, and of everything: no observation by name.
-    "clear lungs": (),
-    "bones": (),
-    "normal": (),
-}
-"""What the denials of each name deny."""
-
-WORDS: Mapping[str, tuple[str, ...]] = {
-    "side": ("left", "right"),
-    "zone": ("upper", "mid", "lower"),
-    "size": ("small", "moderate", "large"),
-    "degree": ("mild", "moderate", "severe"),
-    "degree_ly": ("mildly", "moderately", "severely"),
-    "extent": ("mild", "moderate", "marked"),
-    "extent_ly": ("mildly", "moderately", "markedly"),
-}
+_WORDS: Mapping[str, tuple[str, ...]] = {"side": ("left", "right"), "zone": ("upper", "mid", "lower"), **GRADES}
 """What may stand for a word in braces; another one stands for itself."""
 
-_ORDER = (LabelState.NEGATIVE, LabelState.UNCERTAIN, LabelState.POSITIVE)
+_ORDER = (LabelState.UNMENTIONED, LabelState.NEGATIVE, LabelState.UNCERTAIN, LabelState.POSITIVE)
 _SENTENCE = re.compile(r"[^.]*\.|[^.]+$")
 
 
@@ -69,8 +43,7 @@ class PhantomReader:
         read = [known[sentence] for sentence in sentences if sentence in known]
         for stated in read:
             for observation, state in stated.items():
-                if states[observation] not in _ORDER or _ORDER.index(state) > _ORDER.index(states[observation]):
-                    states[observation] = state
+                states[observation] = max(states[observation], state, key=_ORDER.index)
         there = {o for o, state in states.items() if state in (LabelState.POSITIVE, LabelState.UNCERTAIN)}
         if sentences and len(read) == len(sentences) and there <= {_O.SUPPORT_DEVICES}:
             states[_O.NO_FINDING] = LabelState.POSITIVE
@@ -88,42 +61,28 @@ def _sentences(name: WordingName) -> dict[str, dict[Observation, LabelState]]:
     for denied, sentences in wording.denials.items():
         known.update((sentence, dict.fromkeys(DENIED[denied], LabelState.NEGATIVE)) for sentence in sentences)
     for observation, rows in wording.phrases.items():
-        for phrase in {phrase for row in rows for phrase in row}:
-            for filled in _filled(phrase):
-                about = [*_about(wording, observation, filled)]
-                about += _changed(observation, filled) if name == "plain" else []
-                known.update((sentence, {observation: state}) for sentence, state in about)
+        about = [*_about(wording, observation)]
+        about += _changed(observation) if name == "plain" else []
+        for words in (forms(filled) for row in rows for phrase in row for filled in _filled(phrase)):
+            known.update((sentence.format_map(words), {observation: state}) for sentence, state in about)
     return known
 
 
 def _filled(phrase: str) -> Iterator[str]:
     names = [name for _, name, _, _ in Formatter().parse(phrase) if name]
-    for words in product(*(WORDS.get(name, (name,)) for name in names)):
+    for words in product(*(_WORDS.get(name, (name,)) for name in names)):
         yield phrase.format_map(dict(zip(names, words, strict=True)))
 
 
-def _about(wording: Wording, observation: Observation, phrase: str) -> Iterator[tuple[str, LabelState]]:
-    words = _words(phrase)
+def _about(wording: Wording, observation: Observation) -> Iterator[tuple[str, LabelState]]:
     affirming = wording.device_frames if observation is _O.SUPPORT_DEVICES else wording.frames
     for frames, state in ((affirming, LabelState.POSITIVE), (wording.hedges, LabelState.UNCERTAIN)):
-        for _, sentence, _ in frames:
-            yield sentence.format_map(words), state
+        yield from ((sentence, state) for _, sentence, _ in frames)
 
 
-def _words(phrase: str) -> dict[str, str]:
-    be, phrase = ("are", phrase[1:]) if phrase.startswith("+") else ("is", phrase)
-    bare = re.sub(r"^an? ", "", phrase)
-    capitalised = {"Bare": bare[0].upper() + bare[1:], "Phrase": phrase[0].upper() + phrase[1:]}
-    return {"bare": bare, "phrase": phrase, "be": be, "have": "have" if be == "are" else "has", **capitalised}
-
-
-def _changed(observation: Observation, phrase: str) -> Iterator[tuple[str, LabelState]]:
-    words = _words(phrase)
-    bare, be, have, is_device = words["bare"], words["be"], words["have"], observation is _O.SUPPORT_DEVICES
-    # What a report of a follow-up says instead: what has changed is there, what has resolved is not.
-    for word in ("New", "Worsened", "Improved"):
-        yield f"{word} {bare}.", LabelState.POSITIVE
-    for change in (f"{be} new", f"{be} unchanged", f"{have} worsened", f"{have} improved"):
-        yield f"{bare[0].upper()}{bare[1:]} {change}.", LabelState.POSITIVE
-    gone = f"{bare} {have} been removed." if is_device else f"Resolved {bare}."
-    yield gone[0].upper() + gone[1:], LabelState.NEGATIVE
+def _changed(observation: Observation) -> Iterator[tuple[str, LabelState]]:
+    """What a report of a follow-up says instead: what has changed is there, what has resolved is not."""
+    gone = REMOVED if observation is _O.SUPPORT_DEVICES else CHANGED[Change.RESOLVED]
+    for change, sentences in {**CHANGED, Change.RESOLVED: gone}.items():
+        state = LabelState.NEGATIVE if change is Change.RESOLVED else LabelState.POSITIVE
+        yield from ((sentence, state) for sentence in sentences)

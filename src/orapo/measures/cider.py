@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from orapo.measures.words import Ngram, Words, ngram_counts
 
-LONGEST_NGRAM = 4
+LENGTHS = (1, 2, 3, 4)
+"""Of the n-grams, in words."""
 SIGMA = 6.0
 SCALE = 10.0
 
@@ -27,20 +28,20 @@ def cider_d(generated: Sequence[Words], oracle: Sequence[Words]) -> list[float]:
     """
     frequency: Counter[Ngram] = Counter()
     for words in oracle:
-        frequency.update(ngram for length in _lengths() for ngram in ngram_counts(words, length))
+        frequency.update(ngram for length in LENGTHS for ngram in ngram_counts(words, length))
     return [_score(g, o, frequency, math.log(len(oracle))) for g, o in zip(generated, oracle, strict=True)]
 
 
 def _score(generated: Words, oracle: Words, frequency: Counter[Ngram], log_reports: float) -> float:
     penalty = math.exp(-((len(generated) - len(oracle)) ** 2) / (2 * SIGMA**2))
     similarities = []
-    for length in _lengths():
+    for length in LENGTHS:
         ours = _weighted(ngram_counts(generated, length), frequency, log_reports)
         theirs = _weighted(ngram_counts(oracle, length), frequency, log_reports)
         product = math.sqrt(_dot(ours, ours) * _dot(theirs, theirs))
         clipped = {ngram: min(weight, theirs[ngram]) for ngram, weight in ours.items() if ngram in theirs}
         similarities.append(_dot(clipped, theirs) / product if product else 0.0)
-    return SCALE * penalty * sum(similarities) / LONGEST_NGRAM
+    return SCALE * penalty * sum(similarities) / len(LENGTHS)
 
 
 def _weighted(counts: Counter[Ngram], frequency: Counter[Ngram], log_reports: float) -> dict[Ngram, float]:
@@ -50,7 +51,3 @@ def _weighted(counts: Counter[Ngram], frequency: Counter[Ngram], log_reports: fl
 
 def _dot(first: dict[Ngram, float], second: dict[Ngram, float]) -> float:
     return sum(weight * second[ngram] for ngram, weight in first.items())
-
-
-def _lengths() -> range:
-    return range(1, LONGEST_NGRAM + 1)

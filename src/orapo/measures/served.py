@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 
 from orapo.measures.served_batches import Batches, Pair
-from orapo.measures.served_calls import (
-    MetricCalls,
+from orapo.measures.served_server import (
+    MetricServer,
     MetricServerRejected,
     MetricServerRevoked,
     MetricServerUnavailable,
@@ -29,6 +29,8 @@ __all__ = [
 
 Question = tuple[Pair, str]
 """A pair and a metric."""
+PendingMetrics = Pending[dict[str, list[float]]]
+"""Values under way; Ctrl-C ends the wait for them and the calls."""
 
 
 class ServedMetrics:
@@ -48,7 +50,7 @@ class ServedMetrics:
         self.settings = settings
         self._usage = ServedUsage()
         retry = retry or RetryPolicy(settings.max_tries, deadline_seconds=settings.deadline_seconds)
-        self._calls = MetricCalls(settings, retry, self._usage)
+        self._server = MetricServer(settings, retry, self._usage)
         self._cache = AnswerCache(settings.cache_path, settings.cache)
 
     def check(self) -> dict[str, str]:
@@ -58,21 +60,28 @@ class ServedMetrics:
             MetricServerUnavailable: nobody answers.
             MetricServerRejected: it lacks a metric or has another version of it.
         """
-        return Pending(self._calls.check(), self._add_wait).result()
+        return Pending(self._server.check(), self._add_wait).result()
 
-    def start(self, refs: Sequence[str], hyps: Sequence[str]) -> "PendingMetrics":
+    def start(self, refs: Sequence[str], hyps: Sequence[str]) -> PendingMetrics:
         """Begins to score ``hyps``, each beside the reference at its place; equal pairs are scored once.
 
         Raises:
             ValueError: not equally many.
         """
         pairs = tuple(zip(refs, hyps, strict=True))
-        distinct = tuple(dict.fromkeys(pairs))
-        self._usage.duplicates += len(pairs) - len(distinct)
-        return PendingMetrics(Pending(self._answered(distinct), self._add_wait), pairs, tuple(self.settings.metrics))
+        self._usage.duplicates += len(pairs) - len(set(pairs))
+        return Pending(self._scored(pairs), self._add_wait)
 
     def score(self, refs: Sequence[str], hyps: Sequence[str]) -> dict[str, list[float]]:
-        """Calls ``start`` and waits for its result."""
+        """Calls ``start`` and waits for its result: by metric one finite value per pair, in order.
+
+        Raises:
+            MetricServerUnavailable: pairs stayed without a value for longer than the run may pause.
+            MetricServerRejected: a metric is missing, the request is refused, or what came is no value;
+                ``MetricServerRevoked`` where the server gave values before.
+            CacheMiss: the cache may only be read, and lacks a value.
+            DataError: the cache's file can't be used.
+        """
         return self.start(refs, hyps).result()
 
     def totals(self) -> Mapping[str, float]:
@@ -81,6 +90,10 @@ class ServedMetrics:
 
     def _add_wait(self, seconds: float) -> None:
         self._usage.seconds_waited += seconds
+
+    async def _scored(self, pairs: tuple[Pair, ...]) -> dict[str, list[float]]:
+        found = await self._answered(tuple(dict.fromkeys(pairs)))
+        return {metric: [found[pair, metric] for pair in pairs] for metric in self.settings.metrics}
 
     async def _answered(self, pairs: tuple[Pair, ...]) -> dict[Question, float]:
         """The values of all questions; pauses while some have none."""
@@ -104,10 +117,10 @@ class ServedMetrics:
     async def _ask(self, questions: Sequence[Question], found: dict[Question, float]) -> str | None:
         """Adds the values that are available now; returns why others aren't, None where none is missing."""
         try:
-            versions = await self._calls.versions()
+            versions = await self._server.versions()
         except GaveUp as error:
             return error.reason
-        async with Batches(self._calls.score, self.settings.batch_size, len(questions)) as batches:
+        async with Batches(self._server.score, self.settings.batch_size, len(questions)) as batches:
             values = await gather_or_cancel(self._answer(each, versions[each[1]], batches) for each in questions)
         reasons = []
         for question, value in zip(questions, values, strict=True):
@@ -133,36 +146,8 @@ class ServedMetrics:
             batches.one_less()
         value, declared = float(answer.text), self.settings.metrics[metric]
         if not declared.holds(value):
-            raise self._calls.rejected(
+            raise self._server.rejected(
                 f"{metric} is {value:g}, outside of the declared {declared.low:g} to {declared.high:g}; correct "
                 f"low and high of served.metrics.{metric}, or set its clip"
             )
         return value
-
-
-class PendingMetrics:
-    """Values under way in the background.
-
-    Args:
-        pending: values by pair and metric.
-        pairs: as given.
-        metrics: their names.
-    """
-
-    def __init__(self, pending: Pending[dict[Question, float]], pairs: tuple[Pair, ...], metrics: tuple[str, ...]):
-        self._pending = pending
-        self._pairs = pairs
-        self._metrics = metrics
-
-    def result(self) -> dict[str, list[float]]:
-        """Waits for the last one; by metric one finite value per pair, in order. Ctrl-C ends the wait and the calls.
-
-        Raises:
-            MetricServerUnavailable: pairs stayed without a value for longer than the run may pause.
-            MetricServerRejected: a metric is missing, the request is refused, or what came is no value;
-                ``MetricServerRevoked`` where the server gave values before.
-            CacheMiss: the cache may only be read, and lacks a value.
-            DataError: the cache's file can't be used.
-        """
-        found = self._pending.result()
-        return {metric: [found[pair, metric] for pair in self._pairs] for metric in self._metrics}

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 RESULTS = "search.json"
 TRIALS = "trials.csv"
-HEAD = ("trial", "state", "value")
-TAIL = ("seconds", "reason")
 
 
 def write_results(search: Search, metric: str, folder: Path) -> dict[str, Any]:
@@ -68,19 +66,13 @@ def _quoted(text: str) -> str:
     return f"'{escaped}'"
 
 
-def _settings(search: Search, trial: "FrozenTrial") -> dict[str, Plain]:
-    # A process that died while it drew leaves a trial with a part of its settings.
-    drawn = [dimension for dimension in search.space if dimension.name in trial.params]
-    return {key: value for d in drawn for key, value in d.settings(trial.params[d.name]).items()}
-
-
 def _best(search: Search, trials: "list[FrozenTrial]") -> dict[str, Any] | None:
     finished = [trial for trial in trials if trial.state.name == "COMPLETE"]
     if not finished:
         return None
     choose = max if search.settings.direction == "maximize" else min
     best = choose(finished, key=lambda trial: trial.values[0])
-    settings = _settings(search, best)
+    settings = search.values(best.params)
     return {
         "trial": best.number,
         "value": best.values[0],
@@ -93,9 +85,9 @@ def _table(search: Search, trials: "list[FrozenTrial]") -> str:
     text = io.StringIO()
     keys = [key for dimension in search.space for key in dimension.keys]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((*HEAD, *keys, *TAIL))
+    writer.writerow(("trial", "state", "value", *keys, "seconds", "reason"))
     for trial in trials:
-        settings = _settings(search, trial)
+        settings = search.values(trial.params)
         value = trial.values[0] if trial.values else ""
         seconds = "" if trial.duration is None else f"{trial.duration.total_seconds():.1f}"
         cells = (settings.get(key, "") for key in keys)

@@ -77,10 +77,14 @@ class Search:
         asked: list[Trial] = []
         while len(asked) < self.settings.parallel_trials and (trial := self._ask()) is not None:
             drawn = {d.name: trial._suggest(d.name, d.distribution()) for d in self.space}
-            settings = {key: value for d in self.space for key, value in d.settings(drawn[d.name]).items()}
             self._open[trial.number] = trial
-            asked.append(Trial(trial.number, settings))
+            asked.append(Trial(trial.number, self.values(drawn)))
         return sorted(asked, key=lambda trial: trial.number)
+
+    def values(self, drawn: Mapping[str, Any]) -> dict[str, Plain]:
+        """Each key's value; a process that died while it drew leaves a trial with a part of its settings."""
+        dimensions = [dimension for dimension in self.space if dimension.name in drawn]
+        return {key: value for d in dimensions for key, value in d.settings(drawn[d.name]).items()}
 
     def _ask(self) -> "optuna.trial.Trial | None":
         import optuna

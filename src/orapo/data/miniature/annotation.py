@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from orapo.data.miniature import chexpert_plus, mimic_cxr
 from orapo.data.miniature.studies import MadeUpStudy, make_studies
@@ -12,7 +12,7 @@ from orapo.settings import checked
 
 ANNOTATION = "annotation.json"
 Form = Literal["mimic_cxr", "chexpert_plus"]
-Sample = dict[str, object]
+Sample = dict[str, Any]
 
 
 @checked
@@ -25,15 +25,14 @@ def write_miniature_annotation(
     deals studies of training patients out to all splits, so that patients stand in several, as they do in the one
     published. Reports are cleaned as R2Gen cleans them: lower case, sentences joined by " . ".
 
-    Gives the annotation's path; arguments and errors as of ``make_studies`` and ``new_folder``.
+    Gives the annotation's path; arguments and errors as of ``begin``.
     """
     write_data_set, list_samples = _WRITERS[form]
     write_data_set(folder, num_patients, seed)
     content: dict[str, list[Sample]] = {"train": [], "val": [], "test": []}
     for study in make_studies(num_patients, seed):
-        if study.findings:
-            for split, sample in list_samples(study):
-                content[split].append(sample)
+        for sample in list_samples(study) if study.findings else ():
+            content[sample["split"]].append(sample)
     path = Path(folder) / ANNOTATION
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
@@ -45,39 +44,29 @@ def clean_text(text: str) -> str:
     return " . ".join(sentences) + " ."
 
 
-def _mimic_samples(study: MadeUpStudy) -> Iterator[tuple[str, Sample]]:
-    split = {Split.TRAIN: "train", Split.VALIDATE: "val", Split.TEST: "test"}[study.split]
+def _mimic_samples(study: MadeUpStudy) -> Iterator[Sample]:
     for path in mimic_cxr.image_paths(study):
-        yield (
-            split,
-            {
-                "id": Path(path).stem,
-                "study_id": mimic_cxr.study_id(study),
-                "subject_id": mimic_cxr.subject_id(study),
-                "report": clean_text(study.findings),
-                "image_path": [path.removeprefix("files/")],
-                "split": split,
-            },
-        )
+        yield {
+            "id": Path(path).stem,
+            "study_id": mimic_cxr.study_id(study),
+            "subject_id": mimic_cxr.subject_id(study),
+            "report": clean_text(study.findings),
+            "image_path": [path.removeprefix("files/")],
+            "split": {Split.TRAIN: "train", Split.VALIDATE: "val", Split.TEST: "test"}[study.split],
+        }
 
 
-def _plus_samples(study: MadeUpStudy) -> Iterator[tuple[str, Sample]]:
-    if study.split is Split.TEST:
-        return  # the private part
-    split = ("train", "train", "test", "train", "val")[study.serial % 5]
-    paths = [path.replace(".jpg", ".png") for path in chexpert_plus.image_paths(study)]
-    yield (
-        split,
-        {
+def _plus_samples(study: MadeUpStudy) -> Iterator[Sample]:
+    if study.split is not Split.TEST:  # the private part
+        yield {
             "id": f"{chexpert_plus.patient_of(study)}_study{study.number}",
             "report": clean_text(study.findings),
-            "image_path": paths,
-            "split": split,
-        },
-    )
+            "image_path": chexpert_plus.png_paths(study),
+            "split": ("train", "train", "test", "train", "val")[study.serial % 5],
+        }
 
 
-_WRITERS: Mapping[str, tuple[Callable[..., Path], Callable[[MadeUpStudy], Iterator[tuple[str, Sample]]]]] = {
+_WRITERS: Mapping[str, tuple[Callable[..., Path], Callable[[MadeUpStudy], Iterator[Sample]]]] = {
     "mimic_cxr": (mimic_cxr.write_miniature_mimic_cxr, _mimic_samples),
     "chexpert_plus": (chexpert_plus.write_miniature_chexpert_plus, _plus_samples),
 }

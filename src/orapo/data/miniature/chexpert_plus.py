@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation, label_state_to_code
-from orapo.data.miniature.studies import MadeUpStudy, Trait, make_studies
-from orapo.data.miniature.writing import new_folder, write_image, write_table
+from orapo.data.miniature.studies import MadeUpStudy, Trait
+from orapo.data.miniature.writing import begin, write_images, write_table, write_texts
 from orapo.records import Split
 
 TABLE = "df_chexpert_plus_240401.csv"
@@ -34,21 +34,19 @@ _NUMBERS = {"1": 1.0, "0": 0.0, "-1": -1.0, "": None}
 
 
 def write_miniature_chexpert_plus(folder: str | Path, num_patients: int = 60, seed: int = 0) -> Path:
-    """Writes the data set and gives its folder; arguments and errors as of ``make_studies`` and ``new_folder``.
+    """Writes the data set and gives its folder; arguments and errors as of ``begin``.
 
     Patients are patient90001 and so on. The part "valid" stands for the private test set, as it does with the real
     data. Beside the data set proper lie CheXpert-v1.0-small/valid.csv and CheXpert/ (val_labels.csv, test_labels.csv)
     with what is drawn on each image as gold labels, and JPEG images.
     """
-    studies = make_studies(num_patients, seed)
-    root = new_folder(folder)
+    root, studies = begin(folder, num_patients, seed)
     public = [study for study in studies if study.split is not Split.TEST]
     rows = [row for study in public for row in _rows(study)]
     write_table(root / TABLE, ("", *COLUMNS), ([number, *row] for number, row in enumerate(rows)))
-    for study in public:
-        for path, image in zip(image_paths(study), study.images, strict=True):
-            write_image((root / "PNG" / path).with_suffix(".png"), image)
-    _write_chexbert(root / "chexbert_labels", public)
+    write_images(root / "PNG", public, png_paths)
+    sections = ("findings", "impression", "report")
+    write_texts(root / "chexbert_labels", {f"{section}_fixed.json": _chexbert(public, section) for section in sections})
     _write_gold(root, studies)
     return root
 
@@ -65,20 +63,25 @@ def patient_of(study: MadeUpStudy) -> str:
 def image_paths(study: MadeUpStudy) -> list[str]:
     """As the table has them: .jpg, although PNG images lie on the disk."""
     folder = f"{part_of(study)}/{patient_of(study)}/study{study.number}"
-    sides = ["lateral" if view == "LATERAL" else "frontal" for view in study.views]
-    return [f"{folder}/view{number}_{side}.jpg" for number, side in enumerate(sides, start=1)]
+    return [f"{folder}/view{number}_{side.lower()}.jpg" for number, side in enumerate(study.sides, start=1)]
+
+
+def png_paths(study: MadeUpStudy) -> list[str]:
+    """As they lie on the disk, below PNG/."""
+    return [path.replace(".jpg", ".png") for path in image_paths(study)]
 
 
 def _rows(study: MadeUpStudy) -> Iterator[list[object]]:
     """One row per image: the study's text, with another invented date in each."""
-    for number, (path, view) in enumerate(zip(image_paths(study), study.views, strict=True), start=1):
+    rows = zip(image_paths(study), study.views, study.sides, strict=True)
+    for number, (path, view, side) in enumerate(rows, start=1):
         date = f"{number}-{study.number}-2100"
         findings, impression = _section(study, study.findings, date), _section(study, study.impression, "")
         narrative = f"\nPHANTOM OF THE CHEST: {date}"
         cells: dict[str, object] = {
             "path_to_image": path,
             "path_to_dcm": path.replace(".jpg", ".dcm"),
-            "frontal_lateral": "Lateral" if view == "LATERAL" else "Frontal",
+            "frontal_lateral": side,
             "ap_pa": "" if view == "LATERAL" else view,
             "deid_patient_id": patient_of(study),
             "patient_report_date_order": study.number,
@@ -88,8 +91,8 @@ def _rows(study: MadeUpStudy) -> Iterator[list[object]]:
             "section_findings": findings,
             "section_impression": impression,
             "section_accession_number": "ACCESSION NUMBER: 0",
-            "age": 20 + study.patient % 60,
-            "sex": ("Female", "Male")[study.patient % 2],
+            "age": study.age,
+            "sex": study.sex,
             "race": "Unknown",
             "ethnicity": "Unknown",
             "interpreter_needed": "Unknown",
@@ -103,26 +106,20 @@ def _rows(study: MadeUpStudy) -> Iterator[list[object]]:
 def _section(study: MadeUpStudy, text: str, date: str) -> str:
     if not text:
         return " \n  " if study.trait is Trait.BLANK_FINDINGS else ""
-    sentences = [f"{sentence.removesuffix('.')}." for sentence in text.split(". ")]
+    text = "\n \n".join(study.paragraphs(text, gap="  "))
     if study.trait is Trait.TWO_FRONTALS and date:
-        sentences.insert(0, f"Compared with {date}.")
-    if study.trait is Trait.NUMBERED:
-        text = "\n \n".join(f"{number}.  {sentence}" for number, sentence in enumerate(sentences, start=1))
-    else:
-        text = "  ".join(sentences)
+        text = f"Compared with {date}.  {text}"
     return f"\n{text if study.patient % 4 == 0 else text.upper()}"
 
 
-def _write_chexbert(folder: Path, studies: Sequence[MadeUpStudy]) -> None:
-    """JSON lines for each section; a section that isn't there counts as No Finding, as it does in the real files."""
-    folder.mkdir()
-    for section in ("findings", "impression", "report"):
-        lines = []
-        for study in studies:
-            labels = chexbert_labels(study, section)
-            numbers = {o.value: _NUMBERS[label_state_to_code(labels[o])] for o in CHEXBERT_ORDER}
-            lines += [json.dumps({"path_to_image": path, **numbers}) + "\n" for path in image_paths(study)]
-        (folder / f"{section}_fixed.json").write_text("".join(lines), encoding="utf-8")
+def _chexbert(studies: Sequence[MadeUpStudy], section: str) -> str:
+    """JSON lines; a section that isn't there counts as No Finding, as it does in the real files."""
+    lines = []
+    for study in studies:
+        labels = chexbert_labels(study, section)
+        numbers = {o.value: _NUMBERS[label_state_to_code(labels[o])] for o in CHEXBERT_ORDER}
+        lines += [json.dumps({"path_to_image": path, **numbers}) + "\n" for path in image_paths(study)]
+    return "".join(lines)
 
 
 def chexbert_labels(study: MadeUpStudy, section: str) -> LabelStates:
@@ -145,15 +142,11 @@ def _write_gold(root: Path, studies: Sequence[MadeUpStudy]) -> None:
     ):
         chosen = [study for study in studies if study.split is split]
         write_table(root / table, GOLD_COLUMNS, (row for study in chosen for row in _gold_rows(study, prefix)))
-        for study in chosen:
-            for path, image in zip(image_paths(study), study.images, strict=True):
-                write_image(root / images / path.partition("/")[2], image)
+        write_images(root / images, chosen, lambda study: [path.partition("/")[2] for path in image_paths(study)])
 
 
 def _gold_rows(study: MadeUpStudy, prefix: str) -> Iterator[list[object]]:
     present = study.drawn | ({Observation.NO_FINDING} if study.states_nothing_found else frozenset())
     labels = ["1.0" if o in present else "0.0" for o in _GOLD_ORDER]
-    for path, view in zip(image_paths(study), study.views, strict=True):
-        side, direction = ("Lateral", "") if view == "LATERAL" else ("Frontal", view)
-        sex = ("Female", "Male")[study.patient % 2]
-        yield [f"{prefix}{path}", sex, 20 + study.patient % 60, side, direction, *labels]
+    for path, view, side in zip(image_paths(study), study.views, study.sides, strict=True):
+        yield [f"{prefix}{path}", study.sex, study.age, side, "" if side == "Lateral" else view, *labels]

@@ -6,8 +6,8 @@ from typing import Any
 
 from PIL import Image
 
-from orapo.data.miniature.studies import MadeUpStudy, make_studies
-from orapo.data.miniature.writing import new_folder
+from orapo.data.miniature.studies import MadeUpStudy
+from orapo.data.miniature.writing import begin
 from orapo.records import Split
 
 _NAMES = {Split.TRAIN: "train", Split.VALIDATE: "validation", Split.TEST: "test"}
@@ -16,12 +16,11 @@ _NAMES = {Split.TRAIN: "train", Split.VALIDATE: "validation", Split.TEST: "test"
 def write_miniature_hf_dataset(folder: str | Path, num_patients: int = 60, seed: int = 0) -> Path:
     """Writes a DatasetDict whose rows have a list of images, a report, ids, age and sex, and gives the folder.
 
-    Arguments and errors as of ``make_studies`` and ``new_folder``.
+    Arguments and errors as of ``begin``.
     """
     import datasets
 
-    studies = make_studies(num_patients, seed)
-    root = new_folder(folder)
+    root, studies = begin(folder, num_patients, seed)
     images = datasets.List(datasets.Image())
     parts = {}
     for split, name in _NAMES.items():
@@ -38,8 +37,8 @@ def _row(study: MadeUpStudy) -> dict[str, Any]:
         "study_id": f"s{study.serial}",
         "patient_id": f"p{study.patient}",
         "indication": "Made up for XXXX.",
-        "age": 20 + study.patient % 60,
-        "sex": "FM"[study.patient % 2],
+        "age": study.age,
+        "sex": study.sex[0],
     }
 
 

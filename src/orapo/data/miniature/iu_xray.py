@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Literal
 from xml.sax.saxutils import escape, quoteattr
 
-from orapo.data.miniature.studies import MadeUpStudy, make_studies
-from orapo.data.miniature.writing import new_folder, write_image, write_table
+from orapo.data.miniature.studies import MadeUpStudy
+from orapo.data.miniature.writing import begin, write_images, write_table, write_texts
 from orapo.settings import checked
 
 Layout = Literal["tables", "xml"]
@@ -18,30 +18,21 @@ def write_miniature_iu_xray(
 ) -> Path:
     """Writes reports and images as ``"tables"`` (indiana_reports.csv ...) or ``"xml"`` (ecgen-radiology/ ...).
 
-    Gives the folder; arguments and errors as of ``make_studies`` and ``new_folder``.
+    Gives the folder; arguments and errors as of ``begin``.
     """
-    studies = make_studies(num_patients, seed)
-    root = new_folder(folder)
+    root, studies = begin(folder, num_patients, seed)
     images = "images/images_normalized" if layout == "tables" else "NLMCXR_png"
-    for study in studies:
-        for name, image in zip(_names(study), study.images, strict=True):
-            write_image(root / images / f"{name}.png", image)
-        if layout == "xml":
-            path = root / "ecgen-radiology" / f"{study.serial}.xml"
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(_xml(study), encoding="utf-8")
-    if layout == "tables":
-        reports = (
-            (s.serial, "made up", "made up", "Xray Chest", "Made up for XXXX.", "None.", s.findings, s.impression)
-            for s in studies
-        )
-        write_table(root / "indiana_reports.csv", _REPORT_COLUMNS, reports)
-        rows = (
-            (s.serial, f"{name}.png", "Lateral" if view == "LATERAL" else "Frontal")
-            for s in studies
-            for name, view in zip(_names(s), s.views, strict=True)
-        )
-        write_table(root / "indiana_projections.csv", ("uid", "filename", "projection"), rows)
+    write_images(root / images, studies, lambda study: [f"{name}.png" for name in _names(study)])
+    if layout == "xml":
+        write_texts(root / "ecgen-radiology", {f"{study.serial}.xml": _xml(study) for study in studies})
+        return root
+    reports = (
+        (s.serial, "made up", "made up", "Xray Chest", "Made up for XXXX.", "None.", s.findings, s.impression)
+        for s in studies
+    )
+    write_table(root / "indiana_reports.csv", _REPORT_COLUMNS, reports)
+    rows = ((s.serial, f"{name}.png", side) for s in studies for name, side in zip(_names(s), s.sides, strict=True))
+    write_table(root / "indiana_projections.csv", ("uid", "filename", "projection"), rows)
     return root
 
 

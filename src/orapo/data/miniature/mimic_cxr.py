@@ -3,16 +3,15 @@
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from orapo.chexpert import OBSERVATIONS, LabelStates, Observation
-from orapo.data.miniature.studies import MadeUpStudy, Trait, make_studies
-from orapo.data.miniature.writing import codes, new_folder, write_image, write_table, write_texts
+from orapo.data.miniature.studies import MadeUpStudy, Trait
+from orapo.data.miniature.writing import begin, codes, write_images, write_table, write_texts
 from orapo.records import Split
 from orapo.settings import checked
 
 Version = Literal["2.0.0", "2.1.0"]
-VERSIONS = get_args(Version)
 LABEL_ORDER = tuple(sorted(OBSERVATIONS))
 METADATA_COLUMNS = (
     *("dicom_id", "subject_id", "study_id", "PerformedProcedureStepDescription", "ViewPosition", "Rows", "Columns"),
@@ -33,7 +32,7 @@ _INDENT = " " * 33
 def write_miniature_mimic_cxr(
     folder: str | Path, num_patients: int = 60, seed: int = 0, *, version: Version = "2.1.0", zip_reports: bool = False
 ) -> Path:
-    """Writes the data set; a few seconds. Arguments and errors as of ``make_studies`` and ``new_folder``.
+    """Writes the data set; a few seconds. Arguments and errors as of ``begin``.
 
     Patients are p90000001 and so on, studies s90000001. Tables keep their names of 2.0.0 in both versions, as the real
     ones do; 2.1.0 adds a radiologist's labels of the test studies, with "Airspace Opacity" for Lung Opacity. Labels
@@ -42,11 +41,8 @@ def write_miniature_mimic_cxr(
     With ``zip_reports`` reports go to mimic-cxr-reports.zip, as they are downloaded, instead of to files/. Gives the
     folder.
     """
-    studies = make_studies(num_patients, seed)
-    root = new_folder(folder)
-    for study in studies:
-        for path, image in zip(image_paths(study), study.images, strict=True):
-            write_image(root / path, image)
+    root, studies = begin(folder, num_patients, seed)
+    write_images(root, studies, image_paths)
     write_texts(root, {"IMAGE_FILENAMES": "".join(f"{path}\n" for s in studies for path in image_paths(s))})
     reports = {report_path(study): write_report(study) for study in studies}
     write_texts(root, reports, archive=REPORTS_ARCHIVE if zip_reports else None)
@@ -91,11 +87,7 @@ def write_report(study: MadeUpStudy) -> str:
 
 
 def _lines(study: MadeUpStudy, text: str) -> str:
-    sentences = [f"{sentence.removesuffix('.')}." for sentence in text.split(". ")] if text else []
-    if study.trait is Trait.NUMBERED:
-        paragraphs = [f"{number}. {sentence}" for number, sentence in enumerate(sentences, start=1)]
-    else:
-        paragraphs = ["  ".join(sentences)]
+    paragraphs = study.paragraphs(text, gap=" ") if text else []
     return "\n \n".join(textwrap.fill(line, 78, initial_indent=" ", subsequent_indent=" ") for line in paragraphs)
 
 

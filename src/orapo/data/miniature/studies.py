@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeInt
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation
 from orapo.data.phantoms import PhantomSource
 from orapo.data.phantoms.findings import Finding
-from orapo.data.phantoms.wordings import PHRASES, fill, phrases_of
+from orapo.data.phantoms.wordings import PHRASES, fill, forms, phrases_of
 from orapo.records import Split
 from orapo.settings import checked
 
@@ -91,6 +91,28 @@ class MadeUpStudy:
         return tuple(_squeezed(self.picture) if view == "LATERAL" else self.picture for view in self.views)
 
     @property
+    def sides(self) -> tuple[str, ...]:
+        """``"Frontal"`` or ``"Lateral"`` for each view."""
+        return tuple("Lateral" if view == "LATERAL" else "Frontal" for view in self.views)
+
+    @property
+    def age(self) -> int:
+        """Of the patient, in years."""
+        return 20 + self.patient % 60
+
+    @property
+    def sex(self) -> str:
+        """``"Female"`` or ``"Male"``."""
+        return ("Female", "Male")[self.patient % 2]
+
+    def paragraphs(self, text: str, gap: str) -> list[str]:
+        """A section's sentences as one paragraph, or numbered, each its own, with ``gap`` after the number."""
+        sentences = [f"{sentence.removesuffix('.')}." for sentence in text.split(". ")]
+        if self.trait is Trait.NUMBERED:
+            return [f"{number}.{gap}{sentence}" for number, sentence in enumerate(sentences, start=1)]
+        return ["  ".join(sentences)]
+
+    @property
     def states_nothing_found(self) -> bool:
         """Whether the pictures show nothing but, perhaps, devices."""
         return self.drawn <= {Observation.SUPPORT_DEVICES}
@@ -151,8 +173,8 @@ def conclude(findings: Mapping[Observation, Finding]) -> tuple[str, LabelStates]
     for observation in PHRASES:
         if (finding := findings.get(observation)) is None:
             continue
-        phrase = fill(phrases_of(finding)[0], finding)[0].removeprefix("+").removeprefix("a ").removeprefix("an ")
-        sentences.append(f"Possible {phrase}." if finding.uncertain else f"{phrase[0].upper()}{phrase[1:]}.")
+        words = forms(fill(phrases_of(finding)[0], finding)[0])
+        sentences.append(("Possible {bare}." if finding.uncertain else "{Bare}.").format_map(words))
         states[observation] = LabelState.UNCERTAIN if finding.uncertain else LabelState.POSITIVE
     if findings.keys() <= {Observation.SUPPORT_DEVICES}:
         sentences.append(NOTHING_FOUND)

@@ -4,31 +4,31 @@ import csv
 import gzip
 import io
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from orapo.chexpert import LabelStates, Observation, label_state_to_code
+from orapo.data.miniature.studies import MadeUpStudy, make_studies
 from orapo.errors import DataError
 
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 
-def new_folder(folder: str | Path) -> Path:
-    """Makes the folder a miniature goes to.
+def begin(folder: str | Path, num_patients: int, seed: int) -> tuple[Path, Sequence[MadeUpStudy]]:
+    """Makes the folder a miniature goes to, and its studies by ``make_studies``.
 
     Raises:
-        DataError: it holds something already, or can't be made.
+        SettingError: a number out of range.
+        DataError: the folder holds something already, or can't be made.
     """
-    path = Path(folder)
+    studies, path = make_studies(num_patients, seed), Path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
             raise DataError(f"{folder} is not empty; a miniature goes to a folder of its own")
     except OSError as error:
         raise DataError(f"{folder} can't be made a folder: {error.strerror}") from error
-    return path
+    return path, studies
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -42,10 +42,14 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
     path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
-def write_image(path: Path, image: Image.Image) -> None:
-    """Writes 8-bit grey as PNG or JPEG, by the ending."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, quality=95)  # PNG has no quality and passes it over
+def write_images(
+    folder: Path, studies: Sequence[MadeUpStudy], paths_of: Callable[[MadeUpStudy], Sequence[str]]
+) -> None:
+    """Writes the images of each study to its paths below the folder: 8-bit grey as PNG or JPEG, by the ending."""
+    for study in studies:
+        for path, image in zip(paths_of(study), study.images, strict=True):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            image.save(folder / path, quality=95)  # PNG has no quality and passes it over
 
 
 def write_texts(folder: Path, texts: Mapping[str, str], *, archive: str | None = None) -> None:

@@ -66,7 +66,3 @@ class Difficulty:
     sign_size: Annotated[float, Field(ge=0.3, le=1)] = 1.0
     train_noise_rate: Fraction = 0.0
     mark: SpuriousMark | None = None
-
-    def noise_rate(self, split: Split) -> float:
-        """The share of this split's reports that are wrong."""
-        return self.train_noise_rate if split is Split.TRAIN else 0.0

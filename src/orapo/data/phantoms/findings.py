@@ -1,10 +1,10 @@
 """Which findings a phantom study has: how common they are, on which side, in which zone, how severe."""
 
 from bisect import bisect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import accumulate
+from typing import Literal
 
 from orapo.chexpert import OBSERVATIONS, Observation
 from orapo.data.phantoms.draws import Draws
@@ -53,11 +53,8 @@ _TWO_SIDED = frozenset((Observation.ATELECTASIS, Observation.PLEURAL_EFFUSION))
 _MIDLINE = frozenset((Observation.ENLARGED_CARDIOMEDIASTINUM, Observation.CARDIOMEGALY, Observation.EDEMA))
 
 
-class Prevalence(StrEnum):
-    """How the findings of a split are distributed."""
-
-    NATURAL = "natural"
-    BALANCED = "balanced"
+Prevalence = Literal["natural", "balanced"]
+"""How the findings of a split are distributed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +75,11 @@ class Finding:
     zone: str
     uncertain: bool
 
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """Each side that it is on."""
+        return _SIDES if self.side == "both" else (self.side,)
+
 
 def draw_findings(draws: Draws, prevalence: Prevalence, index: int) -> dict[Observation, Finding]:
     """The findings of one study, each in a place of its own.
@@ -88,7 +90,7 @@ def draw_findings(draws: Draws, prevalence: Prevalence, index: int) -> dict[Obse
         index: number of the study in its split.
     """
     target: Observation | None = None
-    if prevalence is Prevalence.BALANCED:
+    if prevalence == "balanced":
         target = OBSERVATIONS[index % len(OBSERVATIONS)]
         chosen = _balanced_observations(draws, target)
     else:
@@ -115,15 +117,15 @@ def added_finding(draws: Draws, observation: Observation, findings: Mapping[Obse
     """A finding of this observation, certain, in a place that those others leave free."""
     taken: set[tuple[str, str]] = set()
     for finding in findings.values():
-        sides = _SIDES if finding.side == "both" else (finding.side,)
         regions = (finding.zone,) if finding.zone else _REGIONS_OF.get(finding.observation, ())
-        taken.update((side, region) for side in sides for region in regions)
+        taken.update((side, region) for side in finding.sides for region in regions)
     return _place(draws, observation, taken, certain=True)
 
 
 def _natural_observations(draws: Draws) -> list[Observation]:
     count = 0 if draws.happens(NORMAL_FRACTION) else 1 + bisect((0.55, 0.87), draws.uniform())
-    chosen = _from_tail(draws, count, [])
+    chosen: list[Observation] = []
+    _fill_up(chosen, count, lambda: _from_tail(draws))
     if draws.happens(DEVICE_FRACTION):
         chosen.append(Observation.SUPPORT_DEVICES)
     return chosen
@@ -134,19 +136,19 @@ def _balanced_observations(draws: Draws, target: Observation) -> list[Observatio
     if target is Observation.NO_FINDING:
         return [Observation.SUPPORT_DEVICES] if extra == 2 else []
     chosen: list[Observation] = [target]
-    while len(chosen) < 1 + extra:
-        other = draws.pick(FINDINGS)
-        if other not in chosen:
-            chosen.append(other)
+    _fill_up(chosen, 1 + extra, lambda: draws.pick(FINDINGS))
     return chosen
 
 
-def _from_tail(draws: Draws, count: int, chosen: list[Observation]) -> list[Observation]:
+def _from_tail(draws: Draws) -> Observation:
+    return _TAIL[min(bisect(_CUMULATIVE, draws.uniform() * _CUMULATIVE[-1]), len(_TAIL) - 1)]
+
+
+def _fill_up(chosen: list[Observation], count: int, draw: Callable[[], Observation]) -> None:
+    """Draws until there are so many different ones."""
     while len(chosen) < count:
-        other = _TAIL[min(bisect(_CUMULATIVE, draws.uniform() * _CUMULATIVE[-1]), len(_TAIL) - 1)]
-        if other not in chosen:
+        if (other := draw()) not in chosen:
             chosen.append(other)
-    return chosen
 
 
 def _place(draws: Draws, observation: Observation, taken: set[tuple[str, str]], *, certain: bool) -> Finding:
@@ -163,9 +165,7 @@ def _place(draws: Draws, observation: Observation, taken: set[tuple[str, str]], 
         return Finding(observation, severity, side, zone, uncertain)
     regions = _REGIONS_OF[observation]
     free = [side for side in _SIDES if not any((side, region) in taken for region in regions)]
-    if observation in _TWO_SIDED and len(free) == 2 and draws.happens(0.25):
-        side = "both"
-    else:
-        side = draws.pick(free or _SIDES)
-    taken.update((s, region) for s in (_SIDES if side == "both" else (side,)) for region in regions)
-    return Finding(observation, severity, side, "", uncertain)
+    is_on_both = observation in _TWO_SIDED and len(free) == 2 and draws.happens(0.25)
+    finding = Finding(observation, severity, "both" if is_on_both else draws.pick(free or _SIDES), "", uncertain)
+    taken.update((side, region) for side in finding.sides for region in regions)
+    return finding

@@ -13,21 +13,11 @@ from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation
 from orapo.data.phantoms.draws import Draws
 from orapo.data.phantoms.findings import Finding
 from orapo.data.phantoms.followup import Course
-from orapo.data.phantoms.wordings import PLAIN, Wording, fill, phrases_of
+from orapo.data.phantoms.wordings import CHANGED, DENIED, PLAIN, REMOVED, Wording, fill, forms, phrases_of
 from orapo.labeler import Attributes, Certainty, Change
 
 _O = Observation
 _PARENCHYMAL = (_O.EDEMA, _O.CONSOLIDATION, _O.LUNG_OPACITY, _O.PNEUMONIA, _O.LUNG_LESION, _O.ATELECTASIS)
-_CHANGED: Mapping[Change, tuple[str, ...]] = {
-    Change.NEW: ("New {bare}.", "{Bare} {be} new."),
-    Change.LARGER: ("Worsened {bare}.", "{Bare} {have} worsened."),
-    Change.SMALLER: ("Improved {bare}.", "{Bare} {have} improved."),
-    Change.UNCHANGED: ("{Bare} {be} unchanged.",),
-    Change.RESOLVED: ("Resolved {bare}.",),
-}
-_REMOVED = ("{Bare} {have} been removed.",)
-"""Of a device that has resolved."""
-
 _NUM_ASIDES = (1, 2, 3)
 _COPY_FRACTION = 0.7
 """Share of reports whose last aside is copied from a prior report, if there is room for it."""
@@ -92,8 +82,9 @@ class _Writer:
                 denied = attributes._replace(certainty=Certainty.DENIED, severity=None)
                 self._add(observation, LabelState.NEGATIVE, denied)
 
-    def deny(self, probability: float, what: str, *denied: Observation) -> bool:
-        """With this probability adds a denial of this name, of observations which the study doesn't have."""
+    def deny(self, probability: float, what: str) -> bool:
+        """With this probability adds a denial of this name, if the study has none of the observations it denies."""
+        denied = DENIED[what]
         stated = (*self.findings, *self.resolved)
         if self.negations_left == 0 or any(o in stated for o in denied) or not self.draws.happens(probability):
             return False
@@ -159,15 +150,15 @@ def write_report(
     """
     writer = _Writer(draws, findings, course, wording)
     writer.affirm(_O.SUPPORT_DEVICES, _O.CARDIOMEGALY, _O.ENLARGED_CARDIOMEDIASTINUM)
-    writer.deny(0.25, "heart size", _O.CARDIOMEGALY)
+    writer.deny(0.25, "heart size")
     if _O.CARDIOMEGALY not in findings:
-        writer.deny(0.2, "contours", _O.ENLARGED_CARDIOMEDIASTINUM)
+        writer.deny(0.2, "contours")
     writer.affirm(*_PARENCHYMAL)
     _deny_lung_findings(writer)
     writer.affirm(_O.PLEURAL_EFFUSION, _O.PNEUMOTHORAX, _O.PLEURAL_OTHER)
     _deny_pleural_findings(writer)
     writer.affirm(_O.FRACTURE)
-    if _O.FRACTURE not in findings and not writer.deny(0.15, "fracture", _O.FRACTURE):
+    if _O.FRACTURE not in findings and not writer.deny(0.15, "fracture"):
         writer.deny(0.15, "bones")
     if not findings:
         writer.deny(0.5 if writer.sentences else 1.0, "normal")
@@ -180,41 +171,31 @@ def _deny_lung_findings(writer: _Writer) -> None:
     if not any(o in writer.findings for o in _PARENCHYMAL):
         if writer.deny(0.5, "clear lungs"):
             return
-        writer.deny(0.15, "lesion", _O.LUNG_LESION)
-    writer.deny(0.12, "edema", _O.EDEMA)
-    if _O.LUNG_OPACITY not in writer.findings and not writer.deny(0.12, "consolidation", _O.CONSOLIDATION):
-        writer.deny(0.1, "pneumonia", _O.PNEUMONIA)
+        writer.deny(0.15, "lesion")
+    writer.deny(0.12, "edema")
+    if _O.LUNG_OPACITY not in writer.findings and not writer.deny(0.12, "consolidation"):
+        writer.deny(0.1, "pneumonia")
 
 
 def _deny_pleural_findings(writer: _Writer) -> None:
-    if not writer.names(_O.CONSOLIDATION) and writer.deny(
-        0.12, "consolidation and pleura", _O.CONSOLIDATION, _O.PLEURAL_EFFUSION, _O.PNEUMOTHORAX
-    ):
+    if not writer.names(_O.CONSOLIDATION) and writer.deny(0.12, "consolidation and pleura"):
         return
-    if writer.deny(0.4, "pleura", _O.PLEURAL_EFFUSION, _O.PNEUMOTHORAX):
+    if writer.deny(0.4, "pleura"):
         return
-    if not writer.deny(0.25, "pneumothorax", _O.PNEUMOTHORAX):
-        writer.deny(0.2, "effusion", _O.PLEURAL_EFFUSION)
+    if not writer.deny(0.25, "pneumothorax"):
+        writer.deny(0.2, "effusion")
 
 
 def _sentence(draws: Draws, wording: Wording, finding: Finding, change: Change | None) -> tuple[str, Attributes]:
     phrase, attributes = fill(draws.pick(phrases_of(finding, wording.phrases)), finding)
-    be, have = ("are", "have") if phrase[0] == "+" else ("is", "has")
-    phrase = phrase.removeprefix("+")
-    bare = phrase.removeprefix("a ").removeprefix("an ")
-    forms = {"bare": bare, "phrase": phrase, "be": be, "have": have}
-    words = {**forms, "Bare": _capitalised(bare), "Phrase": _capitalised(phrase)}
+    words = forms(phrase)
     style = draws.uniform()
     is_device = finding.observation is _O.SUPPORT_DEVICES
     if change is not None and not finding.uncertain:
-        changed = _REMOVED if is_device and change is Change.RESOLVED else _CHANGED[change]
+        changed = REMOVED if is_device and change is Change.RESOLVED else CHANGED[change]
         return changed[int(style * len(changed))].format_map(words), attributes._replace(change=change)
     frames = wording.device_frames if is_device else wording.frames
     if finding.uncertain:
         frames = wording.hedges
     sentence, certainty = next((sentence, certainty) for below, sentence, certainty in frames if style < below)
     return sentence.format_map(words), attributes._replace(certainty=certainty)
-
-
-def _capitalised(phrase: str) -> str:
-    return phrase[0].upper() + phrase[1:]

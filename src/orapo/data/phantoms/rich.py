@@ -8,172 +8,72 @@ from collections.abc import Mapping
 from typing import Literal
 
 from orapo.chexpert import Observation
-from orapo.data.phantoms.wordings import PLAIN, Frames, Wording
+from orapo.data.phantoms.wordings import LUNG, PLAIN, Frames, Phrases, Wording
 from orapo.labeler import Certainty
 
 _O = Observation
-_LUNG = "{side} {zone} lung"
 
-_PHRASES: Mapping[Observation, tuple[tuple[str, ...], ...]] = {
+# Beside the plain wording's own.
+_MORE_PHRASES: Phrases = {
     _O.SUPPORT_DEVICES: (
+        ("a {side} subclavian catheter", "a central venous catheter on the {side}"),
+        ("a {side} dual chamber pacemaker", "a pacemaker over the {side} chest"),
         (
-            "a {side} central venous catheter",
-            "a {side} internal jugular catheter",
-            "a {side} central venous line",
-            "a {side} subclavian catheter",
-            "a central venous catheter on the {side}",
-        ),
-        (
-            "a {side} chest pacemaker",
-            "a pacemaker on the {side}",
-            "a {side} pectoral pacemaker",
-            "a {side} dual chamber pacemaker",
-            "a pacemaker over the {side} chest",
-        ),
-        (
-            "an endotracheal tube",
             "an endotracheal tube above the carina",
             "an endotracheal tube in standard position",
             "an appropriately placed endotracheal tube",
             "a well positioned endotracheal tube",
         ),
     ),
-    _O.CARDIOMEGALY: (
-        (
-            "{degree} cardiomegaly",
-            "a {degree_ly} enlarged heart",
-            "{degree} enlargement of the heart",
-            "{degree} cardiac enlargement",
-            "a {degree_ly} enlarged cardiac silhouette",
-        ),
-    ),
-    _O.ENLARGED_CARDIOMEDIASTINUM: (
-        (
-            "a {extent_ly} widened mediastinum",
-            "{extent} widening of the mediastinum",
-            "a {extent_ly} enlarged cardiomediastinum",
-            "{extent} mediastinal widening",
-            "a {extent_ly} enlarged mediastinum",
-        ),
-    ),
-    _O.EDEMA: (
-        (
-            "{degree} pulmonary edema",
-            "{degree} edema in {both} lungs",
-            "{degree} {bilateral} pulmonary edema",
-            "{degree} interstitial edema",
-            "{degree} interstitial edema of {both} lungs",
-        ),
-    ),
-    _O.CONSOLIDATION: (
-        (
-            f"dense consolidation in the {_LUNG}",
-            f"focal consolidation in the {_LUNG}",
-            f"{_LUNG} consolidation",
-            f"an area of consolidation in the {_LUNG}",
-            f"confluent consolidation of the {_LUNG}",
-        ),
-    ),
-    _O.LUNG_OPACITY: (
-        (
-            f"a {{size}} opacity in the {_LUNG}",
-            f"a hazy opacity in the {_LUNG}",
-            f"a hazy {_LUNG} opacity",
-            f"an ill defined opacity in the {_LUNG}",
-            f"a {{size}} area of opacity in the {_LUNG}",
-        ),
-    ),
-    _O.PNEUMONIA: (
-        (
-            f"pneumonia in the {_LUNG}",
-            f"patchy pneumonia in the {_LUNG}",
-            f"{_LUNG} pneumonia",
-            f"focal pneumonia of the {_LUNG}",
-            f"lobar pneumonia in the {_LUNG}",
-        ),
-    ),
+    _O.CARDIOMEGALY: (("{degree} cardiac enlargement", "a {degree_ly} enlarged cardiac silhouette"),),
+    _O.ENLARGED_CARDIOMEDIASTINUM: (("{extent} mediastinal widening", "a {extent_ly} enlarged mediastinum"),),
+    _O.EDEMA: (("{degree} interstitial edema", "{degree} interstitial edema of {both} lungs"),),
+    _O.CONSOLIDATION: ((f"an area of consolidation in the {LUNG}", f"confluent consolidation of the {LUNG}"),),
+    _O.LUNG_OPACITY: ((f"an ill defined opacity in the {LUNG}", f"a {{size}} area of opacity in the {LUNG}"),),
+    _O.PNEUMONIA: ((f"focal pneumonia of the {LUNG}", f"lobar pneumonia in the {LUNG}"),),
     _O.LUNG_LESION: (
-        (
-            f"a {{size}} nodule in the {_LUNG}",
-            f"a {_LUNG} nodule",
-            f"a {{size}} {_LUNG} nodule",
-            f"a {{size}} pulmonary nodule in the {_LUNG}",
-            f"a solitary nodule of the {_LUNG}",
-        ),
-        (
-            f"a round nodule in the {_LUNG}",
-            f"a {_LUNG} nodule",
-            f"a round {_LUNG} nodule",
-            f"a round pulmonary nodule in the {_LUNG}",
-            f"a solitary nodule of the {_LUNG}",
-        ),
-        (
-            f"a {{size}} mass in the {_LUNG}",
-            f"a {_LUNG} mass",
-            f"a {{size}} {_LUNG} mass",
-            f"a {{size}} pulmonary mass in the {_LUNG}",
-            f"a solitary mass of the {_LUNG}",
-        ),
+        (f"a {{size}} pulmonary nodule in the {LUNG}", f"a solitary nodule of the {LUNG}"),
+        (f"a round pulmonary nodule in the {LUNG}", f"a solitary nodule of the {LUNG}"),
+        (f"a {{size}} pulmonary mass in the {LUNG}", f"a solitary mass of the {LUNG}"),
     ),
     _O.ATELECTASIS: (
-        (
-            "{extent} {side} {basilar} atelectasis",
-            "subsegmental atelectasis at the {side} lung {base}",
-            "streaky {side} {basilar} atelectasis",
-            "linear atelectasis at the {side} lung {base}",
-            "{extent} atelectasis of the {side} lung {base}",
-        ),
-        (
-            "{extent} {bibasilar} atelectasis",
-            "atelectasis at {both} lung {bases}",
-            "streaky {bibasilar} atelectasis",
-            "linear {bibasilar} atelectasis",
-            "{extent} atelectasis at {both} lung {bases}",
-        ),
+        ("linear atelectasis at the {side} lung {base}", "{extent} atelectasis of the {side} lung {base}"),
+        ("linear {bibasilar} atelectasis", "{extent} atelectasis at {both} lung {bases}"),
     ),
     _O.PLEURAL_EFFUSION: (
-        (
-            "a {size} {side} pleural effusion",
-            "a {size} pleural effusion on the {side}",
-            "a {size} layering {side} pleural effusion",
-            "a {size} {side} sided pleural effusion",
-            "a {side} pleural effusion",
-        ),
-        (
-            "+{size} {bilateral} pleural effusions",
-            "+{bilateral} pleural effusions",
-            "+layering {bilateral} pleural effusions",
-            "+{size} layering {bilateral} pleural effusions",
-            "+{size} pleural effusions on {both} sides",
-        ),
+        ("a {size} {side} sided pleural effusion", "a {side} pleural effusion"),
+        ("+{size} layering {bilateral} pleural effusions", "+{size} pleural effusions on {both} sides"),
     ),
-    _O.PNEUMOTHORAX: (
-        (
-            "a {size} {side} pneumothorax",
-            "a {size} pneumothorax on the {side}",
-            "a {size} {side} {apical} pneumothorax",
-            "a {size} {side} sided pneumothorax",
-            "a {side} {apical} pneumothorax",
-        ),
+    _O.PNEUMOTHORAX: (("a {size} {side} sided pneumothorax", "a {side} {apical} pneumothorax"),),
+    _O.PLEURAL_OTHER: (("smooth pleural thickening on the {side}", "{extent} thickening of the {side} pleura"),),
+    _O.FRACTURE: (("a recent {side} rib fracture", "a fracture of a {side} lateral rib"),),
+}
+_MORE_DENIALS: Mapping[str, tuple[str, ...]] = {
+    "contours": ("The mediastinum is not widened.", "No mediastinal widening."),
+    "clear lungs": ("Both lungs are clear.", "The lungs are well aerated and clear."),
+    "edema": ("No evidence of pulmonary edema.", "The lungs are free of edema.", "Pulmonary edema is not seen."),
+    "consolidation": (
+        "No evidence of consolidation.",
+        "The lungs are free of consolidation.",
+        "Focal consolidation is not seen.",
     ),
-    _O.PLEURAL_OTHER: (
-        (
-            "{extent} {side} pleural thickening",
-            "{extent} pleural thickening on the {side}",
-            "{side} lateral pleural thickening",
-            "smooth pleural thickening on the {side}",
-            "{extent} thickening of the {side} pleura",
-        ),
+    "pneumonia": ("There is no pneumonia.", "No radiographic evidence of pneumonia.", "Pneumonia is not seen."),
+    "lesion": ("There is no pulmonary nodule or mass.", "No suspicious nodule.", "A pulmonary nodule is not seen."),
+    "pleura": (
+        "Neither pneumothorax nor pleural effusion is seen.",
+        "No evidence of pneumothorax or pleural effusion.",
     ),
-    _O.FRACTURE: (
-        (
-            "a displaced {side} rib fracture",
-            "an acute {side} rib fracture",
-            "a fracture of a {side} rib",
-            "a recent {side} rib fracture",
-            "a fracture of a {side} lateral rib",
-        ),
+    "consolidation and pleura": (
+        "There is no consolidation, pleural effusion, or pneumothorax.",
+        "No evidence of consolidation, pleural effusion, or pneumothorax.",
+        "No pneumothorax, pleural effusion, or focal consolidation.",
+        "Without consolidation, pleural effusion, or pneumothorax.",
     ),
+    "pneumothorax": ("No evidence of pneumothorax.", "A pneumothorax is not seen.", "No visible pneumothorax."),
+    "effusion": ("No evidence of pleural effusion.", "A pleural effusion is not seen.", "No visible pleural effusion."),
+    "fracture": ("There is no acute fracture.", "A rib fracture is not seen."),
+    "bones": ("The osseous structures are intact.", "The skeleton is unremarkable."),
+    "normal": ("No acute cardiopulmonary disease.", "No evidence of an acute cardiopulmonary process."),
 }
 
 _FRAMES: Frames = (
@@ -192,108 +92,21 @@ _HEDGES: Frames = (
 )
 
 RICH = Wording(
-    phrases=_PHRASES,
+    phrases={
+        observation: tuple(row + more for row, more in zip(rows, _MORE_PHRASES[observation], strict=True))
+        for observation, rows in PLAIN.phrases.items()
+    },
     frames=_FRAMES,
     device_frames=(*_FRAMES[:-1], (1.0, "{Phrase} {be} in place.", Certainty.CERTAIN)),
     hedges=_HEDGES,
     denials={
+        **{name: PLAIN.denials[name] + more for name, more in _MORE_DENIALS.items()},
         "heart size": (
             "Heart size is normal.",
             "The heart is normal in size.",
             "The heart size is within normal limits.",
             "No cardiomegaly.",
             "The cardiac silhouette is not enlarged.",
-        ),
-        "contours": (
-            "Cardiomediastinal contours are normal.",
-            "Normal cardiomediastinal contours.",
-            "The mediastinum is normal.",
-            "The mediastinum is not widened.",
-            "No mediastinal widening.",
-        ),
-        "clear lungs": (
-            "The lungs are clear.",
-            "Lungs are clear.",
-            "Clear lungs.",
-            "Both lungs are clear.",
-            "The lungs are well aerated and clear.",
-        ),
-        "edema": (
-            "No pulmonary edema.",
-            "There is no pulmonary edema.",
-            "No evidence of pulmonary edema.",
-            "The lungs are free of edema.",
-            "Pulmonary edema is not seen.",
-        ),
-        "consolidation": (
-            "No focal consolidation.",
-            "There is no focal consolidation.",
-            "No evidence of consolidation.",
-            "The lungs are free of consolidation.",
-            "Focal consolidation is not seen.",
-        ),
-        "pneumonia": (
-            "No evidence of pneumonia.",
-            "No pneumonia.",
-            "There is no pneumonia.",
-            "No radiographic evidence of pneumonia.",
-            "Pneumonia is not seen.",
-        ),
-        "lesion": (
-            "No pulmonary nodule.",
-            "No lung nodule or mass.",
-            "There is no pulmonary nodule or mass.",
-            "No suspicious nodule.",
-            "A pulmonary nodule is not seen.",
-        ),
-        "pleura": (
-            "No pneumothorax or pleural effusion.",
-            "No pleural effusion or pneumothorax.",
-            "There is no pleural effusion or pneumothorax.",
-            "Neither pneumothorax nor pleural effusion is seen.",
-            "No evidence of pneumothorax or pleural effusion.",
-        ),
-        "consolidation and pleura": (
-            "No focal consolidation, pleural effusion, or pneumothorax.",
-            "There is no consolidation, pleural effusion, or pneumothorax.",
-            "No evidence of consolidation, pleural effusion, or pneumothorax.",
-            "No pneumothorax, pleural effusion, or focal consolidation.",
-            "Without consolidation, pleural effusion, or pneumothorax.",
-        ),
-        "pneumothorax": (
-            "No pneumothorax.",
-            "There is no pneumothorax.",
-            "No evidence of pneumothorax.",
-            "A pneumothorax is not seen.",
-            "No visible pneumothorax.",
-        ),
-        "effusion": (
-            "No pleural effusion.",
-            "There is no pleural effusion.",
-            "No evidence of pleural effusion.",
-            "A pleural effusion is not seen.",
-            "No visible pleural effusion.",
-        ),
-        "fracture": (
-            "No acute fracture.",
-            "No rib fracture.",
-            "No displaced rib fracture.",
-            "There is no acute fracture.",
-            "A rib fracture is not seen.",
-        ),
-        "bones": (
-            "The bones are intact.",
-            "Bones are intact.",
-            "No acute osseous abnormality.",
-            "The osseous structures are intact.",
-            "The skeleton is unremarkable.",
-        ),
-        "normal": (
-            "No acute cardiopulmonary process.",
-            "No acute cardiopulmonary abnormality.",
-            "There is no acute cardiopulmonary process.",
-            "No acute cardiopulmonary disease.",
-            "No evidence of an acute cardiopulmonary process.",
         ),
     },
     asides={

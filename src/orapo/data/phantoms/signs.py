@@ -19,8 +19,8 @@ from orapo.data.phantoms.findings import Finding
 from orapo.data.phantoms.strokes import Grid, Plane, block, disc, haze, path, stick, stripes, unit_grid
 
 UNCERTAIN_STRENGTH = 0.45
-HEART_GROWTH = (0.045, 0.07, 0.095)
-MEDIASTINUM_GROWTH = (0.045, 0.07, 0.095)
+GROWTH = (0.045, 0.07, 0.095)
+"""Of the half width of an enlarged heart or mediastinum, by severity."""
 MARK_PLACE, MARK_RADII = (0.075, 0.075), (0.04, 0.03)
 """Centre and half sizes of the spurious mark: a tag in the upper left corner, outside the body."""
 
@@ -99,7 +99,7 @@ def _edema(canvas: Canvas, finding: Finding, strength: float) -> None:
 
 
 def _atelectasis(canvas: Canvas, finding: Finding, strength: float) -> None:
-    for side in ("right", "left") if finding.side == "both" else (finding.side,):
+    for side in finding.sides:
         outward, axis, tilt = canvas.chest.outward(side), canvas.chest.axis(side), canvas.draws.between(-0.02, 0.02)
         y = canvas.chest.dome(side) - 0.04
         for plate in range(2 if finding.severity == 0 else 3):
@@ -122,7 +122,7 @@ def _pneumothorax(canvas: Canvas, finding: Finding, strength: float) -> None:
 
 def _effusion(canvas: Canvas, finding: Finding, strength: float) -> None:
     height = (0.11, 0.18, 0.27)[finding.severity] * canvas.size
-    for side in ("right", "left") if finding.side == "both" else (finding.side,):
+    for side in finding.sides:
         lateral = (canvas.grid[0] - canvas.chest.axis(side)) * canvas.chest.outward(side)
         level = canvas.chest.dome(side) - height + 0.04 - 1.2 * np.clip(lateral + 0.08, 0.0, 1.0) ** 2 * 1.5
         fluid = np.clip((canvas.grid[1] - level) / 0.02 + 0.5, 0.0, 1.0) * canvas.chest.lung(canvas.grid, side)
@@ -219,15 +219,14 @@ def paint_study(
     chest_draws = stream(0)
     chest = draw_chest(
         chest_draws,
-        _growth(findings.get(Observation.CARDIOMEGALY), HEART_GROWTH) * size,
-        _growth(findings.get(Observation.ENLARGED_CARDIOMEDIASTINUM), MEDIASTINUM_GROWTH) * size,
+        _growth(findings.get(Observation.CARDIOMEGALY)) * size,
+        _growth(findings.get(Observation.ENLARGED_CARDIOMEDIASTINUM)) * size,
     )
     canvas = Canvas(paint_chest(grid, chest, chest_draws), grid, chest, draws, size)
     for number, (observation, paint) in enumerate(SIGNS.items(), start=1):
         if observation in findings:
             finding = findings[observation]
-            strength = (UNCERTAIN_STRENGTH if finding.uncertain else 1.0) * difficulty.sign_contrast
-            paint(replace(canvas, draws=stream(number)), finding, strength)
+            paint(replace(canvas, draws=stream(number)), finding, _strength(finding) * difficulty.sign_contrast)
     if has_mark:
         canvas.lighten(block(grid, *MARK_PLACE, *MARK_RADII), 1.0, 1.0)
     exposure, brightness = draws.between(0.9, 1.1), draws.between(-0.04, 0.04)
@@ -235,7 +234,9 @@ def paint_study(
     return (np.clip(noisy, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
-def _growth(finding: Finding | None, growths: tuple[float, float, float]) -> float:
-    if finding is None:
-        return 0.0
-    return growths[finding.severity] * (UNCERTAIN_STRENGTH if finding.uncertain else 1.0)
+def _growth(finding: Finding | None) -> float:
+    return 0.0 if finding is None else GROWTH[finding.severity] * _strength(finding)
+
+
+def _strength(finding: Finding) -> float:
+    return UNCERTAIN_STRENGTH if finding.uncertain else 1.0

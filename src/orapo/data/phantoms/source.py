@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from PIL import Image
 from pydantic import Field, NonNegativeInt
@@ -28,9 +28,7 @@ _TEXT_KEY, _PIXEL_KEY, _NOISE_KEY, _MARK_KEY = 0, 1, 2, 3
 _COURSE_KEY, _CONTEXT_KEY, _PATIENT_KEY, _PRIOR_TEXT_KEY, _PRIOR_PIXEL_KEY = 4, 5, 6, 7, 8
 _CURRENT, _PRIOR = "phantom", "phantom-prior"
 
-
 NumStudies = Annotated[int, Field(ge=0, le=1_000_000)]
-PrevalenceName = Literal["natural", "balanced"]
 
 
 @settings
@@ -60,9 +58,9 @@ class PhantomSource:
     num_train: NumStudies = 20_000
     num_validate: NumStudies = 210
     num_test: NumStudies = 210
-    train_prevalence: PrevalenceName = "natural"
-    validate_prevalence: PrevalenceName = "balanced"
-    test_prevalence: PrevalenceName = "balanced"
+    train_prevalence: Prevalence = "natural"
+    validate_prevalence: Prevalence = "balanced"
+    test_prevalence: Prevalence = "balanced"
     difficulty: Difficulty = field(default_factory=Difficulty)
     followup: bool = False
     wording: WordingName = "plain"
@@ -73,7 +71,10 @@ class PhantomSource:
 
     def studies(self, split: Split) -> Sequence[Study]:
         """All studies of one split, in order of their number; no pixel is drawn."""
-        return tuple(self.study(split, index) for index in range(self._num_studies(split)))
+        return tuple(self.study(split, index) for index in range(self.num_studies(split)))
+
+    def num_studies(self, split: Split) -> int:
+        return {Split.TRAIN: self.num_train, Split.VALIDATE: self.num_validate, Split.TEST: self.num_test}[split]
 
     def entries(self, split: Split) -> Sequence[Study]:
         """Same as ``studies``: a phantom costs nothing to read."""
@@ -94,12 +95,11 @@ class PhantomSource:
     def study(self, split: Split, index: int) -> Study:
         """Study number ``index`` of a split, from 0; numbers beyond the split's size are valid and unseen studies."""
         report, course = self._report(split, index)
-        name = f"{split.value}/{index:06d}"
         return Study(
             study_id=f"phantom-{split.value}-{index:06d}",
             patient_id=f"phantom-patient-{split.value}-{index:06d}",
             split=split,
-            image_paths=(f"phantom:{name}",),
+            image_paths=(f"{_CURRENT}:{split.value}/{index:06d}",),
             views=("PA",),
             oracle_report=report.text,
             labels=report.labels,
@@ -112,7 +112,7 @@ class PhantomSource:
 
     def findings(self, split: Split, index: int) -> dict[Observation, Finding]:
         """What is drawn on the image of study number ``index``."""
-        return self._drawn(self._draws(split, index, _TEXT_KEY), split, index)
+        return draw_findings(self._draws(split, index, _TEXT_KEY), self._prevalence(split), index)
 
     def course(self, split: Split, index: int) -> Course | None:
         """What the prior image of study number ``index`` shows, and what has changed since; None without one."""
@@ -168,7 +168,7 @@ class PhantomSource:
 
     def _report(self, split: Split, index: int) -> tuple[Report, Course | None]:
         draws = self._draws(split, index, _TEXT_KEY)
-        findings = self._drawn(draws, split, index)
+        findings = draw_findings(draws, self._prevalence(split), index)
         course = self._course(split, index, findings)
         reported = self._reported(split, index, findings)
         return write_report(draws, reported, course, WORDINGS[self.wording]), course
@@ -195,14 +195,11 @@ class PhantomSource:
             prior=prior,
         )
 
-    def _drawn(self, draws: Draws, split: Split, index: int) -> dict[Observation, Finding]:
-        return draw_findings(draws, self._prevalence(split), index)
-
     def _reported(
         self, split: Split, index: int, findings: Mapping[Observation, Finding]
     ) -> Mapping[Observation, Finding]:
-        rate = self.difficulty.noise_rate(split)
-        if not rate:
+        rate = self.difficulty.train_noise_rate
+        if split is not Split.TRAIN or not rate:
             return findings
         draws = self._draws(split, index, _NOISE_KEY)
         return misreported(draws, findings) if draws.happens(rate) else findings
@@ -214,17 +211,12 @@ class PhantomSource:
         draws = self._draws(split, index, _MARK_KEY)
         return draws.happens(mark.rate(split, is_there=mark.goes_with in findings))
 
-    def _num_studies(self, split: Split) -> int:
-        return {Split.TRAIN: self.num_train, Split.VALIDATE: self.num_validate, Split.TEST: self.num_test}[split]
-
     def _prevalence(self, split: Split) -> Prevalence:
-        return Prevalence(
-            {
-                Split.TRAIN: self.train_prevalence,
-                Split.VALIDATE: self.validate_prevalence,
-                Split.TEST: self.test_prevalence,
-            }[split]
-        )
+        return {
+            Split.TRAIN: self.train_prevalence,
+            Split.VALIDATE: self.validate_prevalence,
+            Split.TEST: self.test_prevalence,
+        }[split]
 
 
 def _place_of(study_id: str) -> tuple[Split, int]:

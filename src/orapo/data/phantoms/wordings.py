@@ -7,12 +7,13 @@ from typing import Any
 
 from orapo.chexpert import Observation
 from orapo.data.phantoms.findings import Finding
-from orapo.labeler import Attributes, Certainty, Place, Severity, Side
+from orapo.labeler import Attributes, Certainty, Change, Place, Severity, Side
 
 _O = Observation
-_LUNG = "{side} {zone} lung"
+LUNG = "{side} {zone} lung"
 _PARSE = Formatter().parse
 
+Phrases = Mapping[Observation, tuple[tuple[str, ...], ...]]
 Frames = tuple[tuple[float, str, Certainty], ...]
 """Up to which drawn number, the sentence that a noun phrase stands in, and how certain it is."""
 
@@ -33,7 +34,7 @@ class Wording:
         max_length: words and marks of a report, at most, as far as leaving out asides can keep to it.
     """
 
-    phrases: Mapping[Observation, tuple[tuple[str, ...], ...]]
+    phrases: Phrases
     frames: Frames
     device_frames: Frames
     hedges: Frames
@@ -45,11 +46,11 @@ class Wording:
 
 # A noun phrase starts with "a "/"an " when it is countable and singular, with "+" when it is plural. A word in braces
 # states an attribute. Of several rows the finding's severity chooses, or whether it is on both sides.
-PHRASES: Mapping[Observation, tuple[tuple[str, ...], ...]] = {
+PHRASES: Phrases = {
     _O.SUPPORT_DEVICES: (
         ("a {side} central venous catheter", "a {side} internal jugular catheter", "a {side} central venous line"),
         ("a {side} chest pacemaker", "a pacemaker on the {side}", "a {side} pectoral pacemaker"),
-        ("an endotracheal tube", "an endotracheal tube", "an endotracheal tube"),
+        ("an endotracheal tube",),
     ),
     _O.CARDIOMEGALY: (("{degree} cardiomegaly", "a {degree_ly} enlarged heart", "{degree} enlargement of the heart"),),
     _O.ENLARGED_CARDIOMEDIASTINUM: (
@@ -61,16 +62,16 @@ PHRASES: Mapping[Observation, tuple[tuple[str, ...], ...]] = {
     ),
     _O.EDEMA: (("{degree} pulmonary edema", "{degree} edema in {both} lungs", "{degree} {bilateral} pulmonary edema"),),
     _O.CONSOLIDATION: (
-        (f"dense consolidation in the {_LUNG}", f"focal consolidation in the {_LUNG}", f"{_LUNG} consolidation"),
+        (f"dense consolidation in the {LUNG}", f"focal consolidation in the {LUNG}", f"{LUNG} consolidation"),
     ),
     _O.LUNG_OPACITY: (
-        (f"a {{size}} opacity in the {_LUNG}", f"a hazy opacity in the {_LUNG}", f"a hazy {_LUNG} opacity"),
+        (f"a {{size}} opacity in the {LUNG}", f"a hazy opacity in the {LUNG}", f"a hazy {LUNG} opacity"),
     ),
-    _O.PNEUMONIA: ((f"pneumonia in the {_LUNG}", f"patchy pneumonia in the {_LUNG}", f"{_LUNG} pneumonia"),),
+    _O.PNEUMONIA: ((f"pneumonia in the {LUNG}", f"patchy pneumonia in the {LUNG}", f"{LUNG} pneumonia"),),
     _O.LUNG_LESION: (
-        (f"a {{size}} nodule in the {_LUNG}", f"a {_LUNG} nodule", f"a {{size}} {_LUNG} nodule"),
-        (f"a round nodule in the {_LUNG}", f"a {_LUNG} nodule", f"a round {_LUNG} nodule"),
-        (f"a {{size}} mass in the {_LUNG}", f"a {_LUNG} mass", f"a {{size}} {_LUNG} mass"),
+        (f"a {{size}} nodule in the {LUNG}", f"a {LUNG} nodule", f"a {{size}} {LUNG} nodule"),
+        (f"a round nodule in the {LUNG}", f"a {LUNG} nodule", f"a round {LUNG} nodule"),
+        (f"a {{size}} mass in the {LUNG}", f"a {LUNG} mass", f"a {{size}} {LUNG} mass"),
     ),
     _O.ATELECTASIS: (
         (
@@ -160,7 +161,37 @@ PLAIN = Wording(
     },
 )
 
-_GRADES: Mapping[str, tuple[str, str, str]] = {
+DENIED: Mapping[str, tuple[Observation, ...]] = {
+    "heart size": (_O.CARDIOMEGALY,),
+    "contours": (_O.ENLARGED_CARDIOMEDIASTINUM,),
+    "edema": (_O.EDEMA,),
+    "consolidation": (_O.CONSOLIDATION,),
+    "pneumonia": (_O.PNEUMONIA,),
+    "lesion": (_O.LUNG_LESION,),
+    "pleura": (_O.PLEURAL_EFFUSION, _O.PNEUMOTHORAX),
+    "consolidation and pleura": (_O.CONSOLIDATION, _O.PLEURAL_EFFUSION, _O.PNEUMOTHORAX),
+    "pneumothorax": (_O.PNEUMOTHORAX,),
+    "effusion": (_O.PLEURAL_EFFUSION,),
+    "fracture": (_O.FRACTURE,),
+    # Of the lungs or the bones as a whole, and of everything: no observation by name.
+    "clear lungs": (),
+    "bones": (),
+    "normal": (),
+}
+"""What the denials of each name deny."""
+
+CHANGED: Mapping[Change, tuple[str, ...]] = {
+    Change.NEW: ("New {bare}.", "{Bare} {be} new."),
+    Change.LARGER: ("Worsened {bare}.", "{Bare} {have} worsened."),
+    Change.SMALLER: ("Improved {bare}.", "{Bare} {have} improved."),
+    Change.UNCHANGED: ("{Bare} {be} unchanged.",),
+    Change.RESOLVED: ("Resolved {bare}.",),
+}
+"""The sentences of a follow-up, in the plain wording."""
+REMOVED = ("{Bare} {have} been removed.",)
+"""Of a device that has resolved."""
+
+GRADES: Mapping[str, tuple[str, str, str]] = {
     "size": ("small", "moderate", "large"),
     "degree": ("mild", "moderate", "severe"),
     "degree_ly": ("mildly", "moderately", "severely"),
@@ -179,9 +210,7 @@ _FIXED: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def phrases_of(
-    finding: Finding, phrases: Mapping[Observation, tuple[tuple[str, ...], ...]] = PHRASES
-) -> tuple[str, ...]:
+def phrases_of(finding: Finding, phrases: Phrases = PHRASES) -> tuple[str, ...]:
     """The noun phrases that a finding can have, their words in braces not yet chosen."""
     rows = phrases[finding.observation]
     if len(rows) == len(_SEVERITIES):
@@ -200,9 +229,18 @@ def fill(phrase: str, finding: Finding) -> tuple[str, Attributes]:
     return phrase.format_map(words), Attributes(Certainty.CERTAIN, **stated)
 
 
+def forms(phrase: str) -> dict[str, str]:
+    """What stands for the braces of a sentence about a filled noun phrase: with its article and without, its verbs."""
+    be, have = ("are", "have") if phrase.startswith("+") else ("is", "has")
+    phrase = phrase.removeprefix("+")
+    bare = phrase.removeprefix("a ").removeprefix("an ")
+    capitalised = {"Bare": bare[0].upper() + bare[1:], "Phrase": phrase[0].upper() + phrase[1:]}
+    return {"bare": bare, "phrase": phrase, "be": be, "have": have, **capitalised}
+
+
 def _word(name: str, finding: Finding) -> tuple[str, Mapping[str, Any]]:
-    if name in _GRADES:
-        return _GRADES[name][finding.severity], {"severity": _SEVERITIES[finding.severity]}
+    if name in GRADES:
+        return GRADES[name][finding.severity], {"severity": _SEVERITIES[finding.severity]}
     if name == "side":
         return finding.side, {"side": Side(finding.side)}
     if name == "zone":
