@@ -34,6 +34,7 @@ from orapo.experiment.finished_run import read_saved
 from orapo.experiment.judged_reports import read_labels, read_reports_with_labels
 from orapo.experiment.score_file import ScoreFile
 from orapo.experiment.written_reports import ReportFile
+from orapo.foreign import parse_json
 from orapo.labeler import Labeler
 from orapo.measures.served_server import _values
 from orapo.policy.settings import SamplingSettings
@@ -160,9 +161,13 @@ def look(strategy: st.SearchStrategy[Any], check: Callable[[Any], None], example
         )
         @given(strategy)
         def one(example: Any) -> None:
+            # The first of two may have to import something.
+            assert seconds_of(example) < SLOWEST_SECONDS or seconds_of(example) < SLOWEST_SECONDS
+
+        def seconds_of(example: Any) -> float:
             began = time.process_time()
             check(example)
-            assert time.process_time() - began < SLOWEST_SECONDS
+            return time.process_time() - began
 
         one()
 
@@ -263,9 +268,9 @@ def test_server_bodies() -> None:
     assert asked.read(completion)[0].token_ids == (5, 2)
 
     def check(answer: Any) -> None:
-        with contextlib.suppress(RunPaused):
-            asked.read(answer)
         body = json.dumps(answer).encode()
+        with contextlib.suppress(RunPaused, DataError):
+            asked.read(parse_json(body, "the answer"))
         plain = plain_completion(body)
         assert not plain or json.loads(plain)["object"] == "chat.completion"
         with contextlib.suppress(CallError):

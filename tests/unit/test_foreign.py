@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 from tests.unit.data import mimic_cxr_folder
 
@@ -26,6 +27,7 @@ from orapo.data.tables import read_columns, read_csv
 from orapo.data.text_files import LONGEST_TEXT, TextFiles
 from orapo.errors import DataError, OrapoError, SettingError
 from orapo.experiment.command_line import compose_config
+from orapo.experiment.config import read_experiment
 from orapo.experiment.config_keys import check_values
 from orapo.experiment.finished_run import read_saved
 from orapo.experiment.judged_reports import read_labels, read_report
@@ -390,6 +392,21 @@ def test_an_adapter_config_that_is_none(content: str, tmp_path: Path) -> None:
 def test_a_number_is_no_choice_of_a_group(argument: str) -> None:
     with pytest.raises(SettingError, match="is no choice; allowed: "):
         compose_config([argument])
+
+
+@pytest.mark.parametrize("content", ["0", "1e9", "true", "[]", "- a"])
+def test_a_config_that_is_no_mapping(content: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(OrapoError, match=r"config\.yaml"):
+        read_saved(tmp_path / "config.yaml")
+
+
+def test_a_setting_that_refers_to_a_key_that_is_gone_is_named() -> None:
+    config = compose_config([])
+    OmegaConf.set_struct(config, False)
+    del config.data.max_report_tokens
+    with pytest.raises(SettingError, match=r"^rollout\.max_new_tokens: .*'data\.max_report_tokens' not found$"):
+        read_experiment(config)
 
 
 KEY = "sk-canary-0011223344556677"

@@ -102,7 +102,10 @@ def parse_mapping(text: str) -> DictConfig:
         ValueError, YAMLError, OmegaConfBaseException: it is none, or one that ``foreign.check_yaml`` refuses.
     """
     check_yaml(text)
-    config = OmegaConf.create(text)
+    try:
+        config = OmegaConf.create(text)
+    except AssertionError:  # a number or a date alone
+        raise ValueError("no mapping") from None
     if not isinstance(config, DictConfig):
         raise ValueError("no mapping")
     return config

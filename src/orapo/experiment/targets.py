@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from orapo.errors import SettingError
 from orapo.experiment.config_tree import read_target
@@ -18,12 +19,15 @@ def plain(config: DictConfig, path: str = "") -> dict[str, Any]:
     """The section as plain Python values, interpolations resolved.
 
     Raises:
-        SettingError: a value is still ???.
+        SettingError: a value is still ???, or refers to a key that isn't there.
     """
-    missing = sorted(f"{path}.{key}".lstrip(".") for key in OmegaConf.missing_keys(config))
-    if missing:
-        raise SettingError(f"{' and '.join(missing)} must be given, as {missing[0]}=VALUE on the command line")
-    content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    try:
+        missing = sorted(f"{path}.{key}".lstrip(".") for key in OmegaConf.missing_keys(config))
+        if missing:
+            raise SettingError(f"{' and '.join(missing)} must be given, as {missing[0]}=VALUE on the command line")
+        content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise SettingError(f"{error.full_key or path or 'the config'}: {str(error).splitlines()[0]}") from None
     if not isinstance(content, dict):
         raise SettingError(f"{path or 'the config'} is {content!r}; it must be a section")
     return {str(key): value for key, value in content.items()}
