@@ -1,5 +1,6 @@
 """Texts, one at a time: from their folder, or straight from the zip file that they are shipped in."""
 
+import os
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -12,27 +13,23 @@ from orapo.foreign import open_regular
 
 LONGEST_TEXT = 10_000_000
 """Bytes of one text; few bytes of a zip can become many."""
-_LOCAL_HEADER_BYTES = 30
-_STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
-_ENCRYPTED = 0x1
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
-class _Packed(NamedTuple):
-    """Where a text lies in the zip: offset of its local header and packed size in bytes, method, checksum."""
+class _Opened(NamedTuple):
+    """A zip as one process has it open, and what it says of each text, by the text's name without folders."""
 
-    offset: int
-    num_bytes: int
-    method: int
-    crc: int
-    is_encrypted: bool
+    process: int
+    archive: zipfile.ZipFile
+    texts: dict[str, zipfile.ZipInfo]
 
 
 @dataclass
 class TextFiles:
     """Texts in a folder, by their paths; or in a zip file, by their names without folders.
 
-    The table of contents of a zip is read once, when the first text is (a second or two for 227,835); the file is
-    opened again for each text. So worker processes, forked or spawned, never share a file position.
+    A zip is opened when its first text is read (a second or two for 227,835), once in each process: worker processes,
+    forked or spawned, never share a file position.
 
     Attributes:
         path: the folder or zip file, which isn't opened before the first text is read.
@@ -41,10 +38,10 @@ class TextFiles:
 
     path: Path
     obtain: str
-    _contents: dict[str, _Packed] | None = field(default=None, repr=False)
+    _opened: _Opened | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_contents": None}
+        return {**vars(self), "_opened": None}
 
     def read(self, name: str, *, study_id: str) -> str:
         """A text in UTF-8.
@@ -72,52 +69,30 @@ class TextFiles:
             ) from None
         except UnicodeDecodeError:
             raise DataError(f"study {study_id}: report {where} is not UTF-8; is the file complete?") from None
-        except (zlib.error, zipfile.BadZipFile):
+        except (zlib.error, zipfile.BadZipFile, EOFError, RuntimeError):  # RuntimeError: encrypted
             raise DataError(f"study {study_id}: report {where} is damaged; get the zip again ({self.obtain})") from None
         except OSError as error:
             raise DataError(f"study {study_id}: report {where} can't be read: {error.strerror}") from None
 
     def _unpack(self, name: str) -> bytes:
-        if self._contents is None:
-            self._contents = self._read_contents()
-        packed = self._contents[name]
-        if packed.is_encrypted or packed.method not in (_STORED, _DEFLATED):
+        if self._opened is None or self._opened.process != os.getpid():
+            self._opened = self._open()
+        info = self._opened.texts[name]
+        if info.compress_type not in _METHODS:  # others unpack without a bound
             raise zipfile.BadZipFile
-        with open(self.path, "rb") as file:
-            file.seek(packed.offset)
-            header = file.read(_LOCAL_HEADER_BYTES)
-            if len(header) < _LOCAL_HEADER_BYTES or header[:4] != b"PK\3\4":
-                raise zipfile.BadZipFile
-            # Length of the name and of the extra field stand in the last four bytes.
-            file.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), 1)
-            content = file.read(packed.num_bytes)
-        if packed.method == _DEFLATED:
-            content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, LONGEST_TEXT + 1)
-        if len(content) > LONGEST_TEXT:
-            return content
-        if zlib.crc32(content) != packed.crc:
-            raise zipfile.BadZipFile
-        return content
+        with self._opened.archive.open(info) as file:
+            return file.read(LONGEST_TEXT + 1)
 
-    def _read_contents(self) -> dict[str, _Packed]:
+    def _open(self) -> _Opened:
         with collection_paused():
             try:
-                with zipfile.ZipFile(self.path) as archive:
-                    infos = archive.infolist()
+                # Unbuffered: a file that changes under a run is found damaged, not read from memory.
+                archive = zipfile.ZipFile(open(self.path, "rb", buffering=0))  # noqa: SIM115
             except (OSError, zipfile.BadZipFile) as error:
                 told = f"{self.path} can't be read as zip ({error}); is the download complete? {self.obtain}"
                 raise DataError(told) from None
-            contents = {
-                info.filename.rpartition("/")[2]: _Packed(
-                    info.header_offset,
-                    info.compress_size,
-                    info.compress_type,
-                    info.CRC,
-                    bool(info.flag_bits & _ENCRYPTED),
-                )
-                for info in infos
-                if info.filename.endswith(".txt")
-            }
-        if not contents:
+            infos = archive.infolist()
+            texts = {info.filename.rpartition("/")[2]: info for info in infos if info.filename.endswith(".txt")}
+        if not texts:
             raise DataError(f"{self.path} has no .txt file; it must be the zip of reports from {self.obtain}")
-        return contents
+        return _Opened(os.getpid(), archive, texts)
