@@ -6,8 +6,9 @@ Balanced over the observations; questions, over their groups: what a study count
 import hashlib
 import json
 import logging
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby, islice
 from typing import Literal
 
 from pydantic import NonNegativeInt, PositiveInt
@@ -47,10 +48,6 @@ RULES = {
 Tier = list[StudyEntry]
 Classes = frozenset[str]
 """Of one study: its positive observations, or its question's group."""
-
-
-def _every_study(study_id: str) -> bool:
-    return True
 
 
 @settings
@@ -96,7 +93,7 @@ class BalancedSubset:
         self,
         studies: Sequence[StudyEntry],
         *,
-        is_usable: Callable[[str], bool] = _every_study,
+        is_usable: Callable[[str], bool] = lambda study_id: True,
         source_digest: str | None = None,
     ) -> SubsetManifest:
         """Chooses among the studies of one split; 230,000 take a few seconds.
@@ -115,16 +112,15 @@ class BalancedSubset:
         tiers = list(self._tiers(sorted(studies, key=self._seeded), rates))
         num_candidates = sum(map(len, tiers))
         self._check_number(num_candidates, len(studies), 0)
-        names = _all_classes(studies)
-        choice = _GreedyChoice(is_usable, names)
+        choice = _GreedyChoice(self.num_studies, is_usable)
         for tier in tiers:
             positives = self._positives(tier)
             num_left = self.num_studies - len(choice.chosen)
             if self.rule == "random" or len(tier) < num_left or num_candidates < self.num_studies:
-                choice.take_all(positives, num_left, _ALL_REASONS[self.rule])
+                choice.take_all(positives, _ALL_REASONS[self.rule])
             else:
-                choice.take(positives, num_left)
-        chosen, everything = choice.chosen, self._positives(studies)
+                choice.take(positives)
+        chosen, everything, names = choice.chosen, self._positives(studies), _all_classes(studies)
         return SubsetManifest(
             study_ids=tuple(chosen),
             num_requested=self.num_studies,
@@ -215,87 +211,51 @@ _ALL_REASONS = {
 class _GreedyChoice:
     """The state of one choice: what is taken, why, and how many studies each class has."""
 
-    def __init__(self, is_usable: Callable[[str], bool], classes: Sequence[str]) -> None:
+    def __init__(self, num_studies: int, is_usable: Callable[[str], bool]) -> None:
         self.num_unusable = 0
         self.chosen: dict[str, str] = {}
         """The reason of each study, in the order of choice."""
+        self._num_studies = num_studies
         self._is_usable = is_usable
-        self._count = dict.fromkeys(classes, 0)
+        self._count: Counter[str] = Counter()
 
-    def take_all(self, positives: Mapping[str, Classes], at_most: int, reason: str) -> None:
-        """The first studies that can be used, in the seeded order."""
-        left = at_most
+    def take_all(self, positives: Mapping[str, Classes], reason: str) -> None:
+        """The first studies that can be used, in the seeded order, until there are enough."""
         for study_id, present in positives.items():
-            if left == 0:
+            if len(self.chosen) == self._num_studies:
                 return
-            left -= self._takes(study_id, present, reason)
+            self._take(study_id, present, reason)
 
-    def take(self, positives: Mapping[str, Classes], at_most: int) -> None:
-        """By the classes of each study, which are given in the seeded order."""
-        waiting = _Queues(positives, self._count)
-        left = at_most
-        while left and (found := waiting.next()) is not None:
-            name, study_id = found
-            left -= self._takes(study_id, positives[study_id], f"{name} had the fewest positives")
-        for study_id, present in positives.items():
-            if left == 0:
-                return
-            if not present:
-                left -= self._takes(study_id, present, "no positive observation")
-
-    def _takes(self, study_id: str, present: Classes, reason: str) -> bool:
-        if not self._is_usable(study_id):
-            self.num_unusable += 1
-            return False
-        self.chosen[study_id] = reason
-        for name in present:
-            self._count[name] += 1
-        return True
-
-
-class _Queues:
-    """The studies of each class that are left, in the seeded order."""
-
-    def __init__(self, positives: Mapping[str, Classes], count: Mapping[str, int]) -> None:
-        self._positives = positives
-        self._count = count
-        self._taken: set[str] = set()
-        queues: dict[str, list[str]] = {name: [] for name in count}
+    def take(self, positives: Mapping[str, Classes]) -> None:
+        """By the classes of each study, which are given in the seeded order, until there are enough."""
+        waiting: defaultdict[str, dict[str, None]] = defaultdict(dict)
         for study_id, present in positives.items():
             for name in present:
-                queues[name].append(study_id)
-        self._num_in_pool = {name: len(queue) for name, queue in queues.items()}
-        self._queues = {name: iter(queue) for name, queue in queues.items()}
-        self._windows: dict[str, list[str]] = {name: [] for name in count}
-        self._open = set(count)
-
-    def next(self) -> tuple[str, str] | None:
-        """The class whose turn it is and the study that it takes; None when no class has one left."""
-        while self._open:
+                waiting[name][study_id] = None
+        num_in_pool = {name: len(studies) for name, studies in waiting.items()}
+        while waiting and len(self.chosen) < self._num_studies:
             # Ties go to the class with fewer studies in the pool: it is the first to run dry.
-            neediest = min(self._open, key=lambda o: (self._count[o], self._num_in_pool[o], o))
-            candidates = self._candidates(neediest)
-            if candidates:
-                study_id = min(candidates, key=self._mean_count)
-                self._taken.add(study_id)
-                return neediest, study_id
-            self._open.remove(neediest)
-        return None
+            neediest = min(waiting, key=lambda name: (self._count[name], num_in_pool[name], name))
+            candidates = islice(waiting[neediest], NUM_CANDIDATES)
+            study_id = min(candidates, key=lambda candidate: self._mean_count(positives[candidate]))
+            for name in positives[study_id]:
+                del waiting[name][study_id]
+                if not waiting[name]:
+                    del waiting[name]
+            self._take(study_id, positives[study_id], f"{neediest} had the fewest positives")
+        without = {study_id: present for study_id, present in positives.items() if not present}
+        self.take_all(without, "no positive observation")
 
-    def _candidates(self, name: str) -> list[str]:
-        window = [study_id for study_id in self._windows[name] if study_id not in self._taken]
-        for study_id in self._queues[name]:
-            if study_id not in self._taken:
-                window.append(study_id)
-            if len(window) >= NUM_CANDIDATES:
-                break
-        self._windows[name] = window
-        return window
-
-    def _mean_count(self, study_id: str) -> float:
+    def _mean_count(self, present: Classes) -> float:
         # The mean, not the sum: several rare findings in one study are welcome.
-        present = self._positives[study_id]
         return sum([self._count[name] for name in present]) / len(present)
+
+    def _take(self, study_id: str, present: Classes, reason: str) -> None:
+        if self._is_usable(study_id):
+            self.chosen[study_id] = reason
+            self._count.update(present)
+        else:
+            self.num_unusable += 1
 
 
 def _all_classes(studies: Sequence[StudyEntry]) -> Sequence[str]:
@@ -305,11 +265,8 @@ def _all_classes(studies: Sequence[StudyEntry]) -> Sequence[str]:
 
 
 def _count(positives: Iterable[Classes], classes: Sequence[str]) -> dict[str, int]:
-    counts = dict.fromkeys(classes, 0)
-    for present in positives:
-        for name in present:
-            counts[name] += 1
-    return counts
+    counts = Counter(chain.from_iterable(positives))
+    return {name: counts[name] for name in classes}
 
 
 def _pool_digest(studies: Sequence[StudyEntry]) -> str:
