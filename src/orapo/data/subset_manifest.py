@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -104,26 +104,21 @@ class SubsetManifest:
             positives_before=_counts(content, "positives_before", path),
             positives_after=_counts(content, "positives_after", path),
             reasons=_reasons(content, path),
-            **{name: content[name] for name in _KIND_OF_FIELD},
+            **{name: content[name] for name in _PLAIN_FIELDS},
         )
 
 
-_KIND_OF_FIELD: dict[str, type] = {
-    "num_requested": int,
-    "num_pool": int,
-    "num_unusable": int,
-    "seed": int,
-    "uncertain_is_positive": bool,
-    "rule": str,
-    "note": str,
-    "source_digest": str,
+_PLAIN_FIELDS: dict[str, type] = {
+    field.name: field.type
+    for field in fields(SubsetManifest)
+    if isinstance(field.type, type) and issubclass(field.type, int | str)
 }
 
 
 def _check_fields(content: object, path: str | Path) -> None:
     if not isinstance(content, dict):
         raise DataError(f"subset manifest {path} holds a {type(content).__name__}; it must be a JSON object")
-    for name, kind in {**_KIND_OF_FIELD, "study_ids": list}.items():
+    for name, kind in {**_PLAIN_FIELDS, "study_ids": list}.items():
         if type(content.get(name)) is not kind:
             told = named(repr(content.get(name)))
             raise DataError(f"subset manifest {path}: {name} is {told}; it must be a {kind.__name__}")
