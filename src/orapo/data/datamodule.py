@@ -1,11 +1,12 @@
 """The data module: chooses the balanced training subset and serves training, validation and test batches."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from lightning.pytorch import LightningDataModule
+from PIL import Image
 from pydantic import PositiveFloat, PositiveInt
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -30,7 +31,7 @@ class StudyImages(Dataset[StudyWithImages]):
 
     def __init__(
         self,
-        source: StudySource,
+        load_images: Callable[..., tuple[Image.Image, ...]],
         studies: Sequence[Study],
         images_of: Sequence[int] | None = None,
         *,
@@ -40,7 +41,7 @@ class StudyImages(Dataset[StudyWithImages]):
         """Stores the studies; opens no image.
 
         Args:
-            source: opens the images.
+            load_images: of the studies' source, or ``load_study_images``.
             studies: the rows.
             images_of: per row, the row whose images, prior ones included, it shows instead of its own (the
                 shuffled-image control).
@@ -49,7 +50,7 @@ class StudyImages(Dataset[StudyWithImages]):
         """
         self._studies = studies
         self._images_of = images_of
-        self._open = partial(source.load_images, max_pixels=max_pixels)
+        self._open = partial(load_images, max_pixels=max_pixels)
         self._with_priors = with_priors
 
     def __len__(self) -> int:
@@ -221,7 +222,7 @@ class ReportDataModule(LightningDataModule):
     def _rows(self, studies: Sequence[Study], images_of: Sequence[int] | None = None) -> StudyImages:
         collate = self._collate_function()
         return StudyImages(
-            self._source,
+            self._source.load_images,
             studies,
             images_of,
             max_pixels=collate.processor.max_pixels,

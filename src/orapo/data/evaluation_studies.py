@@ -61,7 +61,8 @@ class EvaluationStudies:
             max_pixels: the most pixels of an image that the model can use; None for all.
         """
         with_priors = prompt.shows_prior_images
-        return StudyImages(self.source, self.studies, images_of, max_pixels=max_pixels, with_priors=with_priors)
+        load_images = self.source.load_images
+        return StudyImages(load_images, self.studies, images_of, max_pixels=max_pixels, with_priors=with_priors)
 
     def loader(
         self, collate: Collate, *, batch_size: int, num_workers: int, images_of: Sequence[int] | None

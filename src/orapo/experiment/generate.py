@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -14,7 +15,9 @@ from torch.utils.data import DataLoader
 
 from orapo.batches import RolloutGroup, StudyBatch
 from orapo.data.collate import Collate
-from orapo.data.image_studies import CollateReadable, ImageStudies, OpenedStudies
+from orapo.data.datamodule import StudyImages
+from orapo.data.image_studies import CollateReadable, OpenedStudies, ReadableStudies
+from orapo.data.images import load_study_images
 from orapo.display import visible
 from orapo.errors import DataError, SettingError
 from orapo.experiment.generate_config import Generation
@@ -46,8 +49,8 @@ def generate(generation: Generation) -> None:
         if file is not None and settings.format == "text":
             print(f"{notice} Model: {generation.name}\n", file=file, flush=True)
         for opened in writer.opened():
-            for lost in opened.unreadable:
-                _tell(f"left out: {lost.reason}")
+            for reason in opened.unreadable:
+                _tell(f"left out: {reason}")
             for written in writer.written(opened.batch, notice):
                 if rexrank is not None:
                     rexrank.add(written.study.study_id, written.readings[0].report)
@@ -88,14 +91,14 @@ class _Writer:
         """Batches in order, one in memory at a time (and one more for each worker)."""
         policy, settings = self._policy, self._generation.settings
         collate = Collate(policy.processor, policy.prompt, max_report_tokens=None)
-        rows = ImageStudies(
+        rows = StudyImages(
+            partial(load_study_images, longest_side=settings.longest_side),
             self._generation.images.studies,
-            settings.longest_side,
-            policy.processor.max_pixels,
+            max_pixels=policy.processor.max_pixels,
             with_priors=policy.prompt.shows_prior_images,
         )
         yield from DataLoader(
-            rows,
+            ReadableStudies(rows),
             batch_size=settings.batch_size,
             collate_fn=CollateReadable(collate),
             num_workers=settings.num_workers,

@@ -81,7 +81,7 @@ class _Ranker:
         training = self._experiment.training
         return DataLoader(
             StudyImages(
-                source,
+                source.load_images,
                 studies,
                 max_pixels=self._collate.processor.max_pixels,
                 with_priors=self._collate.prompt.shows_prior_images,

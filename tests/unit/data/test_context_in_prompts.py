@@ -118,7 +118,7 @@ def test_every_study_gets_another_ones_prior_and_keeps_the_rest() -> None:
 
 
 def test_rows_show_the_prior_of_whom_they_show() -> None:
-    rows = StudyImages(SOURCE, with_other_priors(STUDIES, 0), with_priors=True)
+    rows = StudyImages(SOURCE.load_images, with_other_priors(STUDIES, 0), with_priors=True)
     for place in range(len(STUDIES)):
         study, images, (prior,) = rows[place]
         assert np.array_equal(images[0], SOURCE.load_images(STUDIES[place])[0])

@@ -1,5 +1,6 @@
 """Which files are images, which studies they make, and what becomes of those that can't be read."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from tests.conftest import noise_image
 from torch.utils.data import DataLoader
 
 from orapo.data.collate import Collate
-from orapo.data.image_studies import CollateReadable, ImageStudies
+from orapo.data.datamodule import StudyImages
+from orapo.data.image_studies import CollateReadable, ReadableStudies
 from orapo.data.images import load_study_images
 from orapo.data.own_images import find_own_images
 from orapo.errors import DataError
@@ -84,13 +86,14 @@ def test_what_cannot_be_read_is_set_aside(tmp_path: Path, collate: Collate) -> N
         (tmp_path / f"{number}.png").write_text("no image")
     studies = find_own_images([str(tmp_path)], "image").studies
     generating = Collate(collate.processor, collate.prompt, None)
-    loader = DataLoader(ImageStudies(studies, 512, None), batch_size=2, collate_fn=CollateReadable(generating))
+    rows = ReadableStudies(StudyImages(partial(load_study_images, longest_side=512), studies))
+    loader = DataLoader(rows, batch_size=2, collate_fn=CollateReadable(generating))
     first, second, third = loader
     assert [study.study_id for study in first.batch.studies] == ["0.png"]
-    assert [lost.study_id for lost in first.unreadable] == ["1.png"]
-    assert "1.png is truncated or damaged" in first.unreadable[0].reason
+    (reason,) = first.unreadable
+    assert reason.startswith(f"study 1.png: image {tmp_path}/1.png is truncated or damaged")
     assert second.batch is None
-    assert [lost.study_id for lost in second.unreadable] == ["2.png", "3.png"]
+    assert [reason.split(":")[0] for reason in second.unreadable] == ["study 2.png", "study 3.png"]
     assert [study.study_id for study in third.batch.studies] == ["4.png"]
     with Image.open(tmp_path / "4.png") as image:
         alone = generating([(studies[4], (Image.fromarray(np.asarray(image)),))])

@@ -96,7 +96,7 @@ def test_it_states_changes_by_the_prior_film(policy: Policy) -> None:
     studies = source.studies(Split.VALIDATE)
 
     def recall(told: tuple[Study, ...]) -> float:
-        rows = StudyImages(source, told, with_priors=True)
+        rows = StudyImages(source.load_images, told, with_priors=True)
         batch: StudyBatch = Collate(policy.processor, policy.prompt, None)([rows[i] for i in range(len(told))])
         groups = policy.roll_out(batch, SamplingSettings(max_new_tokens=52, greedy=True))
         counts = [change_agreement(g.texts[0], s.oracle_report) for g, s in zip(groups, studies, strict=True)]

@@ -147,7 +147,7 @@ def test_every_sampling_parameter_is_named(
 def test_the_server_is_shown_and_told_the_prior_study(policy: Policy, server: StandInServer, source: Source) -> None:
     phantoms = PhantomSource(num_test=2, followup=True)
     prompt = Prompt("Write the report.", ("indication", "prior_report", "prior_image"))
-    rows = StudyImages(phantoms, phantoms.studies(Split.TEST), with_priors=True)
+    rows = StudyImages(phantoms.load_images, phantoms.studies(Split.TEST), with_priors=True)
     batch = Collate(policy.processor, prompt, 24)([rows[0], rows[1]])
     groups = source(logps="server").roll_out(batch, SAMPLING)
     exact = score_frozen(policy, batch, [group.token_ids for group in groups], 1.0)
