@@ -27,12 +27,14 @@ def check_image(path: str | Path, *, study_id: str) -> None:
     ``load_image``. An image whose end isn't where it should be is decoded to make sure.
 
     Args:
-        path: a PNG, JPEG or DICOM file.
+        path: a PNG, JPEG or DICOM file; a name that only a source can open (``phantom:train/3``) passes.
         study_id: for messages.
 
     Raises:
         DataError: as for ``load_image``.
     """
+    if _OF_THE_SOURCE.match(str(path)):
+        return
     with open_image(path, study_id=study_id) as file:
         image = read_header(file, path)
         if isinstance(image, DicomImage):
@@ -43,36 +45,28 @@ def check_image(path: str | Path, *, study_id: str) -> None:
 
 
 def check_study_images(study: Study) -> None:
-    """Checks the images of the study and its prior; names that only a source can open (``phantom:train/3``) pass.
-
-    Raises:
-        DataError: as for ``load_image``.
-    """
+    """``check_image`` for the images of the study and its prior."""
     prior = study.context.prior
     for path in (*study.image_paths, *(prior.image_paths if prior else ())):
-        if not _OF_THE_SOURCE.match(path):
-            check_image(path, study_id=study.study_id)
+        check_image(path, study_id=study.study_id)
 
 
-def image_problems(images: Sequence[tuple[str, str | Path]], told: str = "checking images") -> list[tuple[str, str]]:
+def image_problems(images: Sequence[tuple[str, str | Path]]) -> list[tuple[str, str]]:
     """``check_image`` for many at a time, with a bar where a terminal watches.
 
     Args:
         images: study id and path of each.
-        told: beside the bar.
 
     Returns:
         Study id and problem, in one line, of those that can't be read, in the order given.
     """
     with ThreadPoolExecutor() as readers:
-        problems = zip(watched(images, told), readers.map(_problem, images), strict=True)
+        problems = zip(watched(images, "checking images"), readers.map(_problem, images), strict=True)
         return [(study_id, problem) for (study_id, _), problem in problems if problem]
 
 
 def _problem(image: tuple[str, str | Path]) -> str:
     study_id, path = image
-    if _OF_THE_SOURCE.match(str(path)):
-        return ""
     try:
         check_image(path, study_id=study_id)
     except DataError as error:

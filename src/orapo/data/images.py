@@ -122,8 +122,8 @@ def open_image(path: str | Path, *, study_id: str) -> Iterator[BinaryIO]:
             yield file
     except FileNotFoundError as error:
         raise DataError(f"study {study_id}: there is no image {path}") from error
-    except (DataError, Image.DecompressionBombError) as error:
-        raise DataError(f"study {study_id}: image {path} {_problem(error)}. Accepted: {ACCEPTED}") from error
+    except DataError as error:
+        raise DataError(f"study {study_id}: image {path} {error}. Accepted: {ACCEPTED}") from error
     except _DECODING_ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
@@ -176,6 +176,10 @@ def read_header(file: BinaryIO, path: str | Path) -> Image.Image | DicomImage:
         if head.startswith(_JPEG):
             raise DataError("is a JPEG that can't be read: damaged, lossless or of 12 bits") from error
         raise DataError("is neither PNG nor JPEG") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"claims more than the {MAX_PIXELS:,} pixels allowed (a broken header or a decompression bomb)"
+        ) from error
     _check_size(*image.size)
     if (num_frames := getattr(image, "n_frames", 1)) > 1:
         raise DataError(f"holds {num_frames} frames; images of one frame are accepted")
@@ -207,12 +211,6 @@ def _side_of(width: int, height: int, max_pixels: int | None) -> int:
     if max_pixels is None or width * height <= max_pixels:
         return max(width, height)
     return max(int(max(width, height) * math.sqrt(max_pixels / (width * height))), 1)
-
-
-def _problem(error: Exception) -> str:
-    if isinstance(error, Image.DecompressionBombError):
-        return f"claims more than the {MAX_PIXELS:,} pixels allowed (a broken header or a decompression bomb)"
-    return str(error)
 
 
 def _check_size(width: int, height: int) -> None:
