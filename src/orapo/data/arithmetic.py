@@ -58,8 +58,7 @@ class Arithmetic:
 
     def entries(self, split: Split) -> Sequence[Study]:
         """All questions of one split, in order of their number."""
-        sizes = {Split.TRAIN: self.num_train, Split.VALIDATE: self.num_validate, Split.TEST: self.num_test}
-        return tuple(self.study(split, index) for index in range(sizes[split]))
+        return tuple(self.study(split, index) for index in range(getattr(self, f"num_{split}")))
 
     def left_out(self, split: Split) -> Sequence[LeftOut]:
         return ()

@@ -13,7 +13,7 @@ from orapo.data.images import ACCEPTED, DICOM_SUFFIXES, SUFFIXES, check_image_na
 from orapo.errors import DataError
 from orapo.records import Split, Study
 
-PER_IMAGE, PER_FOLDER = "image", "folder"
+PER_FOLDER = "folder"
 ReportPer = Literal["image", "folder"]
 """What one report is about, where a folder is given."""
 

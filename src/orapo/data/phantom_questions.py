@@ -74,17 +74,6 @@ class PhantomQuestions:
             question=Question(self.question, answer, answer, "choice", ANSWERS, pattern=PATTERN),
         )
 
-    def answers(self, split: Split) -> dict[str, list[int]]:
-        """For each answer, the numbers of the phantoms that have it."""
-        found: dict[str, list[int]] = {answer: [] for answer in ANSWERS}
-        drawn = self.phantoms
-        sizes = {Split.TRAIN: drawn.num_train, Split.VALIDATE: drawn.num_validate, Split.TEST: drawn.num_test}
-        for index in range(sizes[split]):
-            finding = self.phantoms.findings(split, index).get(_EFFUSION)
-            if finding is None or not finding.uncertain:
-                found[_answer(finding)].append(index)
-        return found
-
     def load_images(self, study: Study, max_pixels: int | None = None) -> tuple[Image.Image, ...]:
         return self.phantoms.load_images(study, max_pixels)
 
@@ -101,7 +90,11 @@ def _answer(finding: Finding | None) -> str:
 
 @lru_cache(maxsize=8)
 def _entries(source: PhantomQuestions, split: Split) -> tuple[Study, ...]:
-    by_answer = source.answers(split)
+    by_answer: dict[str, list[int]] = {answer: [] for answer in ANSWERS}
+    for index in range(getattr(source.phantoms, f"num_{split}")):
+        finding = source.phantoms.findings(split, index).get(_EFFUSION)
+        if finding is None or not finding.uncertain:
+            by_answer[_answer(finding)].append(index)
     rarest = min(by_answer, key=lambda answer: len(by_answer[answer]))
     if not (count := len(by_answer[rarest])):
         raise DataError(f"phantom_questions: no {split} phantom has the answer {rarest}; set more phantoms")

@@ -14,7 +14,7 @@ from PIL import Image
 from pydantic import AfterValidator, Field, NonNegativeInt
 
 from orapo.data.annotation import MOST_BYTES
-from orapo.data.images import check_below_root, check_image_name, load_study_images
+from orapo.data.images import LongestSide, check_below_root, check_image_name, load_study_images
 from orapo.data.source import LeftOut
 from orapo.data.splits import check_fractions, split_from_word, split_patients
 from orapo.data.tables import is_blank, named, read_csv
@@ -74,7 +74,7 @@ class Questions:
     validate_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.2
     seed: NonNegativeInt = 0
-    longest_side: Annotated[int, Field(ge=32, le=8192)] | None = None
+    longest_side: LongestSide | None = None
 
     def __post_init__(self) -> None:
         check_fractions(self.validate_fraction, self.test_fraction)
@@ -109,7 +109,7 @@ class QuestionSource:
     def __init__(self, told: Questions) -> None:
         self._settings = told
         self._studies: dict[str, Study] = {}
-        rows = [(*place, row) for place, row in self._rows()]
+        rows = list(self._rows())
         self._has_groups = any("group" in row for *_, row in rows)
         splits = self._splits([(split, row) for _, split, row in rows])
         for (where, _, row), split in zip(rows, splits, strict=True):
@@ -153,8 +153,8 @@ class QuestionSource:
             digest.update(repr(told).encode())
         return digest.hexdigest()
 
-    def _rows(self) -> Iterator[tuple[tuple[str, Split | None], Row]]:
-        """Each row's place with the split of its file, and its cells by our names; blank cells are left out."""
+    def _rows(self) -> Iterator[tuple[str, Split | None, Row]]:
+        """Each row's place, the split of its file, and its cells by our names; blank cells are left out."""
         path = self._settings.path
         files = {Split(name): file for name, file in path.items()} if isinstance(path, dict) else {None: path}
         for split, file in files.items():
@@ -166,7 +166,7 @@ class QuestionSource:
                     raise DataError(f"{where}: no {self._column(missing[0])!r}; the row has {held or 'nothing'}")
                 if odd := [name for name in kept if name not in LISTS and isinstance(kept[name], _NOT_ONE_TEXT)]:
                     raise DataError(f"{where}: {self._column(odd[0])!r} must be one text or number")
-                yield (where, split), kept
+                yield where, split, kept
 
     def _column(self, name: str) -> str:
         return self._settings.columns.get(name, name)
