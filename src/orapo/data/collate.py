@@ -1,15 +1,18 @@
 """Makes a batch for the policy of studies with their images."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from itertools import starmap
 from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from orapo.batches import StudyBatch
+from orapo.data.source import load_prior_images
 from orapo.errors import DataError
 from orapo.prompt import Prompt
 from orapo.records import Study
@@ -27,6 +30,36 @@ class StudyWithImages(NamedTuple):
     study: Study
     images: tuple[Image.Image, ...]
     prior_images: tuple[Image.Image, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class StudyImages(Dataset[StudyWithImages]):
+    """A dataset of studies whose images are opened on access.
+
+    Attributes:
+        load_images: of the studies' source, or ``load_study_images``.
+        studies: the rows.
+        images_of: per row, the row whose images, prior ones included, it shows instead of its own (the shuffled-image
+            control).
+        max_pixels: the most pixels of an image that the model can use; None for all.
+        with_priors: whether the images of prior studies are opened too.
+    """
+
+    load_images: Callable[..., tuple[Image.Image, ...]]
+    studies: Sequence[Study]
+    images_of: Sequence[int] | None = None
+    _: KW_ONLY
+    max_pixels: int | None = None
+    with_priors: bool = False
+
+    def __len__(self) -> int:
+        return len(self.studies)
+
+    def __getitem__(self, index: int) -> StudyWithImages:
+        shown = self.studies[index if self.images_of is None else self.images_of[index]]
+        open_images = partial(self.load_images, max_pixels=self.max_pixels)
+        prior_images = load_prior_images(open_images, shown) if self.with_priors else ()
+        return StudyWithImages(self.studies[index], open_images(shown), prior_images)
 
 
 @dataclass(frozen=True)
@@ -64,6 +97,16 @@ class Collate:
             image_inputs=tuple(inputs for _, inputs in prompts),
             oracle_ids=tuple(self._oracle_ids(row.study) for row in rows),
         )
+
+    def rows(
+        self,
+        load_images: Callable[..., tuple[Image.Image, ...]],
+        studies: Sequence[Study],
+        images_of: Sequence[int] | None = None,
+    ) -> StudyImages:
+        """The studies with the images that the prompt shows, of as many pixels as the model can use."""
+        max_pixels, with_priors = self.processor.max_pixels, self.prompt.shows_prior_images
+        return StudyImages(load_images, studies, images_of, max_pixels=max_pixels, with_priors=with_priors)
 
     def _messages(self, row: StudyWithImages) -> list[dict[str, Any]]:
         numbers = len(row.images), len(row.prior_images)

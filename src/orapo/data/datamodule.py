@@ -1,14 +1,12 @@
 """The data module: chooses the balanced training subset and serves training, validation and test batches."""
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import torch
 from lightning.pytorch import LightningDataModule
-from PIL import Image
 from pydantic import PositiveFloat, PositiveInt
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Subset
 
 from orapo.batches import StudyBatch
 from orapo.data.arithmetic import Arithmetic
@@ -19,47 +17,11 @@ from orapo.data.phantom_questions import PhantomQuestions
 from orapo.data.phantoms.source import PhantomSource
 from orapo.data.shard import Shard
 from orapo.data.shuffled import derangement
-from orapo.data.source import LeftOut, StudySource, load_prior_images
+from orapo.data.source import LeftOut, StudySource
 from orapo.data.study_reader import OnBadImage, StudyReader
 from orapo.errors import DataError, SettingError
 from orapo.records import Split, Study
 from orapo.settings import Count, NumWorkers, Seed, settings
-
-
-class StudyImages(Dataset[StudyWithImages]):
-    """A dataset of studies whose images are opened on access."""
-
-    def __init__(
-        self,
-        load_images: Callable[..., tuple[Image.Image, ...]],
-        studies: Sequence[Study],
-        images_of: Sequence[int] | None = None,
-        *,
-        max_pixels: int | None = None,
-        with_priors: bool = False,
-    ) -> None:
-        """Stores the studies; opens no image.
-
-        Args:
-            load_images: of the studies' source, or ``load_study_images``.
-            studies: the rows.
-            images_of: per row, the row whose images, prior ones included, it shows instead of its own (the
-                shuffled-image control).
-            max_pixels: the most pixels of an image that the model can use; None for all.
-            with_priors: whether the images of prior studies are opened too.
-        """
-        self._studies = studies
-        self._images_of = images_of
-        self._open = partial(load_images, max_pixels=max_pixels)
-        self._with_priors = with_priors
-
-    def __len__(self) -> int:
-        return len(self._studies)
-
-    def __getitem__(self, index: int) -> StudyWithImages:
-        shown = self._studies[index if self._images_of is None else self._images_of[index]]
-        prior_images = load_prior_images(self._open, shown) if self._with_priors else ()
-        return StudyWithImages(self._studies[index], self._open(shown), prior_images)
 
 
 @settings
@@ -190,15 +152,15 @@ class ReportDataModule(LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader:
         """One stream of ``num_steps`` batches."""
-        settings = self._settings
+        settings, collate = self._settings, self._collate_function()
         batches = StreamBatches(
             len(self.train_studies), settings.batch_size, self.num_steps, settings.seed, self._shard
         )
         return ResumableLoader(
-            self._rows(self.train_studies),
+            collate.rows(self._source.load_images, self.train_studies),
             batches,
             looks_ahead=settings.looks_ahead,
-            collate_fn=self._collate_function(),
+            collate_fn=collate,
             num_workers=settings.num_workers,
             persistent_workers=settings.num_workers > 0,
         )
@@ -217,22 +179,13 @@ class ReportDataModule(LightningDataModule):
 
     def load_images(self, study: Study) -> StudyWithImages:
         """A study with the images that its prompt shows."""
-        return self._rows([study])[0]
-
-    def _rows(self, studies: Sequence[Study], images_of: Sequence[int] | None = None) -> StudyImages:
-        collate = self._collate_function()
-        return StudyImages(
-            self._source.load_images,
-            studies,
-            images_of,
-            max_pixels=collate.processor.max_pixels,
-            with_priors=collate.prompt.shows_prior_images,
-        )
+        return self._collate_function().rows(self._source.load_images, [study])[0]
 
     def _with_shuffled(self, studies: Sequence[Study]) -> list[DataLoader[StudyWithImages]]:
-        rows = [self._rows(studies)]
+        collate, load_images = self._collate_function(), self._source.load_images
+        rows = [collate.rows(load_images, studies)]
         if len(studies) > 1 and any(study.image_paths for study in studies):
-            rows.append(self._rows(studies, derangement(len(studies), self._settings.seed)))
+            rows.append(collate.rows(load_images, studies, derangement(len(studies), self._settings.seed)))
         # A process without a study of its own generates for the first one again, which is counted once: Lightning
         # would skip the whole evaluation in a process without a batch, and the others would wait for it.
         own = self._shard.of(len(studies)) or range(1)
@@ -240,7 +193,7 @@ class ReportDataModule(LightningDataModule):
             DataLoader(
                 Subset(row, own),
                 batch_size=self._settings.eval_batch_size,
-                collate_fn=self._collate_function(),
+                collate_fn=collate,
                 num_workers=self._settings.num_workers,
             )
             for row in rows

@@ -8,12 +8,10 @@ from torch.utils.data import DataLoader
 
 from orapo.data.balanced_subset import BalancedSubset
 from orapo.data.collate import Collate, StudyWithImages
-from orapo.data.datamodule import StudyImages
 from orapo.data.source import LeftOut, StudySource
 from orapo.data.study_reader import OnBadImage, StudyReader
 from orapo.data.subset_manifest import SubsetManifest
 from orapo.errors import DataError
-from orapo.prompt import Prompt
 from orapo.records import Split, Study
 from orapo.settings import checked
 
@@ -52,23 +50,11 @@ class EvaluationStudies:
         studies = reader.read_first(Split.TEST, at_most)
         return cls(source, studies, (*source.left_out(Split.TEST), *reader.left_out))
 
-    def rows(self, prompt: Prompt, images_of: Sequence[int] | None, max_pixels: int | None = None) -> StudyImages:
-        """The studies with the images that their prompts show.
-
-        Args:
-            prompt: of who writes the reports.
-            images_of: for each study the place of the one whose images it is shown; None its own.
-            max_pixels: the most pixels of an image that the model can use; None for all.
-        """
-        with_priors = prompt.shows_prior_images
-        load_images = self.source.load_images
-        return StudyImages(load_images, self.studies, images_of, max_pixels=max_pixels, with_priors=with_priors)
-
     def loader(
         self, collate: Collate, *, batch_size: int, num_workers: int, images_of: Sequence[int] | None
     ) -> DataLoader[StudyWithImages]:
-        """Batches in order; ``images_of`` as in ``rows``."""
-        rows = self.rows(collate.prompt, images_of, collate.processor.max_pixels)
+        """Batches in order; ``images_of`` as in ``StudyImages``."""
+        rows = collate.rows(self.source.load_images, self.studies, images_of)
         return DataLoader(rows, batch_size=batch_size, collate_fn=collate, num_workers=num_workers)
 
 

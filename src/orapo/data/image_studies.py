@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from torch.utils.data import Dataset
 
 from orapo.batches import StudyBatch
-from orapo.data.collate import Collate, StudyWithImages
-from orapo.data.datamodule import StudyImages
+from orapo.data.collate import Collate, StudyImages, StudyWithImages
 from orapo.errors import DataError
 
 
@@ -24,18 +23,18 @@ class OpenedStudies:
     unreadable: tuple[str, ...]
 
 
+@dataclass(frozen=True, eq=False)
 class ReadableStudies(Dataset[StudyWithImages | str]):
     """The rows of a dataset; in place of one that can't be read, why not."""
 
-    def __init__(self, rows: StudyImages) -> None:
-        self._rows = rows
+    rows: StudyImages
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> StudyWithImages | str:
         try:
-            return self._rows[index]
+            return self.rows[index]
         except DataError as error:
             return str(error)
 

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
-from orapo.data.datamodule import StudyImages
+from orapo.data.collate import StudyImages
 from orapo.data.evaluation_studies import EvaluationStudies
 from orapo.errors import OrapoError, RunPaused, SettingError
 from orapo.evaluation.report_pairs import Written
@@ -82,7 +82,8 @@ class ApiPolicy:
             SettingError: a budget, and a price that nobody knows.
         """
         self._check_price()
-        rows = studies.rows(self._prompt, images_of)
+        with_priors = self._prompt.shows_prior_images
+        rows = StudyImages(studies.source.load_images, studies.studies, images_of, with_priors=with_priors)
         running = asyncio.run_coroutine_threadsafe(self._write_all(rows), background_loop())
         answers = self._await(running, len(studies.studies), "Writing reports" if images_of is None else "Shuffled")
         written = [json.loads(answer.text) for answer in answers]

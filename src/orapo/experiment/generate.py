@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader
 
 from orapo.batches import RolloutGroup, StudyBatch
 from orapo.data.collate import Collate
-from orapo.data.datamodule import StudyImages
 from orapo.data.image_studies import CollateReadable, OpenedStudies, ReadableStudies
 from orapo.data.images import load_study_images
 from orapo.display import visible
@@ -91,12 +90,8 @@ class _Writer:
         """Batches in order, one in memory at a time (and one more for each worker)."""
         policy, settings = self._policy, self._generation.settings
         collate = Collate(policy.processor, policy.prompt, max_report_tokens=None)
-        rows = StudyImages(
-            partial(load_study_images, longest_side=settings.longest_side),
-            self._generation.images.studies,
-            max_pixels=policy.processor.max_pixels,
-            with_priors=policy.prompt.shows_prior_images,
-        )
+        load_images = partial(load_study_images, longest_side=settings.longest_side)
+        rows = collate.rows(load_images, self._generation.images.studies)
         yield from DataLoader(
             ReadableStudies(rows),
             batch_size=settings.batch_size,

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from orapo.data.balanced_subset import BalancedSubset
-from orapo.data.collate import Collate, StudyWithImages
-from orapo.data.datamodule import BatchSettings, ReportDataModule, StudyImages
+from orapo.data.collate import Collate, StudyImages, StudyWithImages
+from orapo.data.datamodule import BatchSettings, ReportDataModule
 from orapo.data.phantoms import PhantomSource
 from orapo.data.shuffled import derangement, with_other_priors
 from orapo.data.source import load_prior_images

@@ -8,6 +8,7 @@ from PIL import Image
 
 from orapo.chexpert import OBSERVATIONS, LabelState
 from orapo.data.balanced_subset import BalancedSubset
+from orapo.data.collate import Collate
 from orapo.data.datamodule import BatchSettings, ReportDataModule
 from orapo.data.evaluation_studies import EvaluationStudies
 from orapo.data.left_out import write_left_out
@@ -182,7 +183,7 @@ def test_the_model_says_how_large_an_image_is_opened():
             return super().load_images(study)
 
     data = ReportDataModule(Recording(), BalancedSubset(num_studies=4, seed=0), batches())
-    data.attach(SimpleNamespace(processor=SimpleNamespace(max_pixels=906304), prompt=Prompt("Write.")))
+    data.attach(Collate(SimpleNamespace(max_pixels=906304), Prompt("Write."), None))
     data.load_images(data.train_studies[0])
     assert next(iter(data.train_dataloader().dataset))[0] == data.train_studies[0]
     own, shuffled = data.test_dataloader()

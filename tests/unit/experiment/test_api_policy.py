@@ -15,6 +15,7 @@ from aiohttp import web
 from omegaconf import OmegaConf
 from PIL import Image
 
+from orapo.data.collate import StudyImages
 from orapo.data.evaluation_studies import EvaluationStudies
 from orapo.data.phantoms.source import PhantomSource
 from orapo.errors import RunPaused, SettingError
@@ -142,7 +143,7 @@ def test_reports_tokens_cost_seconds_and_what_is_sent(studies: EvaluationStudies
     assert text == {"type": "text", "text": INSTRUCTION}
     url = picture["image_url"]["url"]
     shown = Image.open(io.BytesIO(base64.b64decode(url.removeprefix("data:image/png;base64,"))))
-    (own,) = studies.rows(Prompt(INSTRUCTION), None)[0].images
+    (own,) = studies.source.load_images(studies.studies[0])
     assert shown.tobytes() == own.tobytes()
 
 
@@ -155,7 +156,7 @@ def test_a_prior_study_is_shown_and_told_and_belongs_to_the_key(policy_of: Any) 
         policy_of(server, prompt=Prompt(INSTRUCTION, ("prior_image",))).write(studies, None)
         assert len(server.bodies) == 4, "other words are another request"
     prior_picture, picture, words = told
-    row = studies.rows(prompt, None)[0]
+    row = StudyImages(studies.source.load_images, studies.studies, with_priors=True)[0]
     for sent, image in ((prior_picture, *row.prior_images), (picture, *row.images)):
         png = base64.b64decode(sent["image_url"]["url"].partition(",")[2])
         assert Image.open(io.BytesIO(png)).tobytes() == image.tobytes()

@@ -10,8 +10,7 @@ from transformers import AutoTokenizer
 
 from orapo.batches import StudyBatch
 from orapo.chexpert import LabelState
-from orapo.data.collate import Collate
-from orapo.data.datamodule import StudyImages
+from orapo.data.collate import Collate, StudyImages
 from orapo.data.phantoms import PhantomSource
 from orapo.data.phantoms.findings import FINDINGS
 from orapo.data.shuffled import with_other_priors

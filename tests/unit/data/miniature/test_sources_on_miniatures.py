@@ -9,6 +9,7 @@ from orapo.data.balanced_subset import BalancedSubset
 from orapo.data.check import check_data_set
 from orapo.data.chexpert_gold import ChexpertGold
 from orapo.data.chexpert_plus import ChexpertPlus
+from orapo.data.collate import Collate
 from orapo.data.datamodule import BatchSettings, ReportDataModule
 from orapo.data.mimic_cxr import MimicCxr
 from orapo.data.miniature import write_miniature_chexpert_plus, write_miniature_mimic_cxr
@@ -168,7 +169,7 @@ def check_data_module(make_source, monkeypatch):
     used = {path for study in studies for path in study.image_paths}
     assert {path for path in opened if path.endswith((".png", ".jpg"))} <= used  # looked at, before the run
     opened.clear()
-    module.attach(SimpleNamespace(processor=SimpleNamespace(max_pixels=None), prompt=Prompt("Write.")))
+    module.attach(Collate(SimpleNamespace(max_pixels=None), Prompt("Write."), None))
     study, images, _ = module.load_images(module.train_studies[0])
     assert [path for path in opened if path.endswith((".png", ".jpg"))] == list(study.image_paths)
     assert len(images) == len(study.image_paths)

@@ -9,8 +9,7 @@ from tests.vllm_server import StandInServer
 
 from orapo.batches import StudyBatch
 from orapo.data.arithmetic import Arithmetic
-from orapo.data.collate import Collate, StudyWithImages
-from orapo.data.datamodule import StudyImages
+from orapo.data.collate import Collate, StudyImages, StudyWithImages
 from orapo.data.phantoms import PhantomSource
 from orapo.errors import RunPaused
 from orapo.policy.model import Policy
