@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic import PositiveInt
 from torch.utils.data import DataLoader
 
 from orapo.data.balanced_subset import BalancedSubset
@@ -13,7 +12,6 @@ from orapo.data.study_reader import OnBadImage, StudyReader
 from orapo.data.subset_manifest import SubsetManifest
 from orapo.errors import DataError
 from orapo.records import Split, Study
-from orapo.settings import checked
 
 
 @dataclass(frozen=True)
@@ -31,9 +29,8 @@ class EvaluationStudies:
     left_out: tuple[LeftOut, ...]
 
     @classmethod
-    @checked
     def read(
-        cls, source: StudySource, at_most: PositiveInt | None, on_bad_image: OnBadImage | None = "refuse"
+        cls, source: StudySource, at_most: int | None, on_bad_image: OnBadImage | None = "refuse"
     ) -> "EvaluationStudies":
         """Reads the test split of a source.
 
@@ -43,7 +40,6 @@ class EvaluationStudies:
             on_bad_image: what happens to a study with an unreadable image; None where images aren't used.
 
         Raises:
-            SettingError: ``at_most`` is below 1.
             DataError: no test study is left, or an image can't be read and isn't to be dropped.
         """
         reader = StudyReader(source, on_bad_image)

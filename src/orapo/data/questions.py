@@ -285,12 +285,11 @@ def _read(path: Path, id_column: str) -> Iterator[tuple[str, Row]]:
         yield from ((f"{path}, row {number}", row) for number, row in enumerate(_parquet_rows(path), start=1))
     elif path.suffix == ".json":
         content = read_json(path, MOST_BYTES)
-        rows = [(key, row) for key, row in content.items()] if isinstance(content, dict) else content
-        if not isinstance(rows, list):
+        if not isinstance(content, dict | list):
             raise DataError(f"{path} must hold an object of questions by their ids, or a list of questions")
-        for number, row in enumerate(rows, start=1):
+        rows = content.items() if isinstance(content, dict) else ((None, row) for row in content)
+        for number, (key, cells) in enumerate(rows, start=1):
             where = f"{path}, question {number}"
-            key, cells = row if isinstance(content, dict) else (None, row)
             if not isinstance(cells, dict):
                 raise DataError(f"{where}: it must be an object")
             yield where, {id_column: key, **cells} if key is not None else cells
