@@ -1,4 +1,4 @@
-"""Makes a batch for the policy of studies with their images."""
+"""Opens the images of studies, and makes a batch for the policy of them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -60,6 +60,22 @@ class StudyImages(Dataset[StudyWithImages]):
         open_images = partial(self.load_images, max_pixels=self.max_pixels)
         prior_images = load_prior_images(open_images, shown) if self.with_priors else ()
         return StudyWithImages(self.studies[index], open_images(shown), prior_images)
+
+
+@dataclass(frozen=True, eq=False)
+class ReadableStudies(Dataset[StudyWithImages | str]):
+    """The rows of a dataset; in place of one that can't be read, why not."""
+
+    rows: StudyImages
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> StudyWithImages | str:
+        try:
+            return self.rows[index]
+        except DataError as error:
+            return str(error)
 
 
 @dataclass(frozen=True)
@@ -143,3 +159,28 @@ class Collate:
         tokenizer = self.processor.tokenizer
         ids = tokenizer(study.oracle_report, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return [*ids, tokenizer.eos_token_id]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedStudies:
+    """The studies of one batch.
+
+    Attributes:
+        batch: of those that can be read, in order; None where there are none.
+        unreadable: of each of the others why not, in one line with study and file; in order.
+    """
+
+    batch: StudyBatch | None
+    unreadable: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CollateReadable:
+    """Collates the studies that could be read; ``collate`` builds their batch."""
+
+    collate: Collate
+
+    def __call__(self, rows: Sequence[StudyWithImages | str]) -> OpenedStudies:
+        readable = [row for row in rows if not isinstance(row, str)]
+        unreadable = tuple(row for row in rows if isinstance(row, str))
+        return OpenedStudies(self.collate(readable) if readable else None, unreadable)

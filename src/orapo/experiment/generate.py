@@ -14,8 +14,7 @@ from rich.progress import Progress
 from torch.utils.data import DataLoader
 
 from orapo.batches import RolloutGroup, StudyBatch
-from orapo.data.collate import Collate
-from orapo.data.image_studies import CollateReadable, OpenedStudies, ReadableStudies
+from orapo.data.collate import Collate, CollateReadable, OpenedStudies, ReadableStudies
 from orapo.data.images import load_study_images
 from orapo.display import visible
 from orapo.errors import DataError, SettingError

@@ -10,8 +10,7 @@ from PIL import Image
 from tests.conftest import noise_image
 from torch.utils.data import DataLoader
 
-from orapo.data.collate import Collate, StudyImages
-from orapo.data.image_studies import CollateReadable, ReadableStudies
+from orapo.data.collate import Collate, CollateReadable, ReadableStudies, StudyImages
 from orapo.data.images import load_study_images
 from orapo.data.own_images import find_own_images
 from orapo.errors import DataError
