@@ -11,7 +11,6 @@ from orapo.data.dicom import DicomImage
 from orapo.data.images import decode, open_image, read_header
 from orapo.data.progress import watched
 from orapo.errors import DataError
-from orapo.records import Study
 
 _OF_THE_SOURCE = re.compile(r"[a-z][a-z0-9-]+:")
 _JPEG_END = b"\xff\xd9"
@@ -42,13 +41,6 @@ def check_image(path: str | Path, *, study_id: str) -> None:
         elif not (_has_png_end(file) if image.format == "PNG" else _has_jpeg_end(file)):
             file.seek(0)
             decode(file, path, None, None)
-
-
-def check_study_images(study: Study) -> None:
-    """``check_image`` for the images of the study and its prior."""
-    prior = study.context.prior
-    for path in (*study.image_paths, *(prior.image_paths if prior else ())):
-        check_image(path, study_id=study.study_id)
 
 
 def image_problems(images: Sequence[tuple[str, str | Path]]) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Literal
 
-from orapo.data.image_check import check_study_images
+from orapo.data.image_check import check_image
 from orapo.data.source import LeftOut, StudySource
 from orapo.errors import DataError
 from orapo.records import Split, Study
@@ -22,26 +22,23 @@ class StudyReader:
     """Studies of one source with all that the settings ask for: their sections, and images that can be read.
 
     Images are looked at by ``check_image``: a file that is truncated is found here, not in the middle of a run.
-
-    Attributes:
-        left_out: what was read and can't be used, in the order of reading.
     """
 
     def __init__(self, source: StudySource, on_bad_image: OnBadImage | None = "refuse") -> None:
         """Reads nothing yet; for None no image is looked at, where only reports and labels are used."""
         self._source = source
         self._on_bad_image = on_bad_image
-        self._studies: dict[str, Study | None] = {}
-        self.left_out: list[LeftOut] = []
+        self._found: dict[str, Study | LeftOut] = {}
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """What was read and can't be used, in the order of reading."""
+        return tuple(found for found in self._found.values() if isinstance(found, LeftOut))
 
     def read(self, study_id: str) -> Study | None:
         """The study, None when it can't be used; raises DataError for an image that can't be read and isn't dropped."""
-        if study_id not in self._studies:
-            found = self._with_images(self._source.read(study_id))
-            self._studies[study_id] = None if isinstance(found, LeftOut) else found
-            if isinstance(found, LeftOut):
-                self.left_out.append(found)
-        return self._studies[study_id]
+        found = self._find(study_id)
+        return None if isinstance(found, LeftOut) else found
 
     def is_usable(self, study_id: str) -> bool:
         """Whether ``read`` succeeds for the study."""
@@ -51,11 +48,10 @@ class StudyReader:
         """The studies of a subset; raises DataError when one can't be used."""
         studies = []
         for study_id in study_ids:
-            study = self.read(study_id)
-            if study is None:
-                reason = next(left_out.reason for left_out in self.left_out if left_out.study_id == study_id)
-                raise DataError(f"{self._source.name}: study {study_id} of the subset can't be used: {reason}")
-            studies.append(study)
+            found = self._find(study_id)
+            if isinstance(found, LeftOut):
+                raise DataError(f"{self._source.name}: study {study_id} of the subset can't be used: {found.reason}")
+            studies.append(found)
         return tuple(studies)
 
     def read_first(self, split: Split, at_most: int | None) -> tuple[Study, ...]:
@@ -66,11 +62,18 @@ class StudyReader:
             raise DataError(f"{self._source.name}: no {split} study is left after filtering; at least one is needed")
         return studies
 
+    def _find(self, study_id: str) -> Study | LeftOut:
+        if study_id not in self._found:
+            self._found[study_id] = self._with_images(self._source.read(study_id))
+        return self._found[study_id]
+
     def _with_images(self, read: Study | LeftOut) -> Study | LeftOut:
         if isinstance(read, LeftOut) or self._on_bad_image is None:
             return read
+        prior = read.context.prior
         try:
-            check_study_images(read)
+            for path in (*read.image_paths, *(prior.image_paths if prior else ())):
+                check_image(path, study_id=read.study_id)
         except DataError as error:
             if self._on_bad_image == "refuse":
                 raise DataError(f"{error}; data.on_bad_image=drop leaves such studies out and lists them") from error

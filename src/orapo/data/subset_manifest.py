@@ -98,14 +98,12 @@ class SubsetManifest:
             DataError: no such file, not JSON, a field missing or of the wrong kind, or a study listed twice.
         """
         content = read_json(path)
-        _check_fields(content, path)
-        return cls(
-            study_ids=tuple(content["study_ids"]),
-            positives_before=_counts(content, "positives_before", path),
-            positives_after=_counts(content, "positives_after", path),
-            reasons=_reasons(content, path),
-            **{name: content[name] for name in _PLAIN_FIELDS},
-        )
+        if not isinstance(content, dict):
+            raise DataError(f"subset manifest {path} holds a {type(content).__name__}; it must be a JSON object")
+        if problem := _problem(content):
+            raise DataError(f"subset manifest {path}: {problem}")
+        fields_there = {name: content[name] for name in cls.__slots__ if name in content}
+        return cls(**fields_there | {"study_ids": tuple(content["study_ids"])})
 
 
 _PLAIN_FIELDS: dict[str, type] = {
@@ -115,33 +113,23 @@ _PLAIN_FIELDS: dict[str, type] = {
 }
 
 
-def _check_fields(content: object, path: str | Path) -> None:
-    if not isinstance(content, dict):
-        raise DataError(f"subset manifest {path} holds a {type(content).__name__}; it must be a JSON object")
+def _problem(content: Mapping[str, Any]) -> str:
+    """What is wrong with the fields of a manifest; "" where nothing is."""
     for name, kind in {**_PLAIN_FIELDS, "study_ids": list}.items():
         if type(content.get(name)) is not kind:
-            told = named(repr(content.get(name)))
-            raise DataError(f"subset manifest {path}: {name} is {told}; it must be a {kind.__name__}")
+            return f"{name} is {named(repr(content.get(name)))}; it must be a {kind.__name__}"
     study_ids = content["study_ids"]
     if not all(isinstance(study_id, str) for study_id in study_ids):
-        raise DataError(f"subset manifest {path}: every one of study_ids must be a string")
+        return "every one of study_ids must be a string"
     if len(set(study_ids)) < len(study_ids):
         twice = next(study_id for study_id in study_ids if study_ids.count(study_id) > 1)
-        raise DataError(f"subset manifest {path}: study {named(twice)} is listed twice")
-
-
-def _reasons(content: Mapping[str, Any], path: str | Path) -> dict[str, str]:
+        return f"study {named(twice)} is listed twice"
+    for name in ("positives_before", "positives_after"):
+        counts = content.get(name, {})
+        are_counts = isinstance(counts, dict) and counts and all(type(count) is int for count in counts.values())
+        if not are_counts or counts.keys() < set(OBSERVATIONS):
+            return f"{name} must have a count for each of the 14 observations, or group of questions"
     reasons = content.get("reasons", {})
     if not isinstance(reasons, dict) or not all(isinstance(reason, str) for reason in reasons.values()):
-        raise DataError(f"subset manifest {path}: reasons must be an object from study to text")
-    return reasons
-
-
-def _counts(content: Mapping[str, Any], name: str, path: str | Path) -> dict[str, int]:
-    counts = content.get(name)
-    are_counts = isinstance(counts, dict) and counts and all(type(count) is int for count in counts.values())
-    if not isinstance(counts, dict) or not are_counts or counts.keys() < set(OBSERVATIONS):
-        raise DataError(
-            f"subset manifest {path}: {name} must have a count for each of the 14 observations, or group of questions"
-        )
-    return counts
+        return "reasons must be an object from study to text"
+    return ""
