@@ -32,7 +32,7 @@ class StudyWithImages(NamedTuple):
     prior_images: tuple[Image.Image, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StudyImages(Dataset[StudyWithImages]):
     """A dataset of studies whose images are opened on access.
 
@@ -62,7 +62,7 @@ class StudyImages(Dataset[StudyWithImages]):
         return StudyWithImages(self.studies[index], open_images(shown), prior_images)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ReadableStudies(Dataset[StudyWithImages | str]):
     """The rows of a dataset; in place of one that can't be read, why not."""
 
