@@ -1,15 +1,10 @@
-from argparse import ArgumentParser
-
 import pytest
 
-from orapo.data.miniature_command import add_miniature_command
+from orapo.data.__main__ import main
 
 
 def run(*arguments):
-    parser = ArgumentParser()
-    add_miniature_command(parser)
-    parsed = parser.parse_args([str(argument) for argument in arguments])
-    return parsed.run(parsed)
+    return main(["miniature", *map(str, arguments)])
 
 
 def test_chexpert_plus(tmp_path, capsys):
