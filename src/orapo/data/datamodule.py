@@ -3,12 +3,10 @@
 import math
 from collections.abc import Sequence
 
-import torch
 from lightning.pytorch import LightningDataModule
 from pydantic import PositiveFloat, PositiveInt
 from torch.utils.data import DataLoader, Subset
 
-from orapo.batches import StudyBatch
 from orapo.data.arithmetic import Arithmetic
 from orapo.data.balanced_subset import BalancedSubset, SubsetManifest
 from orapo.data.collate import Collate, StudyWithImages
@@ -172,10 +170,6 @@ class ReportDataModule(LightningDataModule):
     def test_dataloader(self) -> list[DataLoader[StudyWithImages]]:
         """The test studies, and the same with their images shuffled among them."""
         return self._with_shuffled(self.test_studies)
-
-    def transfer_batch_to_device(self, batch: StudyBatch, device: torch.device, dataloader_idx: int) -> StudyBatch:
-        """Lightning can't look into a ``StudyBatch``."""
-        return batch.to(device)
 
     def load_images(self, study: Study) -> StudyWithImages:
         """A study with the images that its prompt shows."""
