@@ -1,21 +1,18 @@
 """Trained on A, measured by B: the effect of each reward on each measure, as difference from the base policy."""
 
-import csv
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from orapo.comparison.compare import Comparison
-from orapo.comparison.groups import Group
+from orapo.comparison.groups import Group, score
 from orapo.comparison.run_folder import Run
 from orapo.comparison.significance import BOOTSTRAP
 from orapo.comparison.statistics import Spread
 from orapo.comparison.tables import ABSENT, Table, difference
-from orapo.display import spreadsheet_cell
 from orapo.errors import DataError
 from orapo.evaluation.clinical import reading_of
 from orapo.evaluation.examiner import SCORE, system_measures
@@ -100,8 +97,7 @@ def cross_table(comparison: Comparison) -> CrossTable:
 
 def rewarded(run: Run) -> tuple[str, frozenset[str]]:
     """The reward of a run, and the names of the measures that it is."""
-    _, rewards = run.training.get("reward", (None, np.empty(0)))
-    if not len(rewards):
+    if math.isnan(score(run, "reward")):
         return NOTHING, frozenset()
     start = "reward.terms."
     terms = {k.removeprefix(start): v for k, v in run.settings.items() if k.startswith(start) and v}
@@ -217,32 +213,15 @@ def _cell(row: Crossed, name: str) -> str:
     return f"{mark}{difference(row.differences[name])}{over_seeds}"
 
 
-def write_cross_csv(crossed: CrossTable, path: Path) -> None:
-    """One row a cell; a blank is a number that does not exist."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    columns = (
-        *("rewarded", "measured", "is_rewarded", "difference", "low", "high", "p_studies"),
-        *("sd_seeds", "num_runs", "num_studies", "is_capped"),
-    )
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        for row in crossed.rows:
-            for name, found in row.differences.items():
-                sd = row.seeds[name].sd
-                numbers = [f"{value:.8g}" for value in (found.value, found.low, found.high, found.p_value)]
-                head = (row.rewarded, name, name in row.measured_as)
-                tail = ("" if math.isnan(sd) else f"{sd:.8g}", row.seeds[name].n, row.num_studies, row.is_capped)
-                writer.writerow(map(spreadsheet_cell, (*head, *numbers, *tail)))
-
-
 def cross_figure(crossed: CrossTable) -> "Figure":
     """A heat map: colour by each column's largest difference, a frame round what was rewarded."""
     from matplotlib.patches import Rectangle
 
     rows, columns = crossed.rows, crossed.columns
-    values = np.array([[_value(row, name) for name in columns] for row in rows])
-    largest = np.nanmax(np.abs(np.where(np.isnan(values), 0.0, values)), axis=0)
+    values = np.array(
+        [[row.differences[name].value if name in row.differences else math.nan for name in columns] for row in rows]
+    )
+    largest = np.abs(np.nan_to_num(values)).max(axis=0)
     width, height = 3.0 + 0.78 * len(columns), 2.3 + 0.5 * len(rows)
     figure = new_figure(width, height)
     panel = figure.add_axes((2.4 / width, 0.55 / height, 0.78 * len(columns) / width, 0.5 * len(rows) / height))
@@ -269,10 +248,6 @@ def cross_figure(crossed: CrossTable) -> "Figure":
     told = "Colour: share of the column's largest difference, orange up, purple down; columns don't compare."
     figure.text(0.1 / width, 0.1 / height, told, fontsize=8, color=INK)
     return figure
-
-
-def _value(row: Crossed, name: str) -> float:
-    return row.differences[name].value if name in row.differences else math.nan
 
 
 def _short(text: str, longest: int = 34) -> str:

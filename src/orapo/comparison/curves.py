@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orapo.comparison.groups import Group
-from orapo.comparison.run_folder import Curve
+from orapo.comparison.run_folder import BESIDE_REWARD, TRAINING_KEYS, Curve
 from orapo.evaluation.figures import WINDOWS_PER_CURVE, running_mean
 
 Floats = NDArray[np.float64]
@@ -23,35 +23,25 @@ class Band:
         steps: [n], rising.
         mean: [n], over the runs that have the step.
         sd: [n], over the same runs; NaN where fewer than two have it.
-        num_runs: [n], how many have it.
     """
 
     steps: Floats
     mean: Floats
     sd: Floats
-    num_runs: NDArray[np.int64]
+
+    def thinned(self, most_points: int) -> "Band":
+        """The same through at most so many of its steps, evenly spread."""
+        last = len(self.steps) - 1
+        kept = np.unique(np.linspace(0, last, min(most_points, last + 1)).round().astype(int))
+        return Band(self.steps[kept], self.mean[kept], self.sd[kept])
 
 
-def training_band(group: Group, key: str) -> Band | None:
-    """The band of a quantity of every training step, each run smoothed first; None where no run has a value."""
-    return _band([_smoothed(run.training[key]) for run in group.runs if key in run.training])
-
-
-def validation_band(group: Group, key: str) -> Band | None:
-    """The band of ``key`` over the group's validations; None where no run has a value."""
-    return _band([run.validation[key] for run in group.runs if key in run.validation])
-
-
-def _smoothed(curve: Curve) -> Curve:
-    steps, values = curve
-    window = max(1, len(values) // WINDOWS_PER_CURVE)
-    return steps, running_mean(values, window) if window > 1 else values
-
-
-def _band(curves: list[Curve]) -> Band | None:
-    curves = [curve for curve in curves if len(curve[0])]
-    if not curves:
+def band_of(group: Group, key: str) -> Band | None:
+    """The band of a curve of the group's runs, one of training smoothed first; None where no run has a value."""
+    found = [run.curves[key] for run in group.runs if key in run.curves and len(run.curves[key][0])]
+    if not found:
         return None
+    curves = [_smoothed(curve) for curve in found] if key in (*TRAINING_KEYS, *BESIDE_REWARD) else found
     steps = np.unique(np.concatenate([steps for steps, _ in curves]))
     table = np.full((len(curves), len(steps)), np.nan)
     for row, (own_steps, values) in zip(table, curves, strict=True):
@@ -60,5 +50,10 @@ def _band(curves: list[Curve]) -> Band | None:
     mean = np.nansum(table, axis=0) / num_runs
     squares = np.nansum((table - mean) ** 2, axis=0)
     sd = np.where(num_runs > 1, np.sqrt(squares / np.maximum(1, num_runs - 1)), np.nan)
-    kept = np.unique(np.linspace(0, len(steps) - 1, min(MAX_POINTS, len(steps))).round().astype(int))
-    return Band(steps[kept], mean[kept], sd[kept], num_runs[kept])
+    return Band(steps, mean, sd).thinned(MAX_POINTS)
+
+
+def _smoothed(curve: Curve) -> Curve:
+    steps, values = curve
+    window = max(1, len(values) // WINDOWS_PER_CURVE)
+    return steps, running_mean(values, window) if window > 1 else values

@@ -1,5 +1,6 @@
 """Runs grouped by what differs in their configs except the seed."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ from orapo.comparison.evaluation_folder import ANSWER_CONTROLS, CONTROLS, OWN_SC
 from orapo.comparison.run_folder import BESIDE_REWARD, SUMMARY_SCORES, Run
 from orapo.comparison.run_state import RunState
 from orapo.comparison.statistics import Spread
-from orapo.comparison.swept import Swept, swept_settings
+from orapo.comparison.swept import shown_value, swept_settings
 from orapo.errors import SettingError
 
 IGNORED_KEYS = frozenset({"seed", "run_name", "resume"})
@@ -43,7 +44,7 @@ class Group:
     Attributes:
         label: what sets it apart from the other groups.
         runs: in the order found.
-        values: swept setting (``Swept.name``) to this group's value.
+        values: swept setting to this group's value.
     """
 
     label: str
@@ -74,17 +75,16 @@ def score(run: Run, key: str) -> float:
     """One score of a run; NaN where the run has none."""
     if key == "last_step":
         return float(run.last_step)
-    if key == "validation_macro_f1":
-        _, values = run.validation.get("macro_f1", (None, np.empty(0)))
-        return float(values[-1]) if len(values) else np.nan
-    if key in OF_TRAINING:
-        _, values = run.training.get(key, (None, np.empty(0)))
-        return float(values[-max(1, len(values) // END_FRACTION) :].mean()) if len(values) else np.nan
-    return run.scores.get(key, np.nan)
+    if key not in OF_CURVES:
+        return run.scores.get(key, math.nan)
+    of_training = key in OF_TRAINING
+    _, values = run.curves.get(key if of_training else "macro_f1", (None, np.empty(0)))
+    num_last = max(1, len(values) // END_FRACTION) if of_training else 1
+    return float(values[-num_last:].mean()) if len(values) else math.nan
 
 
-def group_runs(runs: Sequence[Run], ignored: Collection[str] = ()) -> tuple[tuple[Group, ...], tuple[Swept, ...]]:
-    """Groups in the order of their first runs, and the settings by which they differ.
+def group_runs(runs: Sequence[Run], ignored: Collection[str] = ()) -> tuple[tuple[Group, ...], tuple[str, ...]]:
+    """Groups in the order of their first runs, and the names of the settings by which they differ.
 
     Args:
         runs: of one or several sweeps.
@@ -97,14 +97,12 @@ def group_runs(runs: Sequence[Run], ignored: Collection[str] = ()) -> tuple[tupl
         grouped.setdefault(tuple(marks[place] for marks in columns.values()), []).append(run)
     members = [tuple(group) for group in grouped.values()]
     swept = swept_settings(members, list(columns))
-    labels = _unique([_label(swept, place, group) for place, group in enumerate(members)])
-    groups = [
-        Group(label, group, {s.name: s.values[place] for s in swept})
-        for place, (label, group) in enumerate(zip(labels, members, strict=True))
-    ]
+    values = [{name: column[place] for name, column in swept.items()} for place in range(len(members))]
+    labels = _unique([_label(own, group) for own, group in zip(values, members, strict=True)])
+    groups = [Group(*parts) for parts in zip(labels, members, values, strict=True)]
     # A run that was refused or killed before it wrote its config belongs to no group, and is shown.
     groups += [Group(f"(no config) {run.name}", (run,)) for run in runs if not run.settings]
-    return tuple(sorted(groups, key=lambda group: runs.index(group.runs[0]))), swept
+    return tuple(sorted(groups, key=lambda group: runs.index(group.runs[0]))), tuple(swept)
 
 
 def with_evaluations(groups: Sequence[Group], evaluations: Sequence[Evaluation]) -> tuple[Group, ...]:
@@ -113,8 +111,8 @@ def with_evaluations(groups: Sequence[Group], evaluations: Sequence[Evaluation])
     return (*groups, *(Group(label, (one,)) for label, one in zip(labels, evaluations, strict=True)))
 
 
-def _label(swept: Sequence[Swept], place: int, group: Sequence[Run]) -> str:
-    told = ", ".join(f"{setting.name}={setting.shown(place)}" for setting in swept)
+def _label(values: Mapping[str, Any], group: Sequence[Run]) -> str:
+    told = ", ".join(f"{name}={shown_value(value)}" for name, value in values.items())
     return told or str(group[0].settings.get("run_name", group[0].name))
 
 
@@ -158,11 +156,12 @@ def sorted_groups(groups: Sequence[Group], key: str) -> tuple[Group, ...]:
         raise SettingError(f"--sort is {key!r}; allowed: {', '.join(SORT_KEYS)}")
     if key == "name":
         return tuple(sorted(groups, key=lambda group: group.label))
-    sign = 1 if key in ASCENDING else -1
-    means = {id(group): group.spread(key).mean for group in groups}
-    with_value = [group for group in groups if not np.isnan(means[id(group)])]
-    without = [group for group in groups if np.isnan(means[id(group)])]
-    return (*sorted(with_value, key=lambda group: sign * means[id(group)]), *without)
+
+    def place(group: Group) -> tuple[bool, float]:
+        mean = group.spread(key).mean
+        return math.isnan(mean), mean if key in ASCENDING else -mean
+
+    return tuple(sorted(groups, key=place))
 
 
 def choose_baseline(groups: Sequence[Group], name: str | None) -> Group:

@@ -63,9 +63,8 @@ class Run:
         last_step: training steps done.
         num_steps: training steps planned; None where the config says passes instead.
         scores: keys of ``SUMMARY_SCORES`` to the trained policy's scores; empty without a summary.
-        training: key of ``TRAINING_KEYS`` to its curve, and those of ``BESIDE_REWARD`` that the run wrote.
-        validation: key of ``VALIDATION_KEYS`` to its curve, and those of ``OBSERVATION_KEYS`` that the run wrote; where
-            questions are asked, those of ``ANSWER_VALIDATION_KEYS``.
+        curves: of ``TRAINING_KEYS`` and ``VALIDATION_KEYS`` (where questions are asked ``ANSWER_VALIDATION_KEYS``), and
+            of those of ``BESIDE_REWARD`` and ``OBSERVATION_KEYS`` that the run wrote.
     """
 
     folder: Path
@@ -76,8 +75,7 @@ class Run:
     last_step: int = 0
     num_steps: int | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
-    training: Mapping[str, Curve] = field(default_factory=dict)
-    validation: Mapping[str, Curve] = field(default_factory=dict)
+    curves: Mapping[str, Curve] = field(default_factory=dict)
 
     @property
     def seed(self) -> int | None:
@@ -120,8 +118,7 @@ def _read_run(folder: Path) -> Run:
         last_step=int(steps[-1]) if len(steps) else 0,
         num_steps=_planned_steps(settings, summary),
         scores={} if summary is None else _scores(summary, folder / "summary.json"),
-        training=training,
-        validation=validation,
+        curves=training | validation,
     )
 
 

@@ -23,13 +23,10 @@ class Spread:
     def of(cls, values: Sequence[float]) -> "Spread":
         """Of finite values; a NaN mean without any."""
         finite = [value for value in values if not math.isnan(value)]
-        if not finite:
-            return cls(math.nan, math.nan, 0)
-        mean = math.fsum(finite) / len(finite)
-        if len(finite) == 1:
-            return cls(mean, math.nan, 1)
-        squares = math.fsum((value - mean) ** 2 for value in finite)
-        return cls(mean, math.sqrt(squares / (len(finite) - 1)), len(finite))
+        n = len(finite)
+        mean = math.fsum(finite) / n if n else math.nan
+        sd = math.sqrt(math.fsum((value - mean) ** 2 for value in finite) / (n - 1)) if n > 1 else math.nan
+        return cls(mean, sd, n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +106,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def interval(draws: Draws) -> tuple[float, float]:
-    """The central 95 % of the draws."""
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return float(low), float(high)
+    """The central 95 % of the draws; NaN without any."""
+    low, high = np.percentile(draws, [2.5, 97.5]).tolist() if len(draws) else (math.nan, math.nan)
+    return low, high

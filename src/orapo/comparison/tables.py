@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orapo.comparison.compare import ACCURACY, Comparison
+from orapo.comparison.compare import Comparison
 from orapo.comparison.effects import OVER_SEEDS, SettingEffect
 from orapo.comparison.evaluation_folder import ANSWER_CONTROLS, CONTROLS, OWN_SCORES, Evaluation
 from orapo.comparison.groups import Group
@@ -14,6 +14,7 @@ from orapo.comparison.run_folder import BESIDE_REWARD, SUMMARY_SCORES, Run
 from orapo.comparison.run_state import RunState
 from orapo.comparison.statistics import Spread
 from orapo.comparison.swept import shown_value
+from orapo.evaluation.answers import ACCURACY
 from orapo.evaluation.resampling import Difference
 
 if TYPE_CHECKING:
@@ -125,19 +126,14 @@ def comparison_tables(comparison: Comparison) -> Iterator[Table]:
 
 def _groups_table(comparison: Comparison) -> Table:
     keys = score_columns(comparison)
+    against_baseline = (f"Δ {HEADINGS[comparison.headline]} [95 %]", "p (studies)", "p (seeds)")
     rows = [
         {
             "group": group.label,
             "runs": _runs_cell(group),
             "step": _steps_cell(group),
             **{HEADINGS[key]: spread(group.spread(key)) for key in keys},
-            **dict(
-                zip(
-                    (f"Δ {HEADINGS[comparison.headline]} [95 %]", "p (studies)", "p (seeds)"),
-                    _p_cells(comparison, group),
-                    strict=True,
-                )
-            ),
+            **dict(zip(against_baseline, _p_cells(comparison, group), strict=True)),
         }
         for group in comparison.groups
     ]
@@ -263,8 +259,8 @@ def _effects_table(effects: tuple[SettingEffect, ...]) -> Table:
     references: list[int] = []
     for effect in effects:
         for one in effect.effects:
-            is_reference = shown_value(one.value) == shown_value(effect.reference)
-            references += [len(rows)] if is_reference else []
+            if one.is_reference:
+                references.append(len(rows))
             low, high = one.difference_low, one.difference_high
             rows.append(
                 {
@@ -273,8 +269,8 @@ def _effects_table(effects: tuple[SettingEffect, ...]) -> Table:
                     "runs": str(one.num_runs),
                     "mean": number(one.mean),
                     "95 % of the mean": interval(one.low, one.high),
-                    "against the baseline's value": "reference" if is_reference else signed(one.difference),
-                    "95 % of the difference": "" if is_reference else interval(low, high, is_signed=True),
+                    "against the baseline's value": "reference" if one.is_reference else signed(one.difference),
+                    "95 % of the difference": "" if one.is_reference else interval(low, high, is_signed=True),
                 }
             )
     score = HEADINGS[effects[0].score]

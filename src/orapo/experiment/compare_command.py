@@ -56,19 +56,22 @@ def _write(
     written: list[Path] = []
     # pandas and matplotlib take seconds to import: only who asks for files pays for it.
     if asked.csv or asked.latex:
-        from orapo.comparison.cross import write_cross_csv
-        from orapo.comparison.table_files import latex_tables, write_csv
+        from orapo.comparison.table_files import comparison_rows, cross_rows, latex_tables, write_csv
 
         if asked.csv:
-            write_csv(comparison, asked.csv) if crossed is None else write_cross_csv(crossed, asked.csv)
+            write_csv(comparison_rows(comparison) if crossed is None else cross_rows(crossed), asked.csv)
             written.append(asked.csv)
         if asked.latex:
             written.append(_write_text(asked.latex, latex_tables(tables)))
     if asked.plots:
-        from orapo.comparison.pictures import comparison_pictures, cross_pictures, write_pictures
+        from orapo.comparison.cross import cross_figure
+        from orapo.comparison.pictures import comparison_pictures
+        from orapo.evaluation.figures import save_figure
 
-        pictures = comparison_pictures(comparison) if crossed is None else cross_pictures(crossed)
-        written += write_pictures(pictures, asked.plots)
+        pictures = comparison_pictures(comparison) if crossed is None else {"cross": cross_figure(crossed)}
+        for name, figure in pictures.items():
+            written.append(asked.plots / f"{name}.png")
+            save_figure(figure, written[-1])
     if asked.page:
         from orapo.comparison.cross import shown_tables
         from orapo.comparison.results_page import cross_page, results_page

@@ -31,7 +31,7 @@ def test_seeds_of_one_config_are_one_group() -> None:
         ("alpha=0.3", [0, 1, 2]),
         ("alpha=0.5", [0, 1, 2, 3]),
     ]
-    assert [setting.name for setting in swept] == ["alpha"]
+    assert swept == ("alpha",)
     assert groups[0].values == {"alpha": 0.3}
 
 
@@ -48,7 +48,7 @@ def test_one_group_is_called_by_its_run_name() -> None:
 def test_settings_that_change_together_are_one() -> None:
     runs = [run(objective__gamma=gamma, objective__w_max=w) for gamma, w in ((1.0, 0.1), (2.0, 0.2), (3.0, 0.3))]
     groups, swept = group_runs(runs)
-    assert [setting.name for setting in swept] == ["w_max, gamma"]
+    assert swept == ("w_max, gamma",)
     assert groups[0].label == "w_max, gamma=0.1, 1"
 
 
