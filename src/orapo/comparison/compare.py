@@ -7,15 +7,16 @@ from pathlib import Path
 from orapo.comparison.effects import SettingEffect, setting_effects
 from orapo.comparison.evaluation_folder import Evaluation, is_evaluation, read_evaluation
 from orapo.comparison.find_runs import find_runs
-from orapo.comparison.groups import OF_CURVES, Group, choose_baseline, group_runs, sorted_groups, with_evaluations
+from orapo.comparison.groups import Group, choose_baseline, group_runs, sorted_groups, with_evaluations
 from orapo.comparison.published import PublishedTable, published_tables
-from orapo.comparison.run_folder import SUMMARY_SCORES, Run, read_run
+from orapo.comparison.run_folder import Run, read_run
 from orapo.comparison.run_state import RunState
+from orapo.comparison.scores import SCORES
 from orapo.comparison.significance import Significance, against_baseline
 from orapo.evaluation.answers import ACCURACY
 
 DEFAULT_SORT = "macro_f1"
-EFFECT_SCORES = (*SUMMARY_SCORES, *OF_CURVES)
+EFFECT_SCORES = tuple(key for key, one in SCORES.items() if one.summary or one.curve)
 
 
 @dataclass(frozen=True)

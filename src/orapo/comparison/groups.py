@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from orapo.comparison.evaluation_folder import ANSWER_CONTROLS, CONTROLS, OWN_SCORES, Evaluation
-from orapo.comparison.run_folder import BESIDE_REWARD, SUMMARY_SCORES, Run
+from orapo.comparison.evaluation_folder import Evaluation
+from orapo.comparison.run_folder import VALIDATION_KEYS, Run
 from orapo.comparison.run_state import RunState
+from orapo.comparison.scores import LOWEST_FIRST, SCORES
 from orapo.comparison.statistics import Spread
 from orapo.comparison.swept import shown_value, swept_settings
 from orapo.errors import SettingError
@@ -22,19 +23,7 @@ ABSENT = "absent"
 FOLLOWS_SEED = "the run's seed"
 """Value of a setting that the config ties to the run's seed, such as the draw of the training studies."""
 
-END_FRACTION = 10
-
-EVALUATION_SCORES = tuple(k for k in (*CONTROLS, *ANSWER_CONTROLS, *OWN_SCORES) if k not in SUMMARY_SCORES)
-"""Scores that only evaluations have."""
-
-OF_TRAINING = ("reward", "zero_reward_rate", *BESIDE_REWARD)
-"""Of a run, each is a mean over its last tenth of steps."""
-
-OF_CURVES = ("validation_macro_f1", *OF_TRAINING)
-SORT_KEYS = (*SUMMARY_SCORES, *EVALUATION_SCORES, *OF_CURVES, "last_step", "name")
-ASCENDING = frozenset(
-    {"seconds_per_study", "seconds_per_image", "cost_usd_per_image", "zero_reward_rate", "repetition", "name"}
-)
+SORT_KEYS = (*SCORES, "last_step", "name")
 
 
 @dataclass(frozen=True)
@@ -75,11 +64,11 @@ def score(run: Run, key: str) -> float:
     """One score of a run; NaN where the run has none."""
     if key == "last_step":
         return float(run.last_step)
-    if key not in OF_CURVES:
+    curve = SCORES[key].curve
+    if not curve:
         return run.scores.get(key, math.nan)
-    of_training = key in OF_TRAINING
-    _, values = run.curves.get(key if of_training else "macro_f1", (None, np.empty(0)))
-    num_last = max(1, len(values) // END_FRACTION) if of_training else 1
+    _, values = run.curves.get(curve, (None, np.empty(0)))
+    num_last = 1 if curve in VALIDATION_KEYS else max(1, len(values) // 10)
     return float(values[-num_last:].mean()) if len(values) else math.nan
 
 
@@ -159,7 +148,7 @@ def sorted_groups(groups: Sequence[Group], key: str) -> tuple[Group, ...]:
 
     def place(group: Group) -> tuple[bool, float]:
         mean = group.spread(key).mean
-        return math.isnan(mean), mean if key in ASCENDING else -mean
+        return math.isnan(mean), mean if key in LOWEST_FIRST else -mean
 
     return tuple(sorted(groups, key=place))
 

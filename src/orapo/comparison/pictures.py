@@ -13,8 +13,9 @@ from orapo.comparison.curves import band_of
 from orapo.comparison.effects import SettingEffect, are_numbers
 from orapo.comparison.groups import Group
 from orapo.comparison.run_folder import OBSERVATION_KEYS, TRAINING_KEYS
+from orapo.comparison.scores import SCORES
 from orapo.comparison.swept import shown_value
-from orapo.comparison.tables import HEADINGS, counted
+from orapo.comparison.tables import counted
 from orapo.evaluation.figures import GREY, INK, WINDOWS_PER_CURVE, dress, new_figure
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def effects_figure(effects: Sequence[SettingEffect]) -> "Figure":
     axes = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     for panel, effect in zip(axes, effects, strict=False):
         _effect_panel(panel, effect)
-        panel.set_ylabel(HEADINGS[effect.score] if panel in axes[::columns] else "", fontsize=9, color=INK)
+        panel.set_ylabel(SCORES[effect.score].heading if panel in axes[::columns] else "", fontsize=9, color=INK)
     for panel in axes[len(effects) :]:
         panel.set_visible(False)
     note = "Dot: marginal mean over the other settings; bar: 95 % interval; square: the baseline's value."

@@ -15,7 +15,8 @@ from orapo.comparison.groups import Group
 from orapo.comparison.page_template import as_data, fill, paragraph
 from orapo.comparison.pictures import PANELS, drawn_groups, effects_figure
 from orapo.comparison.run_folder import BESIDE_REWARD, OBSERVATION_KEYS, TRAINING_KEYS, VALIDATION_KEYS
-from orapo.comparison.tables import HEADINGS, Table, contents, counted
+from orapo.comparison.scores import SCORES
+from orapo.comparison.tables import Table, contents, counted
 
 CURVES = """<h2 id="curves-title">Curves</h2>
 <div class="controls"><span id="legend-controls"></span></div>
@@ -100,7 +101,9 @@ def _effects(effects: Sequence[SettingEffect]) -> list[str]:
     with mpl.rc_context({"svg.hashsalt": "orapo", "svg.fonttype": "path"}):
         effects_figure(effects).savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     data = base64.b64encode(file.getvalue()).decode()
-    told = f"Marginal mean of {HEADINGS[effects[0].score]} for each value of each setting, with its 95 % interval."
+    told = (
+        f"Marginal mean of {SCORES[effects[0].score].heading} for each value of each setting, with its 95 % interval."
+    )
     image = f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(told)}">'
     return ["<h2>Effects of the settings</h2>", image, paragraph(told, "note")]
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from orapo.chexpert import OBSERVATIONS
 from orapo.comparison.run_state import RunState, StateRecord, read_state
+from orapo.comparison.scores import SCORES
 from orapo.errors import DataError
 from orapo.foreign import read_json, read_text, read_yaml
 
@@ -28,23 +29,6 @@ ANSWER_VALIDATION_KEYS = ("accuracy", "shuffled_accuracy")
 """The same where questions are asked."""
 OBSERVATION_KEYS = tuple(f"{observation.value}/f1" for observation in OBSERVATIONS)
 """Columns of validation.csv that older runs don't have."""
-
-SUMMARY_SCORES = {
-    "macro_precision": ("trained", "clinical", "macro", "precision"),
-    "macro_recall": ("trained", "clinical", "macro", "recall"),
-    "macro_f1": ("trained", "clinical", "macro", "f1"),
-    "micro_precision": ("trained", "clinical", "micro", "precision"),
-    "micro_recall": ("trained", "clinical", "micro", "recall"),
-    "micro_f1": ("trained", "clinical", "micro", "f1"),
-    "shuffled_macro_f1": ("shuffled_images", "clinical", "macro", "f1"),
-    "base_macro_f1": ("base", "clinical", "macro", "f1"),
-    "always_positive_macro_f1": ("always_positive", "macro", "f1"),
-    "accuracy": ("trained", "answers", "accuracy"),
-    "shuffled_accuracy": ("shuffled_images", "answers", "accuracy"),
-    "base_accuracy": ("base", "answers", "accuracy"),
-    "seconds_per_study": ("trained", "seconds_per_study"),
-}
-"""Score of the test split to its place in summary.json: of reports F1s, of questions accuracies."""
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Steps and values, both [n]."""
@@ -62,7 +46,7 @@ class Run:
         overrides: of the command line; None where no record holds them.
         last_step: training steps done.
         num_steps: training steps planned; None where the config says passes instead.
-        scores: keys of ``SUMMARY_SCORES`` to the trained policy's scores; empty without a summary.
+        scores: keys of ``SCORES`` to what the summary says; empty without one.
         curves: of ``TRAINING_KEYS`` and ``VALIDATION_KEYS`` (where questions are asked ``ANSWER_VALIDATION_KEYS``), and
             of those of ``BESIDE_REWARD`` and ``OBSERVATION_KEYS`` that the run wrote.
     """
@@ -104,9 +88,11 @@ def read_run(folder: Path) -> Run:
 def _read_run(folder: Path) -> Run:
     settings = read_settings(folder / "config.yaml")
     record = read_state(folder)
-    summary = read_summary(folder / "summary.json")
+    content = read_summary(folder / "summary.json")
+    summary = None if content is None else flat_settings(content)
     state, reason = _state(folder, None if record is None else record.seen_from_here(), summary is not None)
     steps, training = read_columns(folder / "metrics.csv", TRAINING_KEYS, BESIDE_REWARD)
+    num_steps = settings.get("training.num_steps") or (summary or {}).get("counts.training_steps")
     keys = ANSWER_VALIDATION_KEYS if "reward.terms.answer" in settings else VALIDATION_KEYS
     _, validation = read_columns(folder / "validation.csv", keys, OBSERVATION_KEYS)
     return Run(
@@ -116,7 +102,7 @@ def _read_run(folder: Path) -> Run:
         settings=settings,
         overrides=_overrides_of_folder(folder) if record is None else record.overrides,
         last_step=int(steps[-1]) if len(steps) else 0,
-        num_steps=_planned_steps(settings, summary),
+        num_steps=num_steps if type(num_steps) is int else None,
         scores={} if summary is None else _scores(summary, folder / "summary.json"),
         curves=training | validation,
     )
@@ -175,14 +161,11 @@ def read_summary(path: Path) -> dict[str, Any] | None:
 
 def _scores(summary: Mapping[str, Any], path: Path) -> dict[str, float]:
     scores = {}
-    for key, place in SUMMARY_SCORES.items():
-        value: Any = summary
-        for part in place:
-            # There are no shuffled images where there is only one study.
-            value = value.get(part) if isinstance(value, Mapping) else None
-        if value is not None:
+    for key, one in SCORES.items():
+        # There are no shuffled images where there is only one study.
+        if one.summary and (value := summary.get(one.summary)) is not None:
             if not isinstance(value, int | float):
-                raise DataError(f"{path}: {'.'.join(place)} is {value!r}, a number is needed")
+                raise DataError(f"{path}: {one.summary} is {value!r}, a number is needed")
             scores[key] = float(value)
     if "macro_f1" not in scores and "accuracy" not in scores:
         raise DataError(f"{path}: trained.clinical.macro.f1 is missing")
@@ -227,14 +210,6 @@ def read_columns(
     kept = {key: ~np.isnan(table[:, column]) for column, key in enumerate(keys, start=1)}
     curves = {key: (steps[kept[key]], table[kept[key], column]) for column, key in enumerate(keys, start=1)}
     return steps, curves
-
-
-def _planned_steps(settings: Mapping[str, Any], summary: Mapping[str, Any] | None) -> int | None:
-    told = settings.get("training.num_steps")
-    if told is None and summary is not None:
-        counts = summary.get("counts")
-        told = counts.get("training_steps") if isinstance(counts, Mapping) else None
-    return told if type(told) is int else None
 
 
 _JOB_FOLDER = re.compile(r"\d+_(?=.*=)")

@@ -9,16 +9,16 @@ import pandas as pd
 from orapo.comparison.compare import Comparison
 from orapo.comparison.cross import CrossTable
 from orapo.comparison.evaluation_folder import Evaluation
-from orapo.comparison.groups import SORT_KEYS, Group, score
+from orapo.comparison.groups import Group, score
 from orapo.comparison.published import PublishedRow, PublishedTable
 from orapo.comparison.run_folder import Run
+from orapo.comparison.scores import SCORES
 from orapo.comparison.significance import TESTED
 from orapo.comparison.swept import shown_value
 from orapo.comparison.tables import ABSENT, Table
 from orapo.display import spreadsheet_cell
 
 _SIGNS = {"±": r"$\pm$", "Δ": r"$\Delta$", "◆": r"$\diamond$"}
-NUMBERS = tuple(key for key in SORT_KEYS if key not in ("name", "last_step"))
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -47,7 +47,7 @@ def _group_row(comparison: Comparison, group: Group) -> dict[str, Any]:
         "last_step": max(run.last_step for run in group.runs),
     }
     row |= {f"setting:{name}": shown_value(value) for name, value in group.values.items()}
-    for key in NUMBERS:
+    for key in SCORES:
         spread = group.spread(key)
         row |= {key: spread.mean, f"{key}_sd": spread.sd, f"{key}_n": spread.n}
     return row | _tests_against_baseline(comparison, group)
@@ -100,7 +100,7 @@ def _run_row(group: Group, run: Run) -> dict[str, Any]:
         "num_steps": run.num_steps,
     }
     row |= {f"setting:{name}": shown_value(value) for name, value in group.values.items()}
-    return row | {key: score(run, key) for key in NUMBERS}
+    return row | {key: score(run, key) for key in SCORES}
 
 
 def _published_row(table: PublishedTable, row: PublishedRow) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """A run at work, as its folder shows it: progress, time left, curves, and the latest rollout with its facts."""
 
 import os
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -158,13 +157,9 @@ def _verdict(fact: str, row: dict[str, Any]) -> str:
 
 
 def latest_row(path: Path) -> dict[str, Any] | None:
-    """The last whole line that is JSON; None without one. A line that is being written does not count."""
-    return next(iter(_rows_backwards(path)), None)
-
-
-def _rows_backwards(path: Path) -> Iterator[dict[str, Any]]:
+    """The last whole line that is a JSON object; None without one. A line that is being written does not count."""
     if not path.is_file():
-        return
+        return None
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
         *lines, _ = file.read().split(b"\n")
@@ -172,6 +167,7 @@ def _rows_backwards(path: Path) -> Iterator[dict[str, Any]]:
         try:
             row = parse_json(line, str(path))
         except DataError:  # the first one is cut where reading began
-            return
+            return None
         if isinstance(row, dict):
-            yield row
+            return row
+    return None

@@ -87,8 +87,7 @@ def _write(
 
 
 def _case_page(comparison: "Comparison", *, shows_private: bool) -> str:
-    from orapo.comparison.case_page import case_page
-    from orapo.comparison.cases import Cases, case_systems, shown_groups
+    from orapo.comparison.cases import Cases, case_page, case_systems, shown_groups
     from orapo.experiment.case_images import CaseImages, data_section
 
     groups = shown_groups(comparison)
