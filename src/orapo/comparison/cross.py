@@ -81,7 +81,8 @@ def cross_table(comparison: Comparison) -> CrossTable:
         DataError: no run has both.
     """
     rows, problems = [], []
-    labels = [rewarded(group.runs[0])[0] for group in comparison.groups]
+    # A run that ended before its first step says nothing of its reward.
+    labels = [rewarded((*group.finished, *group.runs)[0])[0] for group in comparison.groups]
     for group, label in zip(comparison.groups, labels, strict=True):
         if group.evaluation is not None:
             continue
@@ -124,8 +125,9 @@ def _crossed(group: Group, label: str) -> Crossed:
     each = [(ours.values(), theirs.values()) for ours, theirs in zip(own, base, strict=True)]
     seeds = {name: Spread.of([ours[name] - theirs[name] for ours, theirs in each]) for name in differences}
     num_studies = len(pairs[0][0])
-    is_capped = group.runs[0].settings.get("data.max_test_studies") == num_studies
-    return Crossed(label, rewarded(group.runs[0])[1], differences, seeds, num_studies, is_capped)
+    first = group.finished[0]
+    is_capped = first.settings.get("data.max_test_studies") == num_studies
+    return Crossed(label, rewarded(first)[1], differences, seeds, num_studies, is_capped)
 
 
 def _pairs(run: Run) -> tuple[list[ReportPair], list[ReportPair]]:
