@@ -19,6 +19,7 @@ from orapo.evaluation.examiner import SCORE, system_measures
 from orapo.evaluation.figures import INK, new_figure
 from orapo.evaluation.report_pairs import ReportPair, read_report_pairs
 from orapo.evaluation.resampling import Difference, Measures, mean_of, renamed
+from orapo.evaluation.text_measures import OVERLAP
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +32,7 @@ MARK = "◆"
 COLUMNS_AT_ONCE = 4
 """Of a table, so that it fits a page and most terminals."""
 
-_OVERLAP = ("rouge_1", "rouge_2", "rouge_l", "bleu_4", "chrf", "cider_d", "attribute_f1")
+_OVERLAP = (*OVERLAP, "attribute_f1")
 _SHAPE = ("mean_words", "repetition", "empty_report_fraction")
 _MEASURED_AS = {"rouge_l": "rouge_l", "bleu": "bleu_4", "chrf": "chrf", "attributes": "attribute_f1"}
 """Terms that the examiner measures under a name of its own."""
@@ -145,8 +146,8 @@ def _measures(run: Run, pairs: list[ReportPair]) -> Measures:
     reading = f"{reading_of(run.settings.get('data.uncertain_is_positive') is True)}/all_14/"
     names = {}
     for name in measures.values():
-        reader, _, own = name.rpartition(reading)
-        if own in ("macro/f1", "micro/f1") and name.endswith(f"{reading}{own}"):
+        if name.endswith((f"{reading}macro/f1", f"{reading}micro/f1")):
+            reader, own = name.split(reading)
             names[f"{reader}{own.replace('/', '_')}"] = name
         elif name in (*_OVERLAP, *_SHAPE) or name.startswith(SCORE):
             names[name] = name

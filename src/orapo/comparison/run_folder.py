@@ -204,12 +204,11 @@ def read_columns(
             table[number] = [float(row[place] or math.nan) for place in places]
         except (ValueError, IndexError) as error:
             raise DataError(f"{path}, line {number + 2}: {len(row)} cells, not all of them numbers") from error
-    steps = table[:, 0]
+    steps, *columns = table.T
     if not np.isfinite(steps).all():
         raise DataError(f"{path}: a step is no number")
-    kept = {key: ~np.isnan(table[:, column]) for column, key in enumerate(keys, start=1)}
-    curves = {key: (steps[kept[key]], table[kept[key], column]) for column, key in enumerate(keys, start=1)}
-    return steps, curves
+    gaps = map(np.isnan, columns)
+    return steps, {key: (steps[~gap], own[~gap]) for key, own, gap in zip(keys, columns, gaps, strict=True)}
 
 
 _JOB_FOLDER = re.compile(r"\d+_(?=.*=)")

@@ -185,29 +185,25 @@ def _evaluations_tables(comparison: Comparison) -> Iterator[Table]:
     headlines = {key: ACCURACY if SCORES[key].measure == ACCURACY else DEFAULT_SORT for key in EVALUATED}
     shown = [key for key in EVALUATED if headlines[key] in measured and key not in COSTS]
     own = [key for key in shown if SCORES[key].row == SYSTEM]
-    yield _evaluations_table(comparison, "scores", own)
-    yield _evaluations_table(comparison, "controls and cost", [*shown[len(own) :], *COSTS])
-
-
-def _evaluations_table(comparison: Comparison, name: str, keys: Sequence[str]) -> Table:
     levels = {one.settings.get("bootstrap.confidence") for _, one in comparison.evaluations}
     told = ", ".join(f"{100 * level:g} %" for level in sorted(level for level in levels if isinstance(level, float)))
-    return Table(
-        title=f"{counted(len(comparison.evaluations), 'evaluation')}: {name}",
-        rows=[
-            {
-                "evaluation": group.label,
-                "studies": f"{one.num_studies}{' (capped)' if one.is_capped else ''}",
-                **{SCORES[key].heading: _estimate(one, key) for key in keys},
-            }
-            for group, one in comparison.evaluations
-        ],
-        texts=("evaluation",),
-        notes=(
-            f"Scores of evaluate.py; brackets: {told} bootstrap over studies. What evaluate.py did not compute is "
-            f"{ABSENT}; its table.txt says why.",
-        ),
-    )
+    for name, keys in (("scores", own), ("controls and cost", [*shown[len(own) :], *COSTS])):
+        yield Table(
+            title=f"{counted(len(comparison.evaluations), 'evaluation')}: {name}",
+            rows=[
+                {
+                    "evaluation": group.label,
+                    "studies": f"{one.num_studies}{' (capped)' if one.is_capped else ''}",
+                    **{SCORES[key].heading: _estimate(one, key) for key in keys},
+                }
+                for group, one in comparison.evaluations
+            ],
+            texts=("evaluation",),
+            notes=(
+                f"Scores of evaluate.py; brackets: {told} bootstrap over studies. What evaluate.py did not compute is "
+                f"{ABSENT}; its table.txt says why.",
+            ),
+        )
 
 
 def _estimate(evaluation: Evaluation, key: str) -> str:

@@ -73,16 +73,13 @@ def view(folder: Path, *, shows_private: bool) -> RenderableType:
     if run.state is RunState.DAMAGED:
         return _text(run.reason, "red")
     try:
-        _, curves = read_columns(folder / METRICS, (), (*SHOWN, *_SECONDS))
+        _, trained = read_columns(folder / METRICS, (), (*SHOWN, *_SECONDS))
         _, validated = read_columns(folder / VALIDATION, (), tuple(VALIDATED))
     except DataError as error:
         return _text(str(error), "red")
-    parts: list[RenderableType] = [_head(run, curves), _table(curves, validated)]
     is_hidden = run.settings.get("data.is_private", True) and not shows_private
-    parts.append(
-        Text("latest rollout: private; --show-private shows it", style="dim") if is_hidden else _rollout(folder)
-    )
-    return Group(*parts)
+    hidden = Text("latest rollout: private; --show-private shows it", style="dim")
+    return Group(_head(run, trained), _table(trained | validated), hidden if is_hidden else _rollout(folder))
 
 
 def seconds_left(run: Run, curves: dict[str, Curve]) -> float | None:
@@ -106,16 +103,15 @@ def _head(run: Run, curves: dict[str, Curve]) -> RenderableType:
     return Group(line, Padding(ProgressBar(total=run.num_steps, completed=run.last_step, width=60), 0))
 
 
-def _table(curves: dict[str, Curve], validated: dict[str, Curve]) -> Table:
+def _table(curves: dict[str, Curve]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("", "now", "last tenth"):
         table.add_column(heading, justify="left" if not heading else "right")
     table.add_column("from the first step", no_wrap=True)
-    for names, found in ((SHOWN, curves), (VALIDATED, validated)):
-        for key, name in names.items():
-            if key in found and len(values := found[key][1]):
-                tenth = values[-max(1, len(values) // 10) :].mean()
-                table.add_row(name, f"{values[-1]:.4g}", f"{tenth:.4g}", sparkline(values))
+    for key, name in (SHOWN | VALIDATED).items():
+        if key in curves and len(values := curves[key][1]):
+            tenth = values[-max(1, len(values) // 10) :].mean()
+            table.add_row(name, f"{values[-1]:.4g}", f"{tenth:.4g}", sparkline(values))
     return table
 
 
