@@ -104,9 +104,7 @@ def _effect(name: str, key: str, cells: Cells, values: dict[str, Any], baseline_
     matched = [cell for cell in cells.values() if len(cell) == len(values)]
     used = matched or list(cells.values())
     shown = list(values)
-    has_seeds = any(len(scores) > 1 for cell in used for scores in cell.values())
-    source = OVER_SEEDS if has_seeds else OVER_SETTINGS if len(matched) > 1 else ""
-    means, draws = _draws(used, shown, source)
+    source, means, draws = _draws(used, shown, bool(matched))
     reference = shown.index(shown_value(baseline_value)) if shown_value(baseline_value) in shown else 0
     effects = [
         Effect(
@@ -124,44 +122,30 @@ def _effect(name: str, key: str, cells: Cells, values: dict[str, Any], baseline_
 
 
 def _draws(
-    cells: Sequence[dict[str, list[float]]], shown: Sequence[str], source: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Marginal means [V] and their resamples [R, V]; no resamples (R = 0) where there is nothing to resample."""
+    cells: Sequence[dict[str, list[float]]], shown: Sequence[str], is_matched: bool
+) -> tuple[str, NDArray[np.float64], NDArray[np.float64]]:
+    """What is resampled, marginal means [V] and their resamples [R, V]; R is 0 where there is nothing to resample."""
     table = np.array([[np.mean(cell[text]) if text in cell else np.nan for text in shown] for cell in cells])
     means = np.nanmean(table, axis=0)
     generator = np.random.default_rng(SEED)
-    if source == OVER_SEEDS:
-        residuals = _residuals(cells)
+    over_seeds = [scores for cell in cells for scores in cell.values() if len(scores) > 1]
+    if over_seeds:
+        # Two or three seeds of one cell say too little about the spread; all cells together say enough if their spreads
+        # are similar. Scaled so that the residuals' variance is unbiased.
+        residuals = np.concatenate(
+            [(np.array(own) - np.mean(own)) * math.sqrt(len(own) / (len(own) - 1)) for own in over_seeds]
+        )
         noise = [_marginal_noise(cells, text, residuals, generator) for text in shown]
-        return means, means + np.stack(noise, axis=1)
-    if source == OVER_SETTINGS:
+        return OVER_SEEDS, means, means + np.stack(noise, axis=1)
+    if is_matched and len(cells) > 1:
         # The same combinations of the other settings for every value: differences stay paired.
         drawn = generator.integers(0, len(table), size=(NUM_RESAMPLES, len(table)))
-        return means, table[drawn].mean(axis=1)
-    return means, np.empty((0, len(shown)))
-
-
-def _residuals(cells: Sequence[dict[str, list[float]]]) -> NDArray[np.float64]:
-    """The residuals of all runs against their cell's mean, over all cells.
-
-    Scaled by sqrt(n / (n - 1)), so that their variance is unbiased. Two or three seeds of one cell say too little about
-    the spread; all cells together say enough if their spreads are similar.
-    """
-    return np.concatenate(
-        [
-            (np.array(scores) - np.mean(scores)) * math.sqrt(len(scores) / (len(scores) - 1))
-            for cell in cells
-            for scores in cell.values()
-            if len(scores) > 1
-        ]
-    )
+        return OVER_SETTINGS, means, table[drawn].mean(axis=1)
+    return "", means, np.empty((0, len(shown)))
 
 
 def _marginal_noise(
-    cells: Sequence[dict[str, list[float]]],
-    text: str,
-    residuals: NDArray[np.float64],
-    generator: np.random.Generator,
+    cells: Sequence[dict[str, list[float]]], text: str, residuals: NDArray[np.float64], generator: np.random.Generator
 ) -> NDArray[np.float64]:
     """[R]: how far the mean over cells moves when each of its runs gets another seed's residual."""
     sizes = [len(cell[text]) for cell in cells if text in cell]

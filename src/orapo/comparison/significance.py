@@ -3,6 +3,7 @@
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from orapo.comparison.groups import Group, score
 from orapo.comparison.run_folder import Run
@@ -62,15 +63,8 @@ def against_baseline(groups: Sequence[Group], baseline: Group) -> tuple[dict[str
     return _adjusted(found), problems
 
 
-@dataclass(frozen=True)
-class Tested:
-    """The test results of a group's finished runs.
-
-    Attributes:
-        studies: their ids and true label states, or answers, as the runs read them: equal where two groups were tested
-            on the same studies with the same truth.
-        draws: of the scores, the runs' mean.
-    """
+class Tested(NamedTuple):
+    """The studies of a group's finished runs, as of ``_measured``, and the draws of their mean scores."""
 
     studies: Hashable
     draws: Draws
@@ -97,7 +91,10 @@ def _tested(group: Group, problems: list[str]) -> Tested | str:
 
 
 def _measured(run: Run) -> tuple[Hashable, Measures]:
-    """The studies, and the tested scores under the run's own reading of uncertain labels, in the order of their ids."""
+    """The studies in the order of their ids, and the tested scores, under the run's own reading of uncertain labels.
+
+    The studies are equal where two runs were tested on the same ones with the same truth.
+    """
     pairs = sorted(read_report_pairs(run.reports), key=lambda pair: pair.study_id)
     answers = [pair.answer for pair in pairs if pair.answer is not None]
     if answers:

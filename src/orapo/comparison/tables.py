@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orapo.comparison.compare import DEFAULT_SORT, Comparison
-from orapo.comparison.effects import OVER_SEEDS, SettingEffect
+from orapo.comparison.effects import OVER_SEEDS, OVER_SETTINGS, SettingEffect
 from orapo.comparison.evaluation_folder import Evaluation
 from orapo.comparison.groups import Group
 from orapo.comparison.published import PublishedRow, PublishedTable, comparability
@@ -252,7 +252,7 @@ def _effects_note(effects: tuple[SettingEffect, ...]) -> str:
     parts = []
     if OVER_SEEDS in sources:
         parts.append("Intervals: bootstrap over seeds, their scatter pooled over all groups.")
-    if "settings" in sources:
+    if OVER_SETTINGS in sources:
         parts.append("No setting was run with two seeds: intervals resample the combinations of the other settings.")
     if "" in sources:
         parts.append("No interval: one run a value, and nothing to resample.")
