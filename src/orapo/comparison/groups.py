@@ -114,9 +114,8 @@ def _unique(labels: Sequence[str]) -> list[str]:
 def _differing_columns(runs: Sequence[Run], ignored: Collection[str]) -> dict[str, list[str]]:
     """Each setting that differs between runs, with a text per run that is equal where two runs agree."""
     keys = dict.fromkeys(key for run in runs for key in run.settings)
-    kept = [key for key in keys if key not in IGNORED_KEYS and key not in ignored]
-    kept = [key for key in kept if not key.startswith(IGNORED_SECTIONS)]
-    columns = {key: _marks(runs, key) for key in kept}
+    ignored = {*IGNORED_KEYS, *ignored}
+    columns = {key: _marks(runs, key) for key in keys if key not in ignored and not key.startswith(IGNORED_SECTIONS)}
     return {key: marks for key, marks in columns.items() if len(set(marks)) > 1}
 
 

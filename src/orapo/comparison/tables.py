@@ -157,7 +157,7 @@ def _p_cells(comparison: Comparison, group: Group) -> tuple[str, str, str]:
     seeds = found.seeds.get(key)
     over_seeds = ABSENT if seeds is None else p_value(seeds.p)
     if key not in found.studies:
-        return (ABSENT if seeds is None else signed(seeds.difference)), ABSENT, over_seeds
+        return (ABSENT if seeds is None else number(seeds.difference, "+")), ABSENT, over_seeds
     return difference(found.studies[key]), p_value(found.studies[key].p_value), over_seeds
 
 
@@ -218,30 +218,25 @@ def _estimate(evaluation: Evaluation, key: str) -> str:
 
 
 def _effects_table(effects: tuple[SettingEffect, ...]) -> Table:
-    rows: list[dict[str, str]] = []
-    references: list[int] = []
-    for effect in effects:
-        for one in effect.effects:
-            if one.is_reference:
-                references.append(len(rows))
-            low, high = one.difference_low, one.difference_high
-            rows.append(
-                {
-                    "setting": effect.name + ("" if effect.is_matched else " *"),
-                    "value": shown_value(one.value),
-                    "runs": str(one.num_runs),
-                    "mean": number(one.mean),
-                    "95 % of the mean": interval(one.low, one.high),
-                    "against the baseline's value": "reference" if one.is_reference else signed(one.difference),
-                    "95 % of the difference": "" if one.is_reference else interval(low, high, is_signed=True),
-                }
-            )
-    score = SCORES[effects[0].score].heading
+    found = [(effect, one) for effect in effects for one in effect.effects]
     return Table(
-        title=f"Effect of each setting on {score}: marginal means over the other settings",
-        rows=rows,
+        title=f"Effect of each setting on {SCORES[effects[0].score].heading}: marginal means over the other settings",
+        rows=[
+            {
+                "setting": effect.name + ("" if effect.is_matched else " *"),
+                "value": shown_value(one.value),
+                "runs": str(one.num_runs),
+                "mean": number(one.mean),
+                "95 % of the mean": interval(one.low, one.high),
+                "against the baseline's value": "reference" if one.is_reference else number(one.difference, "+"),
+                "95 % of the difference": ""
+                if one.is_reference
+                else interval(one.difference_low, one.difference_high, "+"),
+            }
+            for effect, one in found
+        ],
         texts=("setting", "value"),
-        bold=references,
+        bold=[place for place, (_, one) in enumerate(found) if one.is_reference],
         notes=(_effects_note(effects),),
     )
 
@@ -338,9 +333,9 @@ def contents(comparison: Comparison) -> str:
     return ", ".join(part for part in (runs, counted(num_evaluations, "evaluation") if num_evaluations else "") if part)
 
 
-def number(value: float) -> str:
-    """Three digits; ``ABSENT`` for NaN."""
-    return ABSENT if math.isnan(value) else f"{value:.3f}"
+def number(value: float, sign: str = "") -> str:
+    """Three decimals, where ``sign`` is "+" with the sign of positive ones too; ``ABSENT`` for NaN."""
+    return ABSENT if math.isnan(value) else f"{value:{sign}.3f}"
 
 
 def spread(value: Spread) -> str:
@@ -348,21 +343,14 @@ def spread(value: Spread) -> str:
     return number(value.mean) if math.isnan(value.sd) else f"{value.mean:.3f} ± {value.sd:.3f}"
 
 
-def signed(value: float) -> str:
-    """Three decimals and the sign; ``ABSENT`` for NaN."""
-    return ABSENT if math.isnan(value) else f"{value:+.3f}"
-
-
 def difference(value: Difference) -> str:
     """As in "+0.021 [+0.004, +0.037]"."""
-    return f"{value.value:+.3f} {interval(value.low, value.high, is_signed=True)}"
+    return f"{value.value:+.3f} {interval(value.low, value.high, '+')}"
 
 
-def interval(low: float, high: float, is_signed: bool = False) -> str:
+def interval(low: float, high: float, sign: str = "") -> str:
     """As in "[0.310, 0.342]"; ``ABSENT`` for NaN."""
-    if math.isnan(low):
-        return ABSENT
-    return f"[{low:+.3f}, {high:+.3f}]" if is_signed else f"[{low:.3f}, {high:.3f}]"
+    return ABSENT if math.isnan(low) else f"[{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
 def p_value(value: float) -> str:
