@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from orapo.comparison.compare import Comparison
-from orapo.comparison.curves import band_of
 from orapo.comparison.effects import SettingEffect
 from orapo.comparison.groups import Group
 from orapo.comparison.page_template import as_data, fill, paragraph
-from orapo.comparison.pictures import PANELS, drawn_groups, effects_figure
+from orapo.comparison.pictures import PANELS, band_of, drawn_groups, effects_figure
 from orapo.comparison.run_folder import BESIDE_REWARD, OBSERVATION_KEYS, TRAINING_KEYS, VALIDATION_KEYS
 from orapo.comparison.scores import SCORES
 from orapo.comparison.tables import Table, contents, counted

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from tests.unit.comparison.run_folders import config
 
-from orapo.comparison.curves import band_of
 from orapo.comparison.effects import OVER_SEEDS, OVER_SETTINGS, SettingEffect, setting_effects
 from orapo.comparison.groups import Group, group_runs
+from orapo.comparison.pictures import band_of
 from orapo.comparison.run_folder import Run, flat_settings
 from orapo.comparison.run_state import RunState
 
