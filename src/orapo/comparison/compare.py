@@ -6,10 +6,9 @@ from pathlib import Path
 
 from orapo.comparison.effects import SettingEffect, setting_effects
 from orapo.comparison.evaluation_folder import Evaluation, is_evaluation, read_evaluation
-from orapo.comparison.find_runs import find_runs
 from orapo.comparison.groups import Group, choose_baseline, group_runs, sorted_groups, with_evaluations
 from orapo.comparison.published import PublishedTable, published_tables
-from orapo.comparison.run_folder import Run, read_run
+from orapo.comparison.run_folder import Run, find_runs, read_run
 from orapo.comparison.run_state import RunState
 from orapo.comparison.scores import SCORES
 from orapo.comparison.significance import Significance, against_baseline

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orapo.comparison.run_folder import Run, flat_settings
+from orapo.comparison.run_folder import EVALUATION, Run, flat_settings
 from orapo.comparison.run_state import RunState
 from orapo.comparison.scores import EVALUATED, SCORES
 from orapo.errors import DataError
@@ -14,7 +14,6 @@ from orapo.evaluation.clinical import reading_of
 from orapo.evaluation.resampling import Estimate
 from orapo.foreign import read_json
 
-EVALUATION = "evaluation.json"
 READABLE_FORMAT = 1
 """Of evaluation.json; another one may mean something else by the same keys."""
 

@@ -12,8 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orapo.comparison.find_runs import find_runs
-from orapo.comparison.run_folder import FIRST_STAGE, Curve, Run, read_columns, read_run
+from orapo.comparison.run_folder import FIRST_STAGE, Curve, Run, find_runs, read_columns, read_run
 from orapo.comparison.run_state import RunState
 from orapo.display import visible
 from orapo.errors import DataError

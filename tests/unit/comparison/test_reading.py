@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from tests.unit.comparison.run_folders import FakeRun, marks, write_run
 
-from orapo.comparison.find_runs import find_runs
-from orapo.comparison.run_folder import read_run
+from orapo.comparison.run_folder import find_runs, read_run
 from orapo.comparison.run_state import RUN_STATE, RunState
 from orapo.comparison.significance import _measured
 from orapo.errors import DataError
