@@ -170,7 +170,6 @@ class Cases:
 
 
 def case_page(cases: Cases) -> str:
-    """The page."""
     content = cases.content()
     names = " and ".join(content["systems"][:2])
     title = f"{counted(len(content['cases']), 'case')}: {names}"

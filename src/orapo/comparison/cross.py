@@ -168,7 +168,6 @@ def _order(name: str) -> tuple[int, str]:
 
 
 def heading(name: str) -> str:
-    """The column heading of a measure."""
     if name.startswith(f"{SCORE}reward_"):
         return f"term {name.removeprefix(f'{SCORE}reward_')}"
     return name.removeprefix(SCORE).replace("/", " ").replace("_", " ").replace(" f1", " F1")

@@ -192,7 +192,6 @@ def _draw(panel: Any, group: Group, key: str, colour: str, dash: Any) -> bool:
 
 
 def _styles(groups: Sequence[Group], baseline: Group) -> list[tuple[str, Any]]:
-    """Colour and dash of each group."""
     others = zip(COLOURS, DASHES, strict=True)
     return [(BASELINE_COLOUR, "-") if group is baseline else next(others) for group in groups]
 

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
@@ -43,28 +43,23 @@ HEAT = (
 )
 
 
-def results_page(comparison: Comparison, tables: Iterable[Table]) -> str:
-    """The page of ``comparison_tables``, with interactive curves below the first and the effects' picture."""
+def results_page(comparison: Comparison, tables: Sequence[Table]) -> str:
+    """The page of the tables: a heat map alone, others with curves below the first and a picture of the effects."""
     first, *others = ("\n".join(_table(table, place)) for place, table in enumerate(tables))
-    curves = _curve_data(comparison)
-    parts = [first, *([CURVES] if curves["groups"] else [])]
-    parts += _effects(comparison.effects) if comparison.effects else []
-    return _page(comparison, [*parts, *others], as_data(curves))
-
-
-def cross_page(comparison: Comparison, tables: Sequence[Table]) -> str:
-    """The page of the cross table, drawn as a heat map."""
-    parts = ["\n".join(_table(table, place)) for place, table in enumerate(tables)]
-    return _page(comparison, [*parts, paragraph(HEAT, "note")], "null")
-
-
-def _page(comparison: Comparison, parts: list[str], data: str) -> str:
     title = contents(comparison)
-    parts = [f"<h1>{escape(title)}</h1>", paragraph(_overview(comparison)), *parts]
+    parts = [f"<h1>{escape(title)}</h1>", paragraph(_overview(comparison)), first]
+    curves = None
+    if tables[0].is_heat_map:
+        others.append(paragraph(HEAT, "note"))
+    else:
+        curves = _curve_data(comparison)
+        parts += [CURVES] if curves["groups"] else []
+        parts += _effects(comparison.effects) if comparison.effects else []
+    parts += others
     if comparison.problems:
         items = "".join(f"<li>{escape(problem)}</li>" for problem in comparison.problems)
         parts.append(f'<h2>Not read</h2><ul class="warn">{items}</ul>')
-    return fill("results_page.html", title=title, body="\n".join(parts), data=data)
+    return fill("results_page.html", title=title, body="\n".join(parts), data=as_data(curves))
 
 
 def _overview(comparison: Comparison) -> str:

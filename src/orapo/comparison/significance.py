@@ -111,7 +111,8 @@ def _measured(run: Run) -> tuple[Hashable, Measures]:
 def _over_seeds(group: Group, baseline: Group) -> dict[str, TTest]:
     tests = {}
     for key in TESTED:
-        ours, theirs = _by_seed(group, key), _by_seed(baseline, key)
+        # Runs of the same seed twice make these shorter than their groups: then nothing is paired.
+        ours, theirs = ({run.seed: score(run, key) for run in side.finished} for side in (group, baseline))
         if any(map(math.isnan, (*ours.values(), *theirs.values()))):
             continue
         shared = [seed for seed in ours if seed in theirs]
@@ -122,11 +123,6 @@ def _over_seeds(group: Group, baseline: Group) -> dict[str, TTest]:
         if len(first) >= 2 and len(second) >= 2:
             tests[key] = welch_t_test(first, second)
     return tests
-
-
-def _by_seed(group: Group, key: str) -> dict[int | None, float]:
-    """Runs of the same seed twice make this shorter than the group: then nothing is paired."""
-    return {run.seed: score(run, key) for run in group.finished}
 
 
 def _adjusted(found: Mapping[str, Significance]) -> dict[str, Significance]:

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Draws = NDArray[np.float64]
-"""[R] values of one quantity under R resamples."""
-
 
 @dataclass(frozen=True, slots=True)
 class Spread:
@@ -99,7 +96,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def interval(draws: Draws) -> tuple[float, float]:
-    """The central 95 % of the draws; NaN without any."""
+def interval(draws: NDArray[np.float64]) -> tuple[float, float]:
+    """The central 95 % of the draws [R]; NaN without any."""
     low, high = np.percentile(draws, [2.5, 97.5]).tolist() if len(draws) else (math.nan, math.nan)
     return low, high

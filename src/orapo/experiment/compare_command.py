@@ -74,13 +74,12 @@ def _write(
             save_figure(figure, written[-1])
     if asked.page:
         from orapo.comparison.cross import shown_tables
-        from orapo.comparison.results_page import cross_page, results_page
+        from orapo.comparison.results_page import results_page
 
-        if crossed is None:
-            page = results_page(comparison, tables)
-        else:
-            page = cross_page(comparison, tuple(shown_tables(crossed, len(crossed.columns))))
-        written.append(_write_text(asked.page, page))
+        if crossed is not None:
+            # A page has room for all columns side by side.
+            tables = list(shown_tables(crossed, len(crossed.columns)))
+        written.append(_write_text(asked.page, results_page(comparison, tables)))
     if asked.cases:
         written.append(_write_text(asked.cases, _case_page(comparison, shows_private=asked.show_private)))
     return written
