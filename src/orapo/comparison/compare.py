@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orapo.comparison.effects import SettingEffect, setting_effects
 from orapo.comparison.evaluation_folder import Evaluation, is_evaluation, read_evaluation
-from orapo.comparison.groups import Group, choose_baseline, group_runs, sorted_groups, with_evaluations
+from orapo.comparison.groups import Group, choose_baseline, group_runs, sorted_groups
 from orapo.comparison.published import PublishedTable, published_tables
 from orapo.comparison.run_folder import Run, find_runs, read_run
 from orapo.comparison.run_state import RunState
@@ -86,9 +86,8 @@ def compare_runs(
         DataError: a path without runs and evaluations.
         SettingError: an unknown sort key or baseline.
     """
-    folders = find_runs(paths)
-    groups, swept = group_runs([read_run(folder) for folder in folders if not is_evaluation(folder)], ignored)
-    groups = with_evaluations(groups, [read_evaluation(folder) for folder in folders if is_evaluation(folder)])
+    found = [read_evaluation(one) if is_evaluation(one) else read_run(one) for one in find_runs(paths)]
+    groups, swept = group_runs(found, ignored)
     chosen = choose_baseline(groups, baseline)
     scores = {key for group in groups for run in group.runs for key in run.scores}
     headline = ACCURACY if ACCURACY in scores and DEFAULT_SORT not in scores else DEFAULT_SORT

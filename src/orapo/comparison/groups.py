@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -72,13 +72,16 @@ def score(run: Run, key: str) -> float:
     return float(values[-num_last:].mean()) if len(values) else math.nan
 
 
-def group_runs(runs: Sequence[Run], ignored: Collection[str] = ()) -> tuple[tuple[Group, ...], tuple[str, ...]]:
+def group_runs(found: Sequence[Run], ignored: Collection[str] = ()) -> tuple[tuple[Group, ...], tuple[str, ...]]:
     """Groups in the order of their first runs, and the names of the settings by which they differ.
 
+    An evaluation is a group of its own, after those of runs: no setting of training describes it.
+
     Args:
-        runs: of one or several sweeps.
+        found: of one or several sweeps.
         ignored: further settings that don't tell runs apart.
     """
+    runs = [run for run in found if not isinstance(run, Evaluation)]
     with_settings = [run for run in runs if run.settings]
     columns = _differing_columns(with_settings, ignored)
     grouped: dict[tuple[str, ...], list[Run]] = {}
@@ -87,17 +90,13 @@ def group_runs(runs: Sequence[Run], ignored: Collection[str] = ()) -> tuple[tupl
     members = [tuple(group) for group in grouped.values()]
     swept = swept_settings(members, list(columns))
     values = [{name: column[place] for name, column in swept.items()} for place in range(len(members))]
-    labels = _unique([_label(own, group) for own, group in zip(values, members, strict=True)])
-    groups = [Group(*parts) for parts in zip(labels, members, values, strict=True)]
+    groups = [Group(_label(own, group), group, own) for own, group in zip(values, members, strict=True)]
     # A run that was refused or killed before it wrote its config belongs to no group, and is shown.
     groups += [Group(f"(no config) {run.name}", (run,)) for run in runs if not run.settings]
-    return tuple(sorted(groups, key=lambda group: runs.index(group.runs[0]))), tuple(swept)
-
-
-def with_evaluations(groups: Sequence[Group], evaluations: Sequence[Evaluation]) -> tuple[Group, ...]:
-    """The groups of runs, and a group for each evaluation, which no setting of training describes."""
-    labels = _unique([*(group.label for group in groups), *(one.title for one in evaluations)])[len(groups) :]
-    return (*groups, *(Group(label, (one,)) for label, one in zip(labels, evaluations, strict=True)))
+    groups.sort(key=lambda group: runs.index(group.runs[0]))
+    groups += [Group(one.title, (one,)) for one in found if isinstance(one, Evaluation)]
+    labels = _unique([group.label for group in groups])
+    return tuple(replace(group, label=label) for group, label in zip(groups, labels, strict=True)), tuple(swept)
 
 
 def _label(values: Mapping[str, Any], group: Sequence[Run]) -> str:

@@ -13,7 +13,7 @@ DEFAULT = "default"
 """Value of a choice that this group's command line did not make."""
 
 MAX_JOINED = 3
-"""Settings that always change together are named together up to so many; more become one name and a count."""
+"""Settings that always change together are named together up to so many; of more, one stands for all."""
 
 
 def shown_value(value: Any) -> str:

@@ -111,6 +111,9 @@ def test_runs_without_config_stand_alone() -> None:
     refused = Run(Path("logs/orapo/x"), RunState.FAILED, reason="seed is -1")
     groups, _ = group_runs([run(), refused])
     assert [group.label for group in groups] == ["orapo", "(no config) orapo/x"]
+    # The tests against the baseline are by label.
+    elsewhere = Run(Path("elsewhere/orapo/x"), RunState.FAILED, reason="seed is -2")
+    assert labels(run(), refused, elsewhere) == ["orapo", "(no config) orapo/x", "(no config) orapo/x (2)"]
 
 
 def test_order_and_baseline() -> None:
