@@ -77,14 +77,15 @@ def _read(folder: Path) -> Evaluation:
 
 
 def _estimates(scores: Mapping[str, Any], is_lenient: bool) -> dict[str, Estimate]:
+    reading = reading_of(is_lenient)
+    places = {key: SCORES[key].measure for key in EVALUATED}
+    places = {key: f"{reading}/{name}" if "/" in name else name for key, name in places.items()}
     found = {}
-    for key in EVALUATED:
-        name = SCORES[key].measure
-        name = f"{reading_of(is_lenient)}/{name}" if "/" in name else name
+    for key, name in places.items():
         # A control that could not be computed says so instead of having measures.
-        measure = scores.get(SCORES[key].row, {}).get("measures", {}).get(name)
-        if measure is not None:
-            found[key] = Estimate(float(measure["value"]), float(measure["low"]), float(measure["high"]))
+        measures = scores.get(SCORES[key].row, {}).get("measures") or {}
+        if name in measures:
+            found[key] = Estimate(*(float(measures[name][part]) for part in ("value", "low", "high")))
     if "macro_f1" not in found and ACCURACY not in found:
-        raise KeyError("macro_f1")
+        raise KeyError(places["macro_f1"])
     return found
