@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from orapo.comparison.compare import Comparison
 from orapo.comparison.effects import SettingEffect
@@ -72,7 +73,7 @@ def _overview(comparison: Comparison) -> str:
 
 def _table(table: Table, place: int) -> Iterator[str]:
     yield f"<h2>{escape(table.title)}</h2>"
-    frame = table.frame
+    frame = pd.DataFrame(list(table.rows))
     classes = frame.map(lambda _: "")
     classes.loc[:, [heading for heading in frame if heading in table.texts]] = "text"
     classes.iloc[list(table.bold)] += " bold"

@@ -143,7 +143,7 @@ def latex_tables(tables: Iterable[Table]) -> str:
 
 
 def _latex(table: Table) -> str:
-    frame = table.frame
+    frame = pd.DataFrame(list(table.rows))
     columns = "".join("l" if heading in table.texts else "r" for heading in frame)
     style = frame.replace(ABSENT, "--").style.hide(axis="index")
     style = style.format(escape="latex").format_index(escape="latex", axis=1)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from orapo.comparison.compare import DEFAULT_SORT, Comparison
 from orapo.comparison.effects import OVER_SEEDS, OVER_SETTINGS, SettingEffect
@@ -17,9 +16,6 @@ from orapo.comparison.statistics import Spread
 from orapo.comparison.swept import shown_value
 from orapo.evaluation.answers import ACCURACY
 from orapo.evaluation.resampling import Difference
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ABSENT = "–"
 NOT_COMPARABLE = "not comparable"
@@ -57,12 +53,6 @@ class Table:
     dispensable: Sequence[str] = ()
     notes: Sequence[str] = ()
     warnings: Sequence[str] = ()
-
-    @property
-    def frame(self) -> "pd.DataFrame":
-        import pandas as pd
-
-        return pd.DataFrame(list(self.rows))
 
 
 def comparison_tables(comparison: Comparison) -> Iterator[Table]:
