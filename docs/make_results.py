@@ -25,8 +25,8 @@ from hydra import compose, initialize_config_dir
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation, positive_observations
 from orapo.comparison import tables
 from orapo.comparison.cross import Crossed, CrossTable, cross_figure
-from orapo.comparison.curve_pictures import curves_figure
 from orapo.comparison.groups import Group
+from orapo.comparison.pictures import curves_figure
 from orapo.comparison.run_folder import Run, flat_settings
 from orapo.comparison.run_state import RunState
 from orapo.comparison.significance import BOOTSTRAP
@@ -338,13 +338,8 @@ def _as_run(kept: Mapping[str, Any]) -> Run:
         return {key: (steps[~np.isnan(own)], own[~np.isnan(own)]) for key, own in values.items()}
 
     settings = flat_settings({"seed": kept["seed"]})
-    return Run(
-        Path("kept"),
-        RunState.FINISHED,
-        settings=settings,
-        training=curves(kept["training"]),
-        validation=curves(kept["validation"]),
-    )
+    found = curves(kept["training"]) | curves(kept["validation"])
+    return Run(Path("kept"), RunState.FINISHED, settings=settings, curves=found)
 
 
 # ---- tables

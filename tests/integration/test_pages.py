@@ -10,8 +10,7 @@ from tests.browser import Browser, browser
 from tests.unit.comparison.run_folders import FakeRun, marks, write_run
 from tests.unit.comparison.run_folders import pairs as labeled_pairs
 
-from orapo.comparison.case_page import case_page
-from orapo.comparison.cases import Cases, CaseSystem
+from orapo.comparison.cases import Cases, CaseSystem, case_page
 from orapo.data.phantoms.source import PhantomSource
 from orapo.evaluation.report_pairs import ReportPair, write_report_pairs
 from orapo.experiment.compare_command import main

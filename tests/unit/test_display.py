@@ -1,7 +1,6 @@
 """What others wrote steers no terminal, no log and no spreadsheet."""
 
 import csv
-import io
 import logging
 from pathlib import Path
 
@@ -53,10 +52,10 @@ def test_an_exported_report_is_no_formula(tmp_path: Path) -> None:
         assert report[0] == "'"
 
 
-def test_a_name_on_the_terminal_is_text() -> None:
+def test_a_name_on_the_terminal_is_text(capsys: pytest.CaptureFixture[str]) -> None:
     row = {"group": "\x1b[2J[red]x", "state": RunState.FINISHED.value}
-    stream = io.StringIO()
-    print_tables([Table("t", (row,), frozenset({"group"}), notes=("\x1b[2J",))], ["\x1b]0;x\x07"], stream)
-    assert "\x1b[2J" not in stream.getvalue()
-    assert "\x1b]" not in stream.getvalue()
-    assert "[red]x" in stream.getvalue()
+    print_tables([Table("t", (row,), frozenset({"group"}), notes=("\x1b[2J",))], ["\x1b]0;x\x07"])
+    printed = capsys.readouterr().out
+    assert "\x1b[2J" not in printed
+    assert "\x1b]" not in printed
+    assert "[red]x" in printed

@@ -1,13 +1,14 @@
 """Test studies one by one: both reports, facts and verdicts, the 14 observations with their evidence, the scores.
 
-Everything is read again from the reports by the offline judge and the rule labeler, so that any file of examined
-reports can be looked at, whoever wrote it.
+The page is one HTML file, which opens without a server and without a connection. Everything on it is read again from
+the reports by the offline judge and the rule labeler, so that any file of examined reports can be looked at, whoever
+wrote it.
 """
 
 import base64
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates
 from orapo.comparison.compare import Comparison
 from orapo.comparison.cross import BASE_REPORTS
 from orapo.comparison.groups import Group
+from orapo.comparison.page_template import as_data, fill, paragraph
+from orapo.comparison.tables import counted
 from orapo.errors import DataError
 from orapo.evaluation.report_pairs import ReportPair, read_report_pairs
 from orapo.labeler import Labeler, Mention
@@ -40,9 +43,17 @@ _STATE_LETTERS = {
     LabelState.UNMENTIONED: ".",
 }
 _JUDGEMENT_LETTERS = {Judgement.ENTAILED: "e", Judgement.CONTRADICTED: "c", Judgement.NOT_MENTIONED: "."}
-_SAME_AS_REWARD = "reward_facts"
 
 THUMBNAIL_PIXELS = _THUMBNAIL_SIDE**2
+
+PRIVATE_SHOWN = (
+    "Private: this page holds reports, images and ids of patients' studies. Keep it where the data set may be kept."
+)
+PRIVATE_HIDDEN = (
+    "Of private studies: reports, images and ids are left out. --show-private (compare) or show_private=true "
+    "(evaluate) shows them."
+)
+NOT_PRIVATE = "No patient stands behind these studies."
 
 ImagesOf = Callable[[str], "Sequence[Image]"]
 """From a study's id to its images; raises DataError where they can't be opened."""
@@ -126,10 +137,9 @@ class Cases:
         texts = [pair.generated_report for pair in system.pairs]
         truths = [pair.oracle_states for pair in system.pairs]
         judged = FactScoreReward(uncertain_is_positive=self.uncertain_is_positive).score(texts, truths)
-        words = [
-            [normalised(report).split() for report in both] for both in zip(*map(_both, system.pairs), strict=True)
-        ]
-        overlaps = [row[ROUGE.index("rouge_l")] for row in rouge_scores(*words)]
+        written = [normalised(text).split() for text in texts]
+        wanted = [normalised(pair.oracle_report).split() for pair in system.pairs]
+        overlaps = [row[ROUGE.index("rouge_l")] for row in rouge_scores(written, wanted)]
         return {
             pair.study_id: self._report(pair, breakdown, overlap)
             for pair, breakdown, overlap in zip(system.pairs, judged, overlaps, strict=True)
@@ -139,7 +149,8 @@ class Cases:
         scores = {"reward": breakdown.total, "precision": breakdown.precision, "recall": breakdown.recall}
         if normalised(pair.oracle_report):
             scores["ROUGE-L"] = rouge_l
-        others = {name: value for name, value in pair.scores.items() if name != _SAME_AS_REWARD}
+        # The reward of facts is the first of these already.
+        others = {name: value for name, value in pair.scores.items() if name != "reward_facts"}
         scores |= {name.removeprefix("reward_").replace("_", " "): value for name, value in others.items()}
         report = {
             "states": _letters(pair.generated_states),
@@ -158,16 +169,22 @@ class Cases:
         return report
 
 
+def case_page(cases: Cases) -> str:
+    content = cases.content()
+    names = " and ".join(content["systems"][:2])
+    title = f"{counted(len(content['cases']), 'case')}: {names}"
+    notices = [PRIVATE_HIDDEN if not cases.shows_texts else PRIVATE_SHOWN if cases.is_private else NOT_PRIVATE]
+    notices += [f"No images: {cases.no_images}."] if cases.no_images else []
+    notice = "".join(paragraph(told, "warn" if cases.is_private else "note") for told in notices)
+    return fill("case_page.html", title=title, notice=notice, data=as_data(content))
+
+
 def thumbnail(image: "Image") -> str:
     small = image.convert("L")
     small.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
     file = io.BytesIO()
     small.save(file, "JPEG", quality=_JPEG_QUALITY)
     return base64.b64encode(file.getvalue()).decode()
-
-
-def _both(pair: ReportPair) -> tuple[str, str]:
-    return pair.generated_report, pair.oracle_report
 
 
 def _letters(states: LabelStates) -> str:
@@ -210,13 +227,9 @@ def _labeler() -> Labeler:
 
 def _stated(mention: Mention) -> str:
     """As in "likely, left, base, mild, 12 mm, unchanged"; the state says what is certain or denied."""
-    stated: Mapping[str, Any] = mention.attributes._asdict()
-    size = f"{stated['size_mm']:g} mm" if stated["size_mm"] is not None else ""
-    certainty = stated["certainty"].value
-    words = ["" if certainty in ("certain", "denied") else certainty]
-    words += [stated[kind].value if stated[kind] is not None else "" for kind in ("side", "place", "severity")]
-    words += [size, "" if stated["change"] is None else stated["change"].value]
-    return ", ".join(word for word in words if word)
+    values = [value for value in mention.attributes if value is not None]
+    words = [f"{value:g} mm" if isinstance(value, int | float) else str(value) for value in values]
+    return ", ".join(word for word in words if word not in ("certain", "denied"))
 
 
 def shown_groups(comparison: Comparison) -> tuple[Group, ...]:

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from orapo.comparison.effects import SettingEffect, setting_effects
 from orapo.comparison.evaluation_folder import Evaluation, is_evaluation, read_evaluation
-from orapo.comparison.find_runs import find_runs
-from orapo.comparison.groups import OF_CURVES, Group, choose_baseline, group_runs, sorted_groups, with_evaluations
+from orapo.comparison.groups import Group, choose_baseline, group_runs, sorted_groups
 from orapo.comparison.published import PublishedTable, published_tables
-from orapo.comparison.run_folder import SUMMARY_SCORES, Run, read_run
+from orapo.comparison.run_folder import Run, find_runs, read_run
 from orapo.comparison.run_state import RunState
+from orapo.comparison.scores import SCORES
 from orapo.comparison.significance import Significance, against_baseline
-from orapo.comparison.swept import Swept
+from orapo.evaluation.answers import ACCURACY
 
-DEFAULT_SORT, ACCURACY = "macro_f1", "accuracy"
-EFFECT_SCORES = (*SUMMARY_SCORES, *OF_CURVES)
+DEFAULT_SORT = "macro_f1"
+EFFECT_SCORES = tuple(key for key, one in SCORES.items() if one.summary or one.curve)
 
 
 @dataclass(frozen=True)
@@ -25,27 +25,24 @@ class Comparison:
     Attributes:
         groups: sorted.
         baseline: one of them.
-        swept: the settings by which they differ.
+        swept: names of the settings by which they differ.
         significance: every other group against the baseline, by label.
         effects: of the swept settings on ``sort``, or on macro F1 where it is no score.
         published: the paper's tables; empty unless asked for.
         problems: files that could not be read, a line each.
         sort: what the groups are sorted by.
+        headline: the score that groups are compared by: macro F1, or accuracy where the runs answered questions.
     """
 
     groups: tuple[Group, ...]
     baseline: Group
-    swept: tuple[Swept, ...]
+    swept: tuple[str, ...]
     significance: dict[str, Significance]
     effects: tuple[SettingEffect, ...]
     published: tuple[PublishedTable, ...]
     problems: tuple[str, ...]
     sort: str
-
-    @property
-    def headline(self) -> str:
-        """The score that groups are compared by: macro F1, or accuracy where the runs answered questions."""
-        return headline(self.groups)
+    headline: str
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -55,8 +52,8 @@ class Comparison:
     @property
     def evaluations(self) -> tuple[tuple[Group, Evaluation], ...]:
         """All evaluations that could be read, each with its group."""
-        found = [(group, group.evaluation) for group in self.groups]
-        return tuple((group, one) for group, one in found if one is not None and one.state is RunState.FINISHED)
+        finished = (group for group in self.groups if group.finished)
+        return tuple((group, one) for group in finished if (one := group.evaluation) is not None)
 
     def is_comparable(self, group: Group) -> bool:
         """Whether the group is not known to be tested on other studies than the baseline."""
@@ -89,14 +86,15 @@ def compare_runs(
         DataError: a path without runs and evaluations.
         SettingError: an unknown sort key or baseline.
     """
-    folders = find_runs(paths)
-    groups, swept = group_runs([read_run(folder) for folder in folders if not is_evaluation(folder)], ignored)
-    groups = with_evaluations(groups, [read_evaluation(folder) for folder in folders if is_evaluation(folder)])
+    found = [read_evaluation(one) if is_evaluation(one) else read_run(one) for one in find_runs(paths)]
+    groups, swept = group_runs(found, ignored)
     chosen = choose_baseline(groups, baseline)
-    sort = headline(groups) if sort == DEFAULT_SORT else sort
+    scores = {key for group in groups for run in group.runs for key in run.scores}
+    headline = ACCURACY if ACCURACY in scores and DEFAULT_SORT not in scores else DEFAULT_SORT
+    sort = headline if sort == DEFAULT_SORT else sort
     ordered = sorted_groups(groups, sort)
     significance, problems = against_baseline(ordered, chosen)
-    key = sort if sort in EFFECT_SCORES else headline(groups)
+    key = sort if sort in EFFECT_SCORES else headline
     return Comparison(
         groups=ordered,
         baseline=chosen,
@@ -106,10 +104,5 @@ def compare_runs(
         published=published_tables() if with_published else (),
         problems=tuple(problems),
         sort=sort,
+        headline=headline,
     )
-
-
-def headline(groups: Sequence[Group]) -> str:
-    scores = [run.scores for group in groups for run in group.runs]
-    asked = any(ACCURACY in one for one in scores) and not any(DEFAULT_SORT in one for one in scores)
-    return ACCURACY if asked else DEFAULT_SORT

@@ -1,27 +1,25 @@
 """Trained on A, measured by B: the effect of each reward on each measure, as difference from the base policy."""
 
-import csv
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from orapo.comparison.compare import Comparison
-from orapo.comparison.groups import Group
+from orapo.comparison.groups import Group, score
 from orapo.comparison.run_folder import Run
 from orapo.comparison.significance import BOOTSTRAP
 from orapo.comparison.statistics import Spread
 from orapo.comparison.tables import ABSENT, Table, difference
-from orapo.display import spreadsheet_cell
 from orapo.errors import DataError
 from orapo.evaluation.clinical import reading_of
 from orapo.evaluation.examiner import SCORE, system_measures
 from orapo.evaluation.figures import INK, new_figure
 from orapo.evaluation.report_pairs import ReportPair, read_report_pairs
 from orapo.evaluation.resampling import Difference, Measures, mean_of, renamed
+from orapo.evaluation.text_measures import OVERLAP
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +32,7 @@ MARK = "◆"
 COLUMNS_AT_ONCE = 4
 """Of a table, so that it fits a page and most terminals."""
 
-_OVERLAP = ("rouge_1", "rouge_2", "rouge_l", "bleu_4", "chrf", "cider_d", "attribute_f1")
+_OVERLAP = (*OVERLAP, "attribute_f1")
 _SHAPE = ("mean_words", "repetition", "empty_report_fraction")
 _MEASURED_AS = {"rouge_l": "rouge_l", "bleu": "bleu_4", "chrf": "chrf", "attributes": "attribute_f1"}
 """Terms that the examiner measures under a name of its own."""
@@ -84,7 +82,8 @@ def cross_table(comparison: Comparison) -> CrossTable:
         DataError: no run has both.
     """
     rows, problems = [], []
-    labels = [rewarded(group.runs[0])[0] for group in comparison.groups]
+    # A run that ended before its first step says nothing of its reward.
+    labels = [rewarded((*group.finished, *group.runs)[0])[0] for group in comparison.groups]
     for group, label in zip(comparison.groups, labels, strict=True):
         if group.evaluation is not None:
             continue
@@ -100,8 +99,7 @@ def cross_table(comparison: Comparison) -> CrossTable:
 
 def rewarded(run: Run) -> tuple[str, frozenset[str]]:
     """The reward of a run, and the names of the measures that it is."""
-    _, rewards = run.training.get("reward", (None, np.empty(0)))
-    if not len(rewards):
+    if math.isnan(score(run, "reward")):
         return NOTHING, frozenset()
     start = "reward.terms."
     terms = {k.removeprefix(start): v for k, v in run.settings.items() if k.startswith(start) and v}
@@ -128,8 +126,9 @@ def _crossed(group: Group, label: str) -> Crossed:
     each = [(ours.values(), theirs.values()) for ours, theirs in zip(own, base, strict=True)]
     seeds = {name: Spread.of([ours[name] - theirs[name] for ours, theirs in each]) for name in differences}
     num_studies = len(pairs[0][0])
-    is_capped = group.runs[0].settings.get("data.max_test_studies") == num_studies
-    return Crossed(label, rewarded(group.runs[0])[1], differences, seeds, num_studies, is_capped)
+    first = group.finished[0]
+    is_capped = first.settings.get("data.max_test_studies") == num_studies
+    return Crossed(label, rewarded(first)[1], differences, seeds, num_studies, is_capped)
 
 
 def _pairs(run: Run) -> tuple[list[ReportPair], list[ReportPair]]:
@@ -147,8 +146,8 @@ def _measures(run: Run, pairs: list[ReportPair]) -> Measures:
     reading = f"{reading_of(run.settings.get('data.uncertain_is_positive') is True)}/all_14/"
     names = {}
     for name in measures.values():
-        reader, _, own = name.rpartition(reading)
-        if own in ("macro/f1", "micro/f1") and name.endswith(f"{reading}{own}"):
+        if name.endswith((f"{reading}macro/f1", f"{reading}micro/f1")):
+            reader, own = name.split(reading)
             names[f"{reader}{own.replace('/', '_')}"] = name
         elif name in (*_OVERLAP, *_SHAPE) or name.startswith(SCORE):
             names[name] = name
@@ -169,7 +168,6 @@ def _order(name: str) -> tuple[int, str]:
 
 
 def heading(name: str) -> str:
-    """The column heading of a measure."""
     if name.startswith(f"{SCORE}reward_"):
         return f"term {name.removeprefix(f'{SCORE}reward_')}"
     return name.removeprefix(SCORE).replace("/", " ").replace("_", " ").replace(" f1", " F1")
@@ -217,32 +215,15 @@ def _cell(row: Crossed, name: str) -> str:
     return f"{mark}{difference(row.differences[name])}{over_seeds}"
 
 
-def write_cross_csv(crossed: CrossTable, path: Path) -> None:
-    """One row a cell; a blank is a number that does not exist."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    columns = (
-        *("rewarded", "measured", "is_rewarded", "difference", "low", "high", "p_studies"),
-        *("sd_seeds", "num_runs", "num_studies", "is_capped"),
-    )
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        for row in crossed.rows:
-            for name, found in row.differences.items():
-                sd = row.seeds[name].sd
-                numbers = [f"{value:.8g}" for value in (found.value, found.low, found.high, found.p_value)]
-                head = (row.rewarded, name, name in row.measured_as)
-                tail = ("" if math.isnan(sd) else f"{sd:.8g}", row.seeds[name].n, row.num_studies, row.is_capped)
-                writer.writerow(map(spreadsheet_cell, (*head, *numbers, *tail)))
-
-
 def cross_figure(crossed: CrossTable) -> "Figure":
     """A heat map: colour by each column's largest difference, a frame round what was rewarded."""
     from matplotlib.patches import Rectangle
 
     rows, columns = crossed.rows, crossed.columns
-    values = np.array([[_value(row, name) for name in columns] for row in rows])
-    largest = np.nanmax(np.abs(np.where(np.isnan(values), 0.0, values)), axis=0)
+    values = np.array(
+        [[row.differences[name].value if name in row.differences else math.nan for name in columns] for row in rows]
+    )
+    largest = np.abs(np.nan_to_num(values)).max(axis=0)
     width, height = 3.0 + 0.78 * len(columns), 2.3 + 0.5 * len(rows)
     figure = new_figure(width, height)
     panel = figure.add_axes((2.4 / width, 0.55 / height, 0.78 * len(columns) / width, 0.5 * len(rows) / height))
@@ -269,10 +250,6 @@ def cross_figure(crossed: CrossTable) -> "Figure":
     told = "Colour: share of the column's largest difference, orange up, purple down; columns don't compare."
     figure.text(0.1 / width, 0.1 / height, told, fontsize=8, color=INK)
     return figure
-
-
-def _value(row: Crossed, name: str) -> float:
-    return row.differences[name].value if name in row.differences else math.nan
 
 
 def _short(text: str, longest: int = 34) -> str:

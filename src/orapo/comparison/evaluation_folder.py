@@ -5,40 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orapo.comparison.run_folder import Run, flat_settings
+from orapo.comparison.run_folder import EVALUATION, Run, flat_settings
 from orapo.comparison.run_state import RunState
+from orapo.comparison.scores import EVALUATED, SCORES
 from orapo.errors import DataError
 from orapo.evaluation.answers import ACCURACY
-from orapo.evaluation.clinical import RATIOS, reading_of
+from orapo.evaluation.clinical import reading_of
 from orapo.evaluation.resampling import Estimate
 from orapo.foreign import read_json
 
-EVALUATION = "evaluation.json"
 READABLE_FORMAT = 1
 """Of evaluation.json; another one may mean something else by the same keys."""
-
-OWN_SCORES = {
-    **{f"{average}_{kind}": f"all_14/{average}/{kind}" for average in ("macro", "micro") for kind in RATIOS},
-    "seconds_per_image": "seconds_per_image",
-    "cost_usd_per_image": "cost_usd_per_image",
-    ACCURACY: ACCURACY,
-}
-"""Score of the evaluated system to its measure; a clinical one without the reading of uncertain labels."""
-
-CONTROLS = {
-    "shuffled_macro_f1": "shuffled_images",
-    "always_positive_macro_f1": "always_positive",
-    "label_frequencies_macro_f1": "label_frequencies",
-    "most_common_report_macro_f1": "most_common_report",
-}
-"""Macro F1 of a control to its row in evaluation.json."""
-
-ANSWER_CONTROLS = {
-    "shuffled_accuracy": "shuffled_images",
-    "majority_accuracy": "majority_answer",
-    "random_accuracy": "random_answer",
-}
-"""The same where questions were answered: accuracy."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +26,7 @@ class Evaluation(Run):
         title: what was evaluated, by its own name.
         num_studies: test studies.
         is_capped: whether there would have been more.
-        estimates: keys of ``OWN_SCORES`` and of the controls to the score with its interval; what was not measured is
-            missing.
+        estimates: keys of ``EVALUATED`` to the score with its interval; what was not measured is missing.
     """
 
     title: str = ""
@@ -102,18 +78,14 @@ def _read(folder: Path) -> Evaluation:
 
 def _estimates(scores: Mapping[str, Any], is_lenient: bool) -> dict[str, Estimate]:
     reading = reading_of(is_lenient)
-    own: Mapping[str, Any] = scores["system"]["measures"]
-    places = {key: f"{reading}/{name}" if "/" in name else name for key, name in OWN_SCORES.items()}
-    found = {key: _estimate(own[name]) for key, name in places.items() if name in own}
-    headline = next((key for key in ("macro_f1", ACCURACY) if key in found), None)
-    if headline is None:
-        raise KeyError(places["macro_f1"])
-    for key, row in (ANSWER_CONTROLS if headline == ACCURACY else CONTROLS).items():
+    places = {key: SCORES[key].measure for key in EVALUATED}
+    places = {key: f"{reading}/{name}" if "/" in name else name for key, name in places.items()}
+    found = {}
+    for key, name in places.items():
         # A control that could not be computed says so instead of having measures.
-        if (measures := scores.get(row, {}).get("measures")) is not None:
-            found[key] = _estimate(measures[places[headline]])
+        measures = scores.get(SCORES[key].row, {}).get("measures") or {}
+        if name in measures:
+            found[key] = Estimate(*(float(measures[name][part]) for part in ("value", "low", "high")))
+    if "macro_f1" not in found and ACCURACY not in found:
+        raise KeyError(places["macro_f1"])
     return found
-
-
-def _estimate(measure: Mapping[str, Any]) -> Estimate:
-    return Estimate(float(measure["value"]), float(measure["low"]), float(measure["high"]))

@@ -1,16 +1,18 @@
 """Runs grouped by what differs in their configs except the seed."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from orapo.comparison.evaluation_folder import ANSWER_CONTROLS, CONTROLS, OWN_SCORES, Evaluation
-from orapo.comparison.run_folder import BESIDE_REWARD, SUMMARY_SCORES, Run
+from orapo.comparison.evaluation_folder import Evaluation
+from orapo.comparison.run_folder import VALIDATION_KEYS, Run
 from orapo.comparison.run_state import RunState
+from orapo.comparison.scores import LOWEST_FIRST, SCORES
 from orapo.comparison.statistics import Spread
-from orapo.comparison.swept import Swept, swept_settings
+from orapo.comparison.swept import shown_value, swept_settings
 from orapo.errors import SettingError
 
 IGNORED_KEYS = frozenset({"seed", "run_name", "resume"})
@@ -21,19 +23,7 @@ ABSENT = "absent"
 FOLLOWS_SEED = "the run's seed"
 """Value of a setting that the config ties to the run's seed, such as the draw of the training studies."""
 
-END_FRACTION = 10
-
-EVALUATION_SCORES = tuple(k for k in (*CONTROLS, *ANSWER_CONTROLS, *OWN_SCORES) if k not in SUMMARY_SCORES)
-"""Scores that only evaluations have."""
-
-OF_TRAINING = ("reward", "zero_reward_rate", *BESIDE_REWARD)
-"""Of a run, each is a mean over its last tenth of steps."""
-
-OF_CURVES = ("validation_macro_f1", *OF_TRAINING)
-SORT_KEYS = (*SUMMARY_SCORES, *EVALUATION_SCORES, *OF_CURVES, "last_step", "name")
-ASCENDING = frozenset(
-    {"seconds_per_study", "seconds_per_image", "cost_usd_per_image", "zero_reward_rate", "repetition", "name"}
-)
+SORT_KEYS = (*SCORES, "last_step", "name")
 
 
 @dataclass(frozen=True)
@@ -43,7 +33,7 @@ class Group:
     Attributes:
         label: what sets it apart from the other groups.
         runs: in the order found.
-        values: swept setting (``Swept.name``) to this group's value.
+        values: swept setting to this group's value.
     """
 
     label: str
@@ -74,22 +64,24 @@ def score(run: Run, key: str) -> float:
     """One score of a run; NaN where the run has none."""
     if key == "last_step":
         return float(run.last_step)
-    if key == "validation_macro_f1":
-        _, values = run.validation.get("macro_f1", (None, np.empty(0)))
-        return float(values[-1]) if len(values) else np.nan
-    if key in OF_TRAINING:
-        _, values = run.training.get(key, (None, np.empty(0)))
-        return float(values[-max(1, len(values) // END_FRACTION) :].mean()) if len(values) else np.nan
-    return run.scores.get(key, np.nan)
+    curve = SCORES[key].curve
+    if not curve:
+        return run.scores.get(key, math.nan)
+    _, values = run.curves.get(curve, (None, np.empty(0)))
+    num_last = 1 if curve in VALIDATION_KEYS else max(1, len(values) // 10)
+    return float(values[-num_last:].mean()) if len(values) else math.nan
 
 
-def group_runs(runs: Sequence[Run], ignored: Collection[str] = ()) -> tuple[tuple[Group, ...], tuple[Swept, ...]]:
-    """Groups in the order of their first runs, and the settings by which they differ.
+def group_runs(found: Sequence[Run], ignored: Collection[str] = ()) -> tuple[tuple[Group, ...], tuple[str, ...]]:
+    """Groups in the order of their first runs, and the names of the settings by which they differ.
+
+    An evaluation is a group of its own, after those of runs: no setting of training describes it.
 
     Args:
-        runs: of one or several sweeps.
+        found: of one or several sweeps.
         ignored: further settings that don't tell runs apart.
     """
+    runs = [run for run in found if not isinstance(run, Evaluation)]
     with_settings = [run for run in runs if run.settings]
     columns = _differing_columns(with_settings, ignored)
     grouped: dict[tuple[str, ...], list[Run]] = {}
@@ -97,24 +89,18 @@ def group_runs(runs: Sequence[Run], ignored: Collection[str] = ()) -> tuple[tupl
         grouped.setdefault(tuple(marks[place] for marks in columns.values()), []).append(run)
     members = [tuple(group) for group in grouped.values()]
     swept = swept_settings(members, list(columns))
-    labels = _unique([_label(swept, place, group) for place, group in enumerate(members)])
-    groups = [
-        Group(label, group, {s.name: s.values[place] for s in swept})
-        for place, (label, group) in enumerate(zip(labels, members, strict=True))
-    ]
+    values = [{name: column[place] for name, column in swept.items()} for place in range(len(members))]
+    groups = [Group(_label(own, group), group, own) for own, group in zip(values, members, strict=True)]
     # A run that was refused or killed before it wrote its config belongs to no group, and is shown.
     groups += [Group(f"(no config) {run.name}", (run,)) for run in runs if not run.settings]
-    return tuple(sorted(groups, key=lambda group: runs.index(group.runs[0]))), swept
+    groups.sort(key=lambda group: runs.index(group.runs[0]))
+    groups += [Group(one.title, (one,)) for one in found if isinstance(one, Evaluation)]
+    labels = _unique([group.label for group in groups])
+    return tuple(replace(group, label=label) for group, label in zip(groups, labels, strict=True)), tuple(swept)
 
 
-def with_evaluations(groups: Sequence[Group], evaluations: Sequence[Evaluation]) -> tuple[Group, ...]:
-    """The groups of runs, and a group for each evaluation, which no setting of training describes."""
-    labels = _unique([*(group.label for group in groups), *(one.title for one in evaluations)])[len(groups) :]
-    return (*groups, *(Group(label, (one,)) for label, one in zip(labels, evaluations, strict=True)))
-
-
-def _label(swept: Sequence[Swept], place: int, group: Sequence[Run]) -> str:
-    told = ", ".join(f"{setting.name}={setting.shown(place)}" for setting in swept)
+def _label(values: Mapping[str, Any], group: Sequence[Run]) -> str:
+    told = ", ".join(f"{name}={shown_value(value)}" for name, value in values.items())
     return told or str(group[0].settings.get("run_name", group[0].name))
 
 
@@ -127,9 +113,8 @@ def _unique(labels: Sequence[str]) -> list[str]:
 def _differing_columns(runs: Sequence[Run], ignored: Collection[str]) -> dict[str, list[str]]:
     """Each setting that differs between runs, with a text per run that is equal where two runs agree."""
     keys = dict.fromkeys(key for run in runs for key in run.settings)
-    kept = [key for key in keys if key not in IGNORED_KEYS and key not in ignored]
-    kept = [key for key in kept if not key.startswith(IGNORED_SECTIONS)]
-    columns = {key: _marks(runs, key) for key in kept}
+    ignored = {*IGNORED_KEYS, *ignored}
+    columns = {key: _marks(runs, key) for key in keys if key not in ignored and not key.startswith(IGNORED_SECTIONS)}
     return {key: marks for key, marks in columns.items() if len(set(marks)) > 1}
 
 
@@ -158,11 +143,12 @@ def sorted_groups(groups: Sequence[Group], key: str) -> tuple[Group, ...]:
         raise SettingError(f"--sort is {key!r}; allowed: {', '.join(SORT_KEYS)}")
     if key == "name":
         return tuple(sorted(groups, key=lambda group: group.label))
-    sign = 1 if key in ASCENDING else -1
-    means = {id(group): group.spread(key).mean for group in groups}
-    with_value = [group for group in groups if not np.isnan(means[id(group)])]
-    without = [group for group in groups if np.isnan(means[id(group)])]
-    return (*sorted(with_value, key=lambda group: sign * means[id(group)]), *without)
+
+    def place(group: Group) -> tuple[bool, float]:
+        mean = group.spread(key).mean
+        return math.isnan(mean), mean if key in LOWEST_FIRST else -mean
+
+    return tuple(sorted(groups, key=place))
 
 
 def choose_baseline(groups: Sequence[Group], name: str | None) -> Group:

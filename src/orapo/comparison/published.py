@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
+from pydantic import TypeAdapter
+
 from orapo.comparison.groups import Group
 
 SOURCE = "data.source._target_"
@@ -61,10 +63,7 @@ class PublishedTable:
 def published_tables() -> tuple[PublishedTable, ...]:
     """Tables 1, 2, 3, 5 and 7 of the paper."""
     content = tomllib.loads(files("orapo.comparison").joinpath("published.toml").read_text(encoding="utf-8"))
-    return tuple(
-        PublishedTable(**(table | {"rows": tuple(PublishedRow(**row) for row in table["rows"])}))
-        for table in content["tables"]
-    )
+    return TypeAdapter(tuple[PublishedTable, ...]).validate_python(content["tables"])
 
 
 def comparability(table: PublishedTable, groups: Sequence[Group]) -> str:

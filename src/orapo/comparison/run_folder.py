@@ -1,9 +1,10 @@
-"""One run folder, read without importing what trained it."""
+"""Run folders: found among others, and read without importing what trained them."""
 
 import csv
 import math
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orapo.chexpert import OBSERVATIONS
-from orapo.comparison.run_state import RunState, StateRecord, read_state
+from orapo.comparison.run_state import RUN_STATE, RunState, StateRecord, read_state
+from orapo.comparison.scores import SCORES
 from orapo.errors import DataError
 from orapo.foreign import read_json, read_text, read_yaml
 
 FIRST_STAGE = "first"
 """Below a run's folder: the ordinary run of the stage before it."""
+
+EVALUATION = "evaluation.json"
+RUN_MARKS = ("config.yaml", RUN_STATE, "metrics.csv", EVALUATION)
+"""A folder that holds one of these is a run, or an evaluation; what lies below a run belongs to it."""
 
 TRAINING_KEYS = ("reward", "zero_reward_rate", "mixing_weight")
 BESIDE_REWARD = ("reward_precision", "completion_tokens", "repetition")
@@ -28,23 +34,6 @@ ANSWER_VALIDATION_KEYS = ("accuracy", "shuffled_accuracy")
 """The same where questions are asked."""
 OBSERVATION_KEYS = tuple(f"{observation.value}/f1" for observation in OBSERVATIONS)
 """Columns of validation.csv that older runs don't have."""
-
-SUMMARY_SCORES = {
-    "macro_precision": ("trained", "clinical", "macro", "precision"),
-    "macro_recall": ("trained", "clinical", "macro", "recall"),
-    "macro_f1": ("trained", "clinical", "macro", "f1"),
-    "micro_precision": ("trained", "clinical", "micro", "precision"),
-    "micro_recall": ("trained", "clinical", "micro", "recall"),
-    "micro_f1": ("trained", "clinical", "micro", "f1"),
-    "shuffled_macro_f1": ("shuffled_images", "clinical", "macro", "f1"),
-    "base_macro_f1": ("base", "clinical", "macro", "f1"),
-    "always_positive_macro_f1": ("always_positive", "macro", "f1"),
-    "accuracy": ("trained", "answers", "accuracy"),
-    "shuffled_accuracy": ("shuffled_images", "answers", "accuracy"),
-    "base_accuracy": ("base", "answers", "accuracy"),
-    "seconds_per_study": ("trained", "seconds_per_study"),
-}
-"""Score of the test split to its place in summary.json: of reports F1s, of questions accuracies."""
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Steps and values, both [n]."""
@@ -62,10 +51,9 @@ class Run:
         overrides: of the command line; None where no record holds them.
         last_step: training steps done.
         num_steps: training steps planned; None where the config says passes instead.
-        scores: keys of ``SUMMARY_SCORES`` to the trained policy's scores; empty without a summary.
-        training: key of ``TRAINING_KEYS`` to its curve, and those of ``BESIDE_REWARD`` that the run wrote.
-        validation: key of ``VALIDATION_KEYS`` to its curve, and those of ``OBSERVATION_KEYS`` that the run wrote; where
-            questions are asked, those of ``ANSWER_VALIDATION_KEYS``.
+        scores: keys of ``SCORES`` to what the summary says; empty without one.
+        curves: of ``TRAINING_KEYS`` and ``VALIDATION_KEYS`` (where questions are asked ``ANSWER_VALIDATION_KEYS``), and
+            of those of ``BESIDE_REWARD`` and ``OBSERVATION_KEYS`` that the run wrote.
     """
 
     folder: Path
@@ -76,8 +64,7 @@ class Run:
     last_step: int = 0
     num_steps: int | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
-    training: Mapping[str, Curve] = field(default_factory=dict)
-    validation: Mapping[str, Curve] = field(default_factory=dict)
+    curves: Mapping[str, Curve] = field(default_factory=dict)
 
     @property
     def seed(self) -> int | None:
@@ -95,6 +82,40 @@ class Run:
         return self.folder / "test_reports.jsonl"
 
 
+def find_runs(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """The folders of runs and evaluations in ``paths``: a path is one itself, or any folder above. Each counts once.
+
+    A sweep's jobs come in the order of their numbers. A run's own evaluations count where they are named themselves.
+
+    Raises:
+        DataError: a path that is no folder, or holds no run.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        if not path.is_dir():
+            raise DataError(f"{path} is not a folder; name a run, a sweep, an evaluation, or a folder above them")
+        below = _runs_below(path)
+        if not below:
+            raise DataError(f"{path} holds no run and no evaluation: no {', '.join(RUN_MARKS)} in it or below")
+        for folder in below:
+            found.setdefault(folder.resolve(), folder)
+    return tuple(found.values())
+
+
+def _runs_below(path: Path) -> list[Path]:
+    entries = list(os.scandir(path))
+    if any(entry.name in RUN_MARKS for entry in entries):
+        return [path]
+    folders = sorted((entry.name for entry in entries if entry.is_dir()), key=_job_order)
+    return [run for name in folders for run in _runs_below(path / name)]
+
+
+def _job_order(name: str) -> tuple[int, int, str]:
+    """Job folders of a sweep by number, before everything else by name."""
+    number = name.partition("_")[0]
+    return (0, int(number), name) if number.isdecimal() and len(number) < 9 else (1, 0, name)
+
+
 def read_run(folder: Path) -> Run:
     """Reads a run folder; files that can't be read give a ``DAMAGED`` run with the reason, never an exception."""
     try:
@@ -106,9 +127,11 @@ def read_run(folder: Path) -> Run:
 def _read_run(folder: Path) -> Run:
     settings = read_settings(folder / "config.yaml")
     record = read_state(folder)
-    summary = read_summary(folder / "summary.json")
+    content = read_summary(folder / "summary.json")
+    summary = None if content is None else flat_settings(content)
     state, reason = _state(folder, None if record is None else record.seen_from_here(), summary is not None)
     steps, training = read_columns(folder / "metrics.csv", TRAINING_KEYS, BESIDE_REWARD)
+    num_steps = settings.get("training.num_steps") or (summary or {}).get("counts.training_steps")
     keys = ANSWER_VALIDATION_KEYS if "reward.terms.answer" in settings else VALIDATION_KEYS
     _, validation = read_columns(folder / "validation.csv", keys, OBSERVATION_KEYS)
     return Run(
@@ -118,10 +141,9 @@ def _read_run(folder: Path) -> Run:
         settings=settings,
         overrides=_overrides_of_folder(folder) if record is None else record.overrides,
         last_step=int(steps[-1]) if len(steps) else 0,
-        num_steps=_planned_steps(settings, summary),
+        num_steps=num_steps if type(num_steps) is int else None,
         scores={} if summary is None else _scores(summary, folder / "summary.json"),
-        training=training,
-        validation=validation,
+        curves=training | validation,
     )
 
 
@@ -178,14 +200,11 @@ def read_summary(path: Path) -> dict[str, Any] | None:
 
 def _scores(summary: Mapping[str, Any], path: Path) -> dict[str, float]:
     scores = {}
-    for key, place in SUMMARY_SCORES.items():
-        value: Any = summary
-        for part in place:
-            # There are no shuffled images where there is only one study.
-            value = value.get(part) if isinstance(value, Mapping) else None
-        if value is not None:
+    for key, one in SCORES.items():
+        # There are no shuffled images where there is only one study.
+        if one.summary and (value := summary.get(one.summary)) is not None:
             if not isinstance(value, int | float):
-                raise DataError(f"{path}: {'.'.join(place)} is {value!r}, a number is needed")
+                raise DataError(f"{path}: {one.summary} is {value!r}, a number is needed")
             scores[key] = float(value)
     if "macro_f1" not in scores and "accuracy" not in scores:
         raise DataError(f"{path}: trained.clinical.macro.f1 is missing")
@@ -224,20 +243,11 @@ def read_columns(
             table[number] = [float(row[place] or math.nan) for place in places]
         except (ValueError, IndexError) as error:
             raise DataError(f"{path}, line {number + 2}: {len(row)} cells, not all of them numbers") from error
-    steps = table[:, 0]
+    steps, *columns = table.T
     if not np.isfinite(steps).all():
         raise DataError(f"{path}: a step is no number")
-    kept = {key: ~np.isnan(table[:, column]) for column, key in enumerate(keys, start=1)}
-    curves = {key: (steps[kept[key]], table[kept[key], column]) for column, key in enumerate(keys, start=1)}
-    return steps, curves
-
-
-def _planned_steps(settings: Mapping[str, Any], summary: Mapping[str, Any] | None) -> int | None:
-    told = settings.get("training.num_steps")
-    if told is None and summary is not None:
-        counts = summary.get("counts")
-        told = counts.get("training_steps") if isinstance(counts, Mapping) else None
-    return told if type(told) is int else None
+    gaps = map(np.isnan, columns)
+    return steps, {key: (steps[~gap], own[~gap]) for key, own, gap in zip(keys, columns, gaps, strict=True)}
 
 
 _JOB_FOLDER = re.compile(r"\d+_(?=.*=)")

@@ -114,12 +114,9 @@ def read_state(folder: Path) -> StateRecord | None:
     if not path.is_file():
         return None
     try:
-        return read(StateRecord, _mapping(read_json(path)))
+        content = read_json(path)
+        if not isinstance(content, dict):
+            raise DataError("it holds no JSON object")
+        return read(StateRecord, content)
     except (DataError, SettingError) as error:
         raise DataError(f"{path} is no record of a run's state, delete it: {error}") from None
-
-
-def _mapping(content: object) -> dict[str, object]:
-    if not isinstance(content, dict):
-        raise DataError("it holds no JSON object")
-    return content

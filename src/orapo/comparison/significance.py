@@ -1,12 +1,13 @@
 """Is a group better than the baseline: over the test studies (paired bootstrap) and over the seeds (t test)."""
 
-import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from orapo.comparison.groups import Group, score
 from orapo.comparison.run_folder import Run
+from orapo.comparison.scores import SCORES
 from orapo.comparison.statistics import TTest, holm, paired_t_test, welch_t_test
 from orapo.errors import DataError
 from orapo.evaluation.answers import ACCURACY, answer_measures
@@ -62,89 +63,74 @@ def against_baseline(groups: Sequence[Group], baseline: Group) -> tuple[dict[str
     return _adjusted(found), problems
 
 
-@dataclass(frozen=True)
-class Tested:
-    """The test results of a group's finished runs.
+class Tested(NamedTuple):
+    """The studies of a group's finished runs, as of ``_measured``, and the draws of their mean scores."""
 
-    Attributes:
-        studies: a digest of the study ids and their true label states, or answers, as the runs read them: equal where
-            two groups were tested on the same studies with the same truth.
-        draws: of the scores, the runs' mean.
-    """
-
-    studies: str
+    studies: Hashable
     draws: Draws
 
 
 def _tested(group: Group, problems: list[str]) -> Tested | str:
     """A group's finished runs, all on the same studies, or why there is nothing to test."""
-    digests, measures = set(), []
+    studies, measures = set(), []
     for run in group.finished:
         if not run.reports.is_file():
             return f"{run.name} has no {run.reports.name}"
         try:
-            digest, of_run = _measured(run)
+            own, of_run = _measured(run)
         except DataError as error:
             problems.append(str(error))
             return f"{run.reports.name} can't be read"
-        digests.add(digest)
+        studies.add(own)
         measures.append(of_run)
     if not measures:
         return "no finished run"
-    if len(digests) > 1:
+    if len(studies) > 1:
         return "its runs were tested on different studies"
-    return Tested(digests.pop(), BOOTSTRAP.draw(mean_of(measures)))
+    return Tested(studies.pop(), BOOTSTRAP.draw(mean_of(measures)))
 
 
-def _measured(run: Run) -> tuple[str, Measures]:
-    """The tested scores under the run's own reading of uncertain labels, over the studies in the order of their ids."""
+def _measured(run: Run) -> tuple[Hashable, Measures]:
+    """The studies in the order of their ids, and the tested scores, under the run's own reading of uncertain labels.
+
+    The studies are equal where two runs were tested on the same ones with the same truth.
+    """
     pairs = sorted(read_report_pairs(run.reports), key=lambda pair: pair.study_id)
     answers = [pair.answer for pair in pairs if pair.answer is not None]
     if answers:
-        truths = [f"{pair.study_id} {answer.expected}" for pair, answer in zip(pairs, answers, strict=True)]
-        digest = hashlib.sha256("\n".join(truths).encode()).hexdigest()
-        return digest, renamed(answer_measures(answers), {ACCURACY: ACCURACY})
+        studies = tuple((pair.study_id, answer.expected) for pair, answer in zip(pairs, answers, strict=True))
+        return studies, renamed(answer_measures(answers), {ACCURACY: ACCURACY})
     reading = reading_of(run.settings.get("data.uncertain_is_positive") is True)
     true = positive_matrix([pair.oracle_states for pair in pairs], uncertain_is_positive=READINGS[reading])
-    digest = hashlib.sha256("\n".join(pair.study_id for pair in pairs).encode() + true.tobytes()).hexdigest()
     states = [pair.generated_states for pair in pairs], [pair.oracle_states for pair in pairs]
     measures = clinical_measures(*states, (reading,))
-    names = {key: f"{reading}/all_14/{key.replace('_', '/')}" for key in TESTED if key != ACCURACY}
-    return digest, renamed(measures, names)
+    names = {key: f"{reading}/{SCORES[key].measure}" for key in TESTED if key != ACCURACY}
+    return (*(pair.study_id for pair in pairs), true.tobytes()), renamed(measures, names)
 
 
 def _over_seeds(group: Group, baseline: Group) -> dict[str, TTest]:
     tests = {}
     for key in TESTED:
-        ours, theirs = _by_seed(group, key), _by_seed(baseline, key)
+        # Runs of the same seed twice make these shorter than their groups: then nothing is paired.
+        ours, theirs = ({run.seed: score(run, key) for run in side.finished} for side in (group, baseline))
         if any(map(math.isnan, (*ours.values(), *theirs.values()))):
             continue
         shared = [seed for seed in ours if seed in theirs]
         if len(shared) >= 2 and len(ours) == len(group.finished) and len(theirs) == len(baseline.finished):
             tests[key] = paired_t_test([ours[seed] for seed in shared], [theirs[seed] for seed in shared])
             continue
-        first, second = _values(group, key), _values(baseline, key)
+        first, second = ([score(run, key) for run in side.finished] for side in (group, baseline))
         if len(first) >= 2 and len(second) >= 2:
             tests[key] = welch_t_test(first, second)
     return tests
 
 
-def _by_seed(group: Group, key: str) -> dict[int | None, float]:
-    """Runs of the same seed twice make this shorter than the group: then nothing is paired."""
-    return {run.seed: score(run, key) for run in group.finished}
-
-
-def _values(group: Group, key: str) -> list[float]:
-    return [score(run, key) for run in group.finished]
-
-
 def _adjusted(found: Mapping[str, Significance]) -> dict[str, Significance]:
-    labels = list(found)
     by_key = {
-        key: holm([found[one].studies[key].p_value if key in found[one].studies else math.nan for one in labels])
+        key: holm([one.studies[key].p_value if key in one.studies else math.nan for one in found.values()])
         for key in TESTED
     }
     return {
-        label: replace(found[label], adjusted_p={key: by_key[key][place] for key in TESTED})
-        for place, label in enumerate(labels)
+        label: replace(one, adjusted_p={key: adjusted[place] for key, adjusted in by_key.items()})
+        for place, (label, one) in enumerate(found.items())
     }

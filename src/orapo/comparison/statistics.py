@@ -7,9 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Draws = NDArray[np.float64]
-"""[R] values of one quantity under R resamples."""
-
 
 @dataclass(frozen=True, slots=True)
 class Spread:
@@ -23,13 +20,10 @@ class Spread:
     def of(cls, values: Sequence[float]) -> "Spread":
         """Of finite values; a NaN mean without any."""
         finite = [value for value in values if not math.isnan(value)]
-        if not finite:
-            return cls(math.nan, math.nan, 0)
-        mean = math.fsum(finite) / len(finite)
-        if len(finite) == 1:
-            return cls(mean, math.nan, 1)
-        squares = math.fsum((value - mean) ** 2 for value in finite)
-        return cls(mean, math.sqrt(squares / (len(finite) - 1)), len(finite))
+        n = len(finite)
+        mean = math.fsum(finite) / n if n else math.nan
+        sd = math.sqrt(math.fsum((value - mean) ** 2 for value in finite) / (n - 1)) if n > 1 else math.nan
+        return cls(mean, sd, n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +33,19 @@ class TTest:
     Attributes:
         difference: of the means, first minus second.
         p: two-sided, in [0, 1].
-        degrees: of freedom.
         is_paired: over seeds that both sides share, rather than Welch's test of two samples.
-        n: pairs, or values of both sides together.
     """
 
     difference: float
     p: float
-    degrees: float
     is_paired: bool
-    n: int
 
 
 def paired_t_test(first: Sequence[float], second: Sequence[float]) -> TTest:
     """Student's test of the mean difference of n >= 2 pairs."""
     differences = [a - b for a, b in zip(first, second, strict=True)]
     spread = Spread.of(differences)
-    return _t_test(spread.mean, spread.sd / math.sqrt(spread.n), spread.n - 1, True, spread.n)
+    return TTest(spread.mean, _p_value(spread.mean, spread.sd / math.sqrt(spread.n), spread.n - 1), is_paired=True)
 
 
 def welch_t_test(first: Sequence[float], second: Sequence[float]) -> TTest:
@@ -65,14 +55,12 @@ def welch_t_test(first: Sequence[float], second: Sequence[float]) -> TTest:
     total = sum(variances)
     parts = variances[0] ** 2 / (a.n - 1) + variances[1] ** 2 / (b.n - 1)
     degrees = total**2 / parts if parts > 0 else math.nan
-    return _t_test(a.mean - b.mean, math.sqrt(total), degrees, False, a.n + b.n)
+    return TTest(a.mean - b.mean, _p_value(a.mean - b.mean, math.sqrt(total), degrees), is_paired=False)
 
 
-def _t_test(difference: float, standard_error: float, degrees: float, is_paired: bool, n: int) -> TTest:
+def _p_value(difference: float, standard_error: float, degrees: float) -> float:
     # Differences of rounded numbers leave a spread of a few ulps where there is none.
-    if not standard_error > 1e-12:
-        return TTest(difference, math.nan, degrees, is_paired, n)
-    return TTest(difference, two_sided_t(difference / standard_error, degrees), degrees, is_paired, n)
+    return two_sided_t(difference / standard_error, degrees) if standard_error > 1e-12 else math.nan
 
 
 def two_sided_t(t: float, degrees: float) -> float:
@@ -108,7 +96,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def interval(draws: Draws) -> tuple[float, float]:
-    """The central 95 % of the draws."""
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return float(low), float(high)
+def interval(draws: NDArray[np.float64]) -> tuple[float, float]:
+    """The central 95 % of the draws [R]; NaN without any."""
+    low, high = np.percentile(draws, [2.5, 97.5]).tolist() if len(draws) else (math.nan, math.nan)
+    return low, high

@@ -1,7 +1,6 @@
 """Which settings tell groups of runs apart: those of the command lines where they suffice, else of the configs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from orapo.comparison.run_folder import Run
@@ -14,25 +13,7 @@ DEFAULT = "default"
 """Value of a choice that this group's command line did not make."""
 
 MAX_JOINED = 3
-"""Settings that always change together are named together up to so many; more become one name and a count."""
-
-
-@dataclass(frozen=True)
-class Swept:
-    """One setting, or several that always change together, and each group's value.
-
-    Attributes:
-        name: short, unique among the swept settings.
-        keys: the settings that it names.
-        values: one per group with a config; a number, a text, a boolean or None.
-    """
-
-    name: str
-    keys: tuple[str, ...]
-    values: tuple[Any, ...]
-
-    def shown(self, place: int) -> str:
-        return shown_value(self.values[place])
+"""Settings that always change together are named together up to so many; of more, one stands for all."""
 
 
 def shown_value(value: Any) -> str:
@@ -44,15 +25,18 @@ def shown_value(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
-def swept_settings(groups: Sequence[Sequence[Run]], keys: Sequence[str]) -> tuple[Swept, ...]:
-    """The settings that set these groups apart.
+def swept_settings(groups: Sequence[Sequence[Run]], keys: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """The settings that set these groups apart, by a short name; those that always change together are one.
 
     Args:
         groups: the runs of each group.
         keys: the flat settings that differ between groups.
+
+    Returns:
+        Each group's value; a number, a text, a boolean or None.
     """
     if len(groups) < 2:
-        return ()
+        return {}
     columns = _from_overrides(groups)
     if columns is None:
         columns = {key: tuple(runs[0].settings.get(key, "absent") for runs in groups) for key in keys}
@@ -98,7 +82,7 @@ def _shortest(key: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(separator.join(parts[value][-count:]) if isinstance(value, str) else value for value in values)
 
 
-def _merged(columns: Mapping[str, tuple[Any, ...]]) -> tuple[Swept, ...]:
+def _merged(columns: Mapping[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
     """Settings that split the groups in the same way become one."""
     together: dict[tuple[int, ...], list[str]] = {}
     for key, values in columns.items():
@@ -106,10 +90,10 @@ def _merged(columns: Mapping[str, tuple[Any, ...]]) -> tuple[Swept, ...]:
         together.setdefault(tuple(texts.index(text) for text in texts), []).append(key)
     bundles = [_one_of(keys, columns) for keys in together.values()]
     shorts = [_short(keys) for keys, _ in bundles]
-    return tuple(
-        Swept(short if shorts.count(short) == 1 else ", ".join(keys), tuple(keys), values)
+    return {
+        short if shorts.count(short) == 1 else ", ".join(keys): values
         for short, (keys, values) in zip(shorts, bundles, strict=True)
-    )
+    }
 
 
 def _one_of(keys: list[str], columns: Mapping[str, tuple[Any, ...]]) -> tuple[list[str], tuple[Any, ...]]:

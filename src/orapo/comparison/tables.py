@@ -3,70 +3,29 @@
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from orapo.comparison.compare import ACCURACY, Comparison
-from orapo.comparison.effects import OVER_SEEDS, SettingEffect
-from orapo.comparison.evaluation_folder import ANSWER_CONTROLS, CONTROLS, OWN_SCORES, Evaluation
+from orapo.comparison.compare import DEFAULT_SORT, Comparison
+from orapo.comparison.effects import OVER_SEEDS, OVER_SETTINGS, SettingEffect
+from orapo.comparison.evaluation_folder import Evaluation
 from orapo.comparison.groups import Group
 from orapo.comparison.published import PublishedRow, PublishedTable, comparability
-from orapo.comparison.run_folder import BESIDE_REWARD, SUMMARY_SCORES, Run
+from orapo.comparison.run_folder import BESIDE_REWARD, Run
 from orapo.comparison.run_state import RunState
+from orapo.comparison.scores import COSTS, EVALUATED, SCORES, SYSTEM
 from orapo.comparison.statistics import Spread
 from orapo.comparison.swept import shown_value
+from orapo.evaluation.answers import ACCURACY
 from orapo.evaluation.resampling import Difference
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ABSENT = "–"
 NOT_COMPARABLE = "not comparable"
 MAX_OWN_ROWS = 5
 
-SHOWN: Mapping[str, str] = {
-    "macro_f1": "macro F1",
-    "macro_precision": "macro P",
-    "macro_recall": "macro R",
-    "micro_f1": "micro F1",
-    "shuffled_macro_f1": "shuffled images, macro F1",
-}
-"""The scores of the table, in its order, and their headings."""
+SHOWN = ("macro_f1", "macro_precision", "macro_recall", "micro_f1", "shuffled_macro_f1")
+"""The scores of the table, in its order."""
 
-SHOWN_ANSWERS: Mapping[str, str] = {
-    "accuracy": "accuracy",
-    "shuffled_accuracy": "shuffled images, accuracy",
-    "base_accuracy": "before training, accuracy",
-}
+SHOWN_ANSWERS = ("accuracy", "shuffled_accuracy", "base_accuracy")
 """The same where questions were answered."""
-
-HEADINGS: Mapping[str, str] = {
-    **SHOWN,
-    **SHOWN_ANSWERS,
-    "micro_precision": "micro P",
-    "micro_recall": "micro R",
-    "base_macro_f1": "before training, macro F1",
-    "always_positive_macro_f1": "always-positive report, macro F1",
-    "label_frequencies_macro_f1": "label frequencies, macro F1",
-    "most_common_report_macro_f1": "most common report, macro F1",
-    "majority_accuracy": "majority answer, accuracy",
-    "random_accuracy": "random answer, accuracy",
-    "seconds_per_study": "seconds per study",
-    "seconds_per_image": "seconds per image",
-    "cost_usd_per_image": "US dollars per image",
-    "validation_macro_f1": "last validation, macro F1",
-    "reward": "reward, last tenth",
-    "zero_reward_rate": "zero-reward rate, last tenth",
-    "reward_precision": "precision of rollouts, last tenth",
-    "completion_tokens": "tokens per rollout, last tenth",
-    "repetition": "repeated 4-grams, last tenth",
-}
-
-COSTS = ("seconds_per_image", "cost_usd_per_image")
-EVALUATION_TABLES = {
-    "scores": tuple(key for key in OWN_SCORES if key not in COSTS),
-    "controls and cost": (*CONTROLS, *ANSWER_CONTROLS, *COSTS),
-}
-"""Narrow enough for a terminal; what only reports, or only answers, are measured by stands where there are some."""
 
 
 @dataclass(frozen=True)
@@ -95,23 +54,12 @@ class Table:
     notes: Sequence[str] = ()
     warnings: Sequence[str] = ()
 
-    @property
-    def frame(self) -> "pd.DataFrame":
-        import pandas as pd
-
-        return pd.DataFrame(list(self.rows))
-
 
 def comparison_tables(comparison: Comparison) -> Iterator[Table]:
     """All tables that the comparison has something for, in their order."""
     yield _groups_table(comparison)
     if comparison.evaluations:
-        measured = {key for _, one in comparison.evaluations for key in one.estimates}
-        of_answers = {ACCURACY, *ANSWER_CONTROLS}
-        of_reports = {*OWN_SCORES, *CONTROLS} - {ACCURACY, *COSTS}
-        absent = set().union(*(keys for keys in (of_answers, of_reports) if not keys & measured))
-        for name, keys in EVALUATION_TABLES.items():
-            yield _evaluations_table(comparison, name, tuple(key for key in keys if key not in absent))
+        yield from _evaluations_tables(comparison)
     if comparison.effects:
         yield _effects_table(comparison.effects)
     if comparison.unfinished:
@@ -125,24 +73,19 @@ def comparison_tables(comparison: Comparison) -> Iterator[Table]:
 
 def _groups_table(comparison: Comparison) -> Table:
     keys = score_columns(comparison)
+    against_baseline = (f"Δ {SCORES[comparison.headline].heading} [95 %]", "p (studies)", "p (seeds)")
     rows = [
         {
             "group": group.label,
             "runs": _runs_cell(group),
             "step": _steps_cell(group),
-            **{HEADINGS[key]: spread(group.spread(key)) for key in keys},
-            **dict(
-                zip(
-                    (f"Δ {HEADINGS[comparison.headline]} [95 %]", "p (studies)", "p (seeds)"),
-                    _p_cells(comparison, group),
-                    strict=True,
-                )
-            ),
+            **{SCORES[key].heading: spread(group.spread(key)) for key in keys},
+            **dict(zip(against_baseline, _p_cells(comparison, group), strict=True)),
         }
         for group in comparison.groups
     ]
     found = comparison.significance.items()
-    best = [(place, HEADINGS[key]) for key in keys if (place := _best(comparison, key)) is not None]
+    best = [(place, SCORES[key].heading) for key in keys if (place := _best(comparison, key)) is not None]
     dispensable = ("macro_precision", "macro_recall", "shuffled_macro_f1", "micro_f1")
     return Table(
         title=f"{contents(comparison)}, sorted by {comparison.sort}",
@@ -150,7 +93,7 @@ def _groups_table(comparison: Comparison) -> Table:
         texts=("group", "runs"),
         bold=[place for place, group in enumerate(comparison.groups) if group is comparison.baseline],
         marked=best,
-        dispensable=[HEADINGS[key] for key in dispensable if key != comparison.sort],
+        dispensable=[SCORES[key].heading for key in dispensable if key != comparison.sort],
         notes=(_p_note(comparison),),
         warnings=[f"No p (studies) for {label}: {one.note}." for label, one in found if one.note],
     )
@@ -159,13 +102,13 @@ def _groups_table(comparison: Comparison) -> Table:
 def score_columns(comparison: Comparison) -> tuple[str, ...]:
     """The keys to show: the usual ones, and the one sorted by; beside the reward what it was earned with."""
     shown = SHOWN_ANSWERS if comparison.headline in SHOWN_ANSWERS else SHOWN
-    extra = [comparison.sort] if comparison.sort in HEADINGS and comparison.sort not in shown else []
+    extra = [comparison.sort] if comparison.sort in SCORES and comparison.sort not in shown else []
     return (*shown, *extra, *(BESIDE_REWARD if extra == ["reward"] else ()))
 
 
 def _best(comparison: Comparison, key: str) -> int | None:
     """The group that is best by a score; none for a control, nor among groups tested on other studies."""
-    if key not in SUMMARY_SCORES or key.startswith(("shuffled", "always", "base", "seconds")):
+    if SCORES[key].row != SYSTEM or key in COSTS:
         return None
     rivals = {
         place: group.spread(key).mean
@@ -204,7 +147,7 @@ def _p_cells(comparison: Comparison, group: Group) -> tuple[str, str, str]:
     seeds = found.seeds.get(key)
     over_seeds = ABSENT if seeds is None else p_value(seeds.p)
     if key not in found.studies:
-        return (ABSENT if seeds is None else signed(seeds.difference)), ABSENT, over_seeds
+        return (ABSENT if seeds is None else number(seeds.difference, "+")), ABSENT, over_seeds
     return difference(found.studies[key]), p_value(found.studies[key].p_value), over_seeds
 
 
@@ -217,34 +160,40 @@ def _p_note(comparison: Comparison) -> str:
         frozenset({True, False}): "t test over seeds, paired where both sides have the same seeds",
     }.get(frozenset(kinds), "t test, needs at least 2 runs on each side")
     return (
-        f"± is the SD over runs. Δ is {HEADINGS[comparison.headline]} minus the baseline's on the same test studies, "
-        f"95 % interval and p (studies) from 1,000 paired bootstrap resamples of the studies; p (seeds): {named}. "
-        "p values are not adjusted for the number of groups; --csv also has Holm's."
+        f"± is the SD over runs. Δ is {SCORES[comparison.headline].heading} minus the baseline's on the same test "
+        "studies, 95 % interval and p (studies) from 1,000 paired bootstrap resamples of the studies; "
+        f"p (seeds): {named}. p values are not adjusted for the number of groups; --csv also has Holm's."
     )
 
 
 # ---- evaluations
 
 
-def _evaluations_table(comparison: Comparison, name: str, keys: tuple[str, ...]) -> Table:
+def _evaluations_tables(comparison: Comparison) -> Iterator[Table]:
+    """Two, narrow enough for a terminal; scores of reports, or of answers, where some were evaluated."""
+    measured = {key for _, one in comparison.evaluations for key in one.estimates}
+    headlines = {key: ACCURACY if SCORES[key].measure == ACCURACY else DEFAULT_SORT for key in EVALUATED}
+    shown = [key for key in EVALUATED if headlines[key] in measured and key not in COSTS]
+    own = [key for key in shown if SCORES[key].row == SYSTEM]
     levels = {one.settings.get("bootstrap.confidence") for _, one in comparison.evaluations}
     told = ", ".join(f"{100 * level:g} %" for level in sorted(level for level in levels if isinstance(level, float)))
-    return Table(
-        title=f"{counted(len(comparison.evaluations), 'evaluation')}: {name}",
-        rows=[
-            {
-                "evaluation": group.label,
-                "studies": f"{one.num_studies}{' (capped)' if one.is_capped else ''}",
-                **{HEADINGS[key]: _estimate(one, key) for key in keys},
-            }
-            for group, one in comparison.evaluations
-        ],
-        texts=("evaluation",),
-        notes=(
-            f"Scores of evaluate.py; brackets: {told} bootstrap over studies. What evaluate.py did not compute is "
-            f"{ABSENT}; its table.txt says why.",
-        ),
-    )
+    for name, keys in (("scores", own), ("controls and cost", [*shown[len(own) :], *COSTS])):
+        yield Table(
+            title=f"{counted(len(comparison.evaluations), 'evaluation')}: {name}",
+            rows=[
+                {
+                    "evaluation": group.label,
+                    "studies": f"{one.num_studies}{' (capped)' if one.is_capped else ''}",
+                    **{SCORES[key].heading: _estimate(one, key) for key in keys},
+                }
+                for group, one in comparison.evaluations
+            ],
+            texts=("evaluation",),
+            notes=(
+                f"Scores of evaluate.py; brackets: {told} bootstrap over studies. What evaluate.py did not compute is "
+                f"{ABSENT}; its table.txt says why.",
+            ),
+        )
 
 
 def _estimate(evaluation: Evaluation, key: str) -> str:
@@ -259,30 +208,25 @@ def _estimate(evaluation: Evaluation, key: str) -> str:
 
 
 def _effects_table(effects: tuple[SettingEffect, ...]) -> Table:
-    rows: list[dict[str, str]] = []
-    references: list[int] = []
-    for effect in effects:
-        for one in effect.effects:
-            is_reference = shown_value(one.value) == shown_value(effect.reference)
-            references += [len(rows)] if is_reference else []
-            low, high = one.difference_low, one.difference_high
-            rows.append(
-                {
-                    "setting": effect.name + ("" if effect.is_matched else " *"),
-                    "value": shown_value(one.value),
-                    "runs": str(one.num_runs),
-                    "mean": number(one.mean),
-                    "95 % of the mean": interval(one.low, one.high),
-                    "against the baseline's value": "reference" if is_reference else signed(one.difference),
-                    "95 % of the difference": "" if is_reference else interval(low, high, is_signed=True),
-                }
-            )
-    score = HEADINGS[effects[0].score]
+    found = [(effect, one) for effect in effects for one in effect.effects]
     return Table(
-        title=f"Effect of each setting on {score}: marginal means over the other settings",
-        rows=rows,
+        title=f"Effect of each setting on {SCORES[effects[0].score].heading}: marginal means over the other settings",
+        rows=[
+            {
+                "setting": effect.name + ("" if effect.is_matched else " *"),
+                "value": shown_value(one.value),
+                "runs": str(one.num_runs),
+                "mean": number(one.mean),
+                "95 % of the mean": interval(one.low, one.high),
+                "against the baseline's value": "reference" if one.is_reference else number(one.difference, "+"),
+                "95 % of the difference": ""
+                if one.is_reference
+                else interval(one.difference_low, one.difference_high, "+"),
+            }
+            for effect, one in found
+        ],
         texts=("setting", "value"),
-        bold=references,
+        bold=[place for place, (_, one) in enumerate(found) if one.is_reference],
         notes=(_effects_note(effects),),
     )
 
@@ -293,7 +237,7 @@ def _effects_note(effects: tuple[SettingEffect, ...]) -> str:
     parts = []
     if OVER_SEEDS in sources:
         parts.append("Intervals: bootstrap over seeds, their scatter pooled over all groups.")
-    if "settings" in sources:
+    if OVER_SETTINGS in sources:
         parts.append("No setting was run with two seeds: intervals resample the combinations of the other settings.")
     if "" in sources:
         parts.append("No interval: one run a value, and nothing to resample.")
@@ -379,9 +323,9 @@ def contents(comparison: Comparison) -> str:
     return ", ".join(part for part in (runs, counted(num_evaluations, "evaluation") if num_evaluations else "") if part)
 
 
-def number(value: float) -> str:
-    """Three digits; ``ABSENT`` for NaN."""
-    return ABSENT if math.isnan(value) else f"{value:.3f}"
+def number(value: float, sign: str = "") -> str:
+    """Three decimals, where ``sign`` is "+" with the sign of positive ones too; ``ABSENT`` for NaN."""
+    return ABSENT if math.isnan(value) else f"{value:{sign}.3f}"
 
 
 def spread(value: Spread) -> str:
@@ -389,21 +333,14 @@ def spread(value: Spread) -> str:
     return number(value.mean) if math.isnan(value.sd) else f"{value.mean:.3f} ± {value.sd:.3f}"
 
 
-def signed(value: float) -> str:
-    """Three decimals and the sign; ``ABSENT`` for NaN."""
-    return ABSENT if math.isnan(value) else f"{value:+.3f}"
-
-
 def difference(value: Difference) -> str:
     """As in "+0.021 [+0.004, +0.037]"."""
-    return f"{value.value:+.3f} {interval(value.low, value.high, is_signed=True)}"
+    return f"{value.value:+.3f} {interval(value.low, value.high, '+')}"
 
 
-def interval(low: float, high: float, is_signed: bool = False) -> str:
+def interval(low: float, high: float, sign: str = "") -> str:
     """As in "[0.310, 0.342]"; ``ABSENT`` for NaN."""
-    if math.isnan(low):
-        return ABSENT
-    return f"[{low:+.3f}, {high:+.3f}]" if is_signed else f"[{low:.3f}, {high:.3f}]"
+    return ABSENT if math.isnan(low) else f"[{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
 def p_value(value: float) -> str:

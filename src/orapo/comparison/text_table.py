@@ -1,7 +1,6 @@
 """Tables as text on the terminal."""
 
 from collections.abc import Iterable
-from typing import TextIO
 
 from rich import box
 from rich.console import Console
@@ -19,14 +18,11 @@ UNBOUNDED = 10_000
 STATE_STYLES = {RunState.FAILED: "red", RunState.DAMAGED: "red", RunState.KILLED: "red", RunState.RUNNING: "cyan"}
 
 
-def print_tables(tables: Iterable[Table], problems: Iterable[str], stream: TextIO | None = None) -> None:
-    """Prints the tables, and files that could not be read, to ``stream`` (standard output by default).
-
-    Colour only on a terminal.
-    """
-    console = Console(file=stream)
+def print_tables(tables: Iterable[Table], problems: Iterable[str]) -> None:
+    """Prints the tables, and files that could not be read; with colour on a terminal only."""
+    console = Console()
     if not console.is_terminal:
-        console = Console(file=stream, width=PLAIN_WIDTH, force_terminal=False, color_system=None)
+        console.width = PLAIN_WIDTH
     for table in tables:
         _print(table, console)
     for problem in problems:

@@ -1,7 +1,6 @@
 """A run at work, as its folder shows it: progress, time left, curves, and the latest rollout with its facts."""
 
 import os
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orapo.comparison.find_runs import find_runs
-from orapo.comparison.run_folder import FIRST_STAGE, Curve, Run, read_columns, read_run
+from orapo.comparison.run_folder import FIRST_STAGE, Curve, Run, find_runs, read_columns, read_run
 from orapo.comparison.run_state import RunState
 from orapo.display import visible
 from orapo.errors import DataError
@@ -74,16 +72,13 @@ def view(folder: Path, *, shows_private: bool) -> RenderableType:
     if run.state is RunState.DAMAGED:
         return _text(run.reason, "red")
     try:
-        _, curves = read_columns(folder / METRICS, (), (*SHOWN, *_SECONDS))
+        _, trained = read_columns(folder / METRICS, (), (*SHOWN, *_SECONDS))
         _, validated = read_columns(folder / VALIDATION, (), tuple(VALIDATED))
     except DataError as error:
         return _text(str(error), "red")
-    parts: list[RenderableType] = [_head(run, curves), _table(curves, validated)]
     is_hidden = run.settings.get("data.is_private", True) and not shows_private
-    parts.append(
-        Text("latest rollout: private; --show-private shows it", style="dim") if is_hidden else _rollout(folder)
-    )
-    return Group(*parts)
+    hidden = Text("latest rollout: private; --show-private shows it", style="dim")
+    return Group(_head(run, trained), _table(trained | validated), hidden if is_hidden else _rollout(folder))
 
 
 def seconds_left(run: Run, curves: dict[str, Curve]) -> float | None:
@@ -107,16 +102,15 @@ def _head(run: Run, curves: dict[str, Curve]) -> RenderableType:
     return Group(line, Padding(ProgressBar(total=run.num_steps, completed=run.last_step, width=60), 0))
 
 
-def _table(curves: dict[str, Curve], validated: dict[str, Curve]) -> Table:
+def _table(curves: dict[str, Curve]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("", "now", "last tenth"):
         table.add_column(heading, justify="left" if not heading else "right")
     table.add_column("from the first step", no_wrap=True)
-    for names, found in ((SHOWN, curves), (VALIDATED, validated)):
-        for key, name in names.items():
-            if key in found and len(values := found[key][1]):
-                tenth = values[-max(1, len(values) // 10) :].mean()
-                table.add_row(name, f"{values[-1]:.4g}", f"{tenth:.4g}", sparkline(values))
+    for key, name in (SHOWN | VALIDATED).items():
+        if key in curves and len(values := curves[key][1]):
+            tenth = values[-max(1, len(values) // 10) :].mean()
+            table.add_row(name, f"{values[-1]:.4g}", f"{tenth:.4g}", sparkline(values))
     return table
 
 
@@ -158,13 +152,9 @@ def _verdict(fact: str, row: dict[str, Any]) -> str:
 
 
 def latest_row(path: Path) -> dict[str, Any] | None:
-    """The last whole line that is JSON; None without one. A line that is being written does not count."""
-    return next(iter(_rows_backwards(path)), None)
-
-
-def _rows_backwards(path: Path) -> Iterator[dict[str, Any]]:
+    """The last whole line that is a JSON object; None without one. A line that is being written does not count."""
     if not path.is_file():
-        return
+        return None
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
         *lines, _ = file.read().split(b"\n")
@@ -172,6 +162,7 @@ def _rows_backwards(path: Path) -> Iterator[dict[str, Any]]:
         try:
             row = parse_json(line, str(path))
         except DataError:  # the first one is cut where reading began
-            return
+            return None
         if isinstance(row, dict):
-            yield row
+            return row
+    return None

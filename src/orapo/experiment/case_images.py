@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from orapo.comparison.cases import THUMBNAIL_PIXELS, ImagesOf
-from orapo.comparison.evaluation_folder import EVALUATION, Evaluation
-from orapo.comparison.run_folder import Run, read_summary
+from orapo.comparison.evaluation_folder import Evaluation
+from orapo.comparison.run_folder import EVALUATION, Run, read_summary
 from orapo.data.source import LeftOut, StudySource
 from orapo.errors import DataError, OrapoError
 from orapo.experiment.command_line import one_line

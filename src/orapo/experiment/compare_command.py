@@ -56,36 +56,37 @@ def _write(
     written: list[Path] = []
     # pandas and matplotlib take seconds to import: only who asks for files pays for it.
     if asked.csv or asked.latex:
-        from orapo.comparison.cross import write_cross_csv
-        from orapo.comparison.table_files import latex_tables, write_csv
+        from orapo.comparison.table_files import comparison_rows, cross_rows, latex_tables, write_csv
 
         if asked.csv:
-            write_csv(comparison, asked.csv) if crossed is None else write_cross_csv(crossed, asked.csv)
+            write_csv(comparison_rows(comparison) if crossed is None else cross_rows(crossed), asked.csv)
             written.append(asked.csv)
         if asked.latex:
             written.append(_write_text(asked.latex, latex_tables(tables)))
     if asked.plots:
-        from orapo.comparison.pictures import comparison_pictures, cross_pictures, write_pictures
+        from orapo.comparison.cross import cross_figure
+        from orapo.comparison.pictures import comparison_pictures
+        from orapo.evaluation.figures import save_figure
 
-        pictures = comparison_pictures(comparison) if crossed is None else cross_pictures(crossed)
-        written += write_pictures(pictures, asked.plots)
+        pictures = comparison_pictures(comparison) if crossed is None else {"cross": cross_figure(crossed)}
+        for name, figure in pictures.items():
+            written.append(asked.plots / f"{name}.png")
+            save_figure(figure, written[-1])
     if asked.page:
         from orapo.comparison.cross import shown_tables
-        from orapo.comparison.results_page import cross_page, results_page
+        from orapo.comparison.results_page import results_page
 
-        if crossed is None:
-            page = results_page(comparison, tables)
-        else:
-            page = cross_page(comparison, tuple(shown_tables(crossed, len(crossed.columns))))
-        written.append(_write_text(asked.page, page))
+        if crossed is not None:
+            # A page has room for all columns side by side.
+            tables = list(shown_tables(crossed, len(crossed.columns)))
+        written.append(_write_text(asked.page, results_page(comparison, tables)))
     if asked.cases:
         written.append(_write_text(asked.cases, _case_page(comparison, shows_private=asked.show_private)))
     return written
 
 
 def _case_page(comparison: "Comparison", *, shows_private: bool) -> str:
-    from orapo.comparison.case_page import case_page
-    from orapo.comparison.cases import Cases, case_systems, shown_groups
+    from orapo.comparison.cases import Cases, case_page, case_systems, shown_groups
     from orapo.experiment.case_images import CaseImages, data_section
 
     groups = shown_groups(comparison)

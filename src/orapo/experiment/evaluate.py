@@ -7,8 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from orapo.comparison.case_page import case_page
-from orapo.comparison.cases import Cases, CaseSystem
+from orapo.comparison.cases import Cases, CaseSystem, case_page
 from orapo.data.evaluation_studies import EvaluationStudies
 from orapo.data.shuffled import derangement, with_other_priors
 from orapo.data.source import StudySource

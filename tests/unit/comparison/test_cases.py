@@ -11,8 +11,7 @@ from PIL import Image
 from tests.unit.comparison.run_folders import FakeRun, marks, write_run
 
 from orapo.chexpert import OBSERVATIONS, Observation
-from orapo.comparison.case_page import PRIVATE_HIDDEN, PRIVATE_SHOWN, case_page
-from orapo.comparison.cases import Cases, CaseSystem
+from orapo.comparison.cases import PRIVATE_HIDDEN, PRIVATE_SHOWN, Cases, CaseSystem, case_page
 from orapo.comparison.page_template import as_data, fill
 from orapo.errors import DataError
 from orapo.evaluation.answers import Answered

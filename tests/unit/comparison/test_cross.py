@@ -11,6 +11,7 @@ from tests.unit.comparison.run_folders import FakeRun, marks, pairs, write_run
 from orapo.comparison.compare import compare_runs
 from orapo.comparison.cross import cross_table, rewarded
 from orapo.comparison.run_folder import read_run
+from orapo.comparison.run_state import RunState
 from orapo.errors import DataError
 from orapo.evaluation.report_pairs import write_report_pairs
 from orapo.experiment.compare_command import main
@@ -83,6 +84,14 @@ def test_what_has_no_row_is_told(runs: list[str], tmp_path: Path, capsys: pytest
     assert "rouge has no base_test_reports.jsonl" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(DataError, match="--cross needs a finished run with its base policy's reports"):
         cross_table(compare_runs([tmp_path / "rouge"]))
+
+
+def test_a_run_that_ended_before_its_first_step_does_not_name_its_group(tmp_path: Path) -> None:
+    reward = {"_target_": "orapo.reward.weighted.WeightedReward", "terms": {"facts": 1.0}}
+    write_run(tmp_path / "0", FakeRun({"reward": reward, "seed": 5}, steps=0, state=RunState.FAILED))
+    run(tmp_path / "1", {"facts": 1.0})
+    (row,) = cross_table(compare_runs([tmp_path])).rows
+    assert (row.rewarded, row.measured_as) == ("facts", {"score/reward_facts"})
 
 
 def test_other_studies_than_the_base_are_refused(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from tests.unit.comparison.run_folders import config
 
-from orapo.comparison.curves import training_band
 from orapo.comparison.effects import OVER_SEEDS, OVER_SETTINGS, SettingEffect, setting_effects
 from orapo.comparison.groups import Group, group_runs
+from orapo.comparison.pictures import band_of
 from orapo.comparison.run_folder import Run, flat_settings
 from orapo.comparison.run_state import RunState
 
@@ -40,9 +40,9 @@ def test_each_combination_counts_once_however_many_seeds_it_has() -> None:
     assert [one.mean for one in alpha.effects] == pytest.approx([0.35, 0.6])
     assert [one.num_runs for one in alpha.effects] == [3, 3]
     assert alpha.effects[1].difference == pytest.approx(0.25)
-    assert math.isnan(alpha.effects[0].difference), "the baseline's own value"
+    assert [one.is_reference for one in alpha.effects] == [True, False], "the baseline's own value"
     assert [one.mean for one in gamma.effects] == pytest.approx([0.35, 0.6])
-    assert (alpha.is_matched, alpha.num_settings, alpha.source) == (True, 2, OVER_SEEDS)
+    assert (alpha.is_matched, alpha.source) == (True, OVER_SEEDS)
 
 
 def test_the_interval_over_seeds_is_that_of_the_pooled_scatter() -> None:
@@ -95,20 +95,19 @@ def test_a_comparison_that_mixes_says_so() -> None:
 def test_numbers_come_in_their_order_and_texts_as_found() -> None:
     found = effects_of({(0.7, 1.0): [0.1], (0.3, 1.0): [0.2], (10.0, 1.0): [0.3]})["alpha"]
     assert [one.value for one in found.effects] == [0.3, 0.7, 10.0]
-    assert found.reference == 0.7
+    assert [one.is_reference for one in found.effects] == [False, True, False]
 
 
 def test_band_over_seeds_by_hand() -> None:
     curves = [([1.0, 2.0], [0.1, 0.2]), ([1.0, 2.0, 3.0], [0.3, 0.6, 0.9])]
     runs = [
-        Run(Path(str(place)), RunState.FINISHED, training={"reward": (np.array(steps), np.array(values))})
+        Run(Path(str(place)), RunState.FINISHED, curves={"reward": (np.array(steps), np.array(values))})
         for place, (steps, values) in enumerate(curves)
     ]
-    band = training_band(Group("g", tuple(runs)), "reward")
+    band = band_of(Group("g", tuple(runs)), "reward")
     assert band is not None
     assert band.steps.tolist() == [1, 2, 3]
     assert band.mean.tolist() == pytest.approx([0.2, 0.4, 0.9])
     assert band.sd[:2].tolist() == pytest.approx([math.sqrt(0.02), math.sqrt(0.08)])
     assert math.isnan(band.sd[2])
-    assert band.num_runs.tolist() == [2, 2, 1]
-    assert training_band(Group("g", tuple(runs)), "mixing_weight") is None
+    assert band_of(Group("g", tuple(runs)), "mixing_weight") is None

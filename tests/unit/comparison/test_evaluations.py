@@ -13,7 +13,7 @@ from tests.unit.comparison.run_folders import FakeRun, marks, write_run
 
 from orapo.comparison.compare import compare_runs
 from orapo.comparison.evaluation_folder import READABLE_FORMAT, read_evaluation
-from orapo.comparison.find_runs import find_runs
+from orapo.comparison.run_folder import find_runs
 from orapo.comparison.run_state import RunState
 from orapo.comparison.significance import OTHER_STUDIES
 from orapo.comparison.table_files import latex_tables

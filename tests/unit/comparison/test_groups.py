@@ -31,7 +31,7 @@ def test_seeds_of_one_config_are_one_group() -> None:
         ("alpha=0.3", [0, 1, 2]),
         ("alpha=0.5", [0, 1, 2, 3]),
     ]
-    assert [setting.name for setting in swept] == ["alpha"]
+    assert swept == ("alpha",)
     assert groups[0].values == {"alpha": 0.3}
 
 
@@ -48,7 +48,7 @@ def test_one_group_is_called_by_its_run_name() -> None:
 def test_settings_that_change_together_are_one() -> None:
     runs = [run(objective__gamma=gamma, objective__w_max=w) for gamma, w in ((1.0, 0.1), (2.0, 0.2), (3.0, 0.3))]
     groups, swept = group_runs(runs)
-    assert [setting.name for setting in swept] == ["w_max, gamma"]
+    assert swept == ("w_max, gamma",)
     assert groups[0].label == "w_max, gamma=0.1, 1"
 
 
@@ -111,6 +111,9 @@ def test_runs_without_config_stand_alone() -> None:
     refused = Run(Path("logs/orapo/x"), RunState.FAILED, reason="seed is -1")
     groups, _ = group_runs([run(), refused])
     assert [group.label for group in groups] == ["orapo", "(no config) orapo/x"]
+    # The tests against the baseline are by label.
+    elsewhere = Run(Path("elsewhere/orapo/x"), RunState.FAILED, reason="seed is -2")
+    assert labels(run(), refused, elsewhere) == ["orapo", "(no config) orapo/x", "(no config) orapo/x (2)"]
 
 
 def test_order_and_baseline() -> None:

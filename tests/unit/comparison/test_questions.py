@@ -53,7 +53,7 @@ def test_groups_are_compared_by_accuracy(tmp_path: Path) -> None:
     assert difference.value == pytest.approx(8 / 20)
     assert difference.low < 8 / 20 < difference.high
     assert significance.seeds["accuracy"].difference == pytest.approx(8 / 20)
-    assert found.runs[0].validation["accuracy"][1].tolist() == [found.runs[0].scores["accuracy"]]
+    assert found.runs[0].curves["accuracy"][1].tolist() == [found.runs[0].scores["accuracy"]]
     table = next(comparison_tables(found))
     assert "Δ accuracy [95 %]" in table.rows[0]
     assert table.rows[0]["accuracy"].startswith("0.650")

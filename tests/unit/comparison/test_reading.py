@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from tests.unit.comparison.run_folders import FakeRun, marks, write_run
 
-from orapo.comparison.find_runs import find_runs
-from orapo.comparison.run_folder import read_run
+from orapo.comparison.run_folder import find_runs, read_run
 from orapo.comparison.run_state import RUN_STATE, RunState
 from orapo.comparison.significance import _measured
 from orapo.errors import DataError
@@ -39,9 +38,9 @@ def test_a_finished_run(tmp_path: Path) -> None:
     run = read_run(write_run(tmp_path / "run", finished(seed=3, objective__alpha=0.3)))
     assert (run.state, run.reason, run.seed, run.last_step, run.num_steps) == (RunState.FINISHED, "", 3, 60, 60)
     assert run.settings["objective.alpha"] == 0.3
-    steps, rewards = run.training["reward"]
+    steps, rewards = run.curves["reward"]
     assert (steps[0], rewards[0], steps[-1], rewards[-1]) == pytest.approx((1, 0.1, 60, 0.218))
-    steps, own = run.validation["macro_f1"]
+    steps, own = run.curves["macro_f1"]
     assert list(steps) == [0, 30, 60]
     assert list(own) == [0.05, 0.1, 0.2]
     # By hand from the matrices: F1 of each observation, 0 where nothing is there and nothing called.
