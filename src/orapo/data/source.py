@@ -39,23 +39,6 @@ class StudyEntry(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ListedStudy:
-    """The entry of a study that has not been read.
-
-    Attributes:
-        study_id: unique within its source.
-        patient_id: studies of one patient share it.
-        labels: state of all 14 observations; studies with the same states may share one mapping.
-        question: None: a question is listed whole.
-    """
-
-    study_id: str
-    patient_id: str
-    labels: LabelStates
-    question: None = None
-
-
-@dataclass(frozen=True, slots=True)
 class LeftOut:
     """A study that can't be used as the settings ask, and why; counted and listed, never dropped in silence.
 

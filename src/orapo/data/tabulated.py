@@ -26,7 +26,7 @@ from orapo.data.labels import ReportLabeler, SharedStates, check_overlap, join_k
 from orapo.data.left_out import count_reasons
 from orapo.data.progress import watched
 from orapo.data.report_sections import MissingSection
-from orapo.data.source import LeftOut, ListedStudy
+from orapo.data.source import LeftOut
 from orapo.data.splits import check_fractions, split_patients
 from orapo.data.tables import find_columns, named, number_key
 from orapo.data.target import Target, report_text
@@ -64,6 +64,7 @@ class StudyRow(NamedTuple):
         order: to sort a patient's studies by time; None where it isn't known.
         day: of the study, as a number of days; None where it isn't known.
         left_out: why the reader rules it out; "" when it doesn't.
+        labels: state of all 14 observations, which the source fills in; studies with the same states share one mapping.
     """
 
     study_id: str
@@ -75,6 +76,12 @@ class StudyRow(NamedTuple):
     order: float | None = None
     day: int | None = None
     left_out: str = ""
+    labels: LabelStates = {}  # noqa: RUF012
+
+    @property
+    def question(self) -> None:
+        """None: a question is listed whole."""
+        return None
 
 
 @settings
@@ -298,11 +305,6 @@ class Reader(ABC, Generic[AnySettings]):
         """Looks at the studies that are used, before any is read; raises DataError where one can't be."""
 
 
-class _Listed(NamedTuple):
-    row: StudyRow
-    labels: LabelStates
-
-
 class TabulatedSource:
     """A ``StudySource`` of what a reader reads; studies keep the order of its rows."""
 
@@ -310,8 +312,7 @@ class TabulatedSource:
         """Reads the tables; arguments and errors as for ``SourceSettings.open``."""
         self.name = reader.name
         self._reader, self._settings = reader, settings
-        self._listed: dict[str, _Listed] = {}
-        self._entries: dict[Split, list[ListedStudy]] = {split: [] for split in Split}
+        self._listed: dict[str, StudyRow] = {}
         self._left_out: dict[Split, list[LeftOut]] = {split: [] for split in Split}
         self._of_patient: dict[str, list[StudyRow]] = {}
         self._digest = ""
@@ -329,9 +330,9 @@ class TabulatedSource:
             self._list(rows)
         self._log(rows)
 
-    def entries(self, split: Split) -> Sequence[ListedStudy]:
+    def entries(self, split: Split) -> Sequence[StudyRow]:
         """All studies of one split that the tables allow."""
-        return self._entries[split]
+        return [row for row in self._listed.values() if row.split is split]
 
     def left_out(self, split: Split) -> Sequence[LeftOut]:
         """The studies of one split that the tables rule out: without the views, the sections or labels, say."""
@@ -343,15 +344,15 @@ class TabulatedSource:
         Raises:
             DataError: no such study is listed, its report or an image is missing, or the report is damaged.
         """
-        listed = self._listed.get(study_id)
-        if listed is None:
+        row = self._listed.get(study_id)
+        if row is None:
             raise DataError(f"{self._reader.title}: study {study_id} is not listed, or it is left out")
         try:
-            sections = self._reader.sections(listed.row)
+            sections = self._reader.sections(row)
             report = "" if sections is None else report_text(sections, self._settings.target)
         except MissingSection as missing:
             return LeftOut(study_id, missing.reason)
-        row = self._keep_images(self._reader.images(listed.row))
+        row = self._keep_images(self._reader.images(row))
         if not row.images:
             return LeftOut(study_id, NO_FRONTAL)
         age_years, sex = self._reader.person(row)
@@ -362,7 +363,7 @@ class TabulatedSource:
             image_paths=tuple(self._reader.image_path(row, image) for image in row.images),
             views=row.views,
             oracle_report=report,
-            labels=listed.labels,
+            labels=row.labels,
             context=make_context(sections or {}, age_years=age_years, sex=sex, prior=self._prior(row)),
         )
 
@@ -383,20 +384,17 @@ class TabulatedSource:
             told = {f.name: getattr(self._settings, f.name) for f in fields(self._settings) if f.name not in _PLACES}
             digest = hashlib.sha256(json.dumps([self.name, told], sort_keys=True, default=dict).encode())
             codes: dict[int, str] = {}
-            for row, labels in self._listed.values():
-                code = codes.get(id(labels))
+            for row in self._listed.values():
+                code = codes.get(id(row.labels))
                 if code is None:
-                    code = codes[id(labels)] = ",".join(label_state_to_code(labels[o]) for o in OBSERVATIONS)
+                    code = codes[id(row.labels)] = ",".join(label_state_to_code(row.labels[o]) for o in OBSERVATIONS)
                 parts = [row.study_id, row.patient_id, row.split.value, code, str(row.order), *row.images, *row.views]
                 if self._reader.texts_in_table:
-                    parts += [repr(self._text_parts(row)), repr(self._reader.person(row))]
+                    sections = self._reader.sections(row) or {}
+                    parts += [repr(sorted(sections.items())), repr(self._reader.person(row))]
                 digest.update("\t".join(parts).encode() + b"\n")
             self._digest = DIGEST_VERSION + digest.hexdigest()
         return self._digest
-
-    def _text_parts(self, row: StudyRow) -> list[tuple[str, str]]:
-        sections = self._reader.sections(row)
-        return sorted(sections.items()) if sections else []
 
     def _list(self, rows: Sequence[StudyRow]) -> None:
         label = self._choose_labels(rows)
@@ -407,9 +405,8 @@ class TabulatedSource:
             if isinstance(labels, str):
                 self._left_out[row.split].append(LeftOut(row.study_id, labels))
             else:
-                self._listed[row.study_id] = _Listed(kept, labels)
-                self._entries[row.split].append(ListedStudy(row.study_id, row.patient_id, labels))
-        self._reader.check_listed([listed.row for listed in self._listed.values()])
+                self._listed[row.study_id] = kept._replace(labels=labels)
+        self._reader.check_listed(list(self._listed.values()))
 
     def _ruled_out(self, row: StudyRow, kept: StudyRow) -> str:
         if self._reader.texts_in_table:
@@ -495,7 +492,7 @@ class TabulatedSource:
         return None
 
     def _log(self, rows: Sequence[StudyRow]) -> None:
-        counts = ", ".join(f"{len(self._entries[split]):,} {split}" for split in Split)
+        counts = ", ".join(f"{len(self.entries(split)):,} {split}" for split in Split)
         labels = self._settings.label_table or self._settings.labels
         logger.info("%s: %d studies (%s), labels from %s", self._reader.title, len(self._listed), counts, labels)
         for warning in self._reader.warnings:
