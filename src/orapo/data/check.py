@@ -200,9 +200,8 @@ class _Check:
     def _labels(
         self, reader: Reader[Any], word: str, path: Path, rows: Sequence[StudyRow], usable: Mapping[str, set[str]]
     ) -> None:
-        reader.files = {**reader.files, "labels": path}
         try:
-            column, labels = reader.own_labels(word, SharedStates())
+            column, labels = reader.own_labels(path, SharedStates())
         except DataError as error:
             self.problems.append(str(error))
             return

@@ -119,7 +119,7 @@ class GoldReader(Reader["ChexpertGold"]):
     def label_files(self) -> Mapping[str, ExpectedFile]:
         return {"gold": self.expected()["labels"]}
 
-    def own_labels(self, word: str, shared: SharedStates) -> tuple[str, Mapping[str, LabelStates]]:
+    def own_labels(self, path: Path, shared: SharedStates) -> tuple[str, Mapping[str, LabelStates]]:
         return "study", self._gold.states
 
     def label_keys(self, row: StudyRow, column: str) -> Iterable[str]:

@@ -20,7 +20,7 @@ from orapo.data.chexpert_images import (
     view_number,
     view_of_cells,
 )
-from orapo.data.context import read_age, read_order, read_sex
+from orapo.data.context import read_order
 from orapo.data.expected_files import ExpectedFile, require_root
 from orapo.data.labels import LABEL_NAMES, SharedStates
 from orapo.data.splits import hold_out
@@ -75,8 +75,7 @@ class PlusReader(Reader["ChexpertPlus"]):
     def __init__(self, settings: "ChexpertPlus") -> None:
         super().__init__(settings)
         self.folders = find_image_folders(self._root(), images=settings.images, parts=PARTS)
-        self._sections: dict[str, Sequence[str]] = {}
-        self._persons: tuple[Sequence[str], Sequence[str]] = ((), ())
+        self._cells: dict[str, Sequence[str]] = {}
         self._orders: Sequence[str] = ()
         self._image_keys: dict[str, str] = {}
         self._dicoms: dict[str, str] = {}
@@ -97,8 +96,9 @@ class PlusReader(Reader["ChexpertPlus"]):
     def rows(self, tell: Tell) -> Sequence[StudyRow]:
         """Studies in the order of their first rows, images in that of their view numbers."""
         columns, images, parts, self.warnings = read_plus_table(self.files["table"], self.settings.target, tell)
-        self._sections = {name: columns.get(f"section_{name}") for name in _SECTIONS}
-        self._persons, self._orders = (columns.get("age"), columns.get("sex")), columns.get(_ORDER)
+        self._cells = {name: columns.get(f"section_{name}") for name in _SECTIONS}
+        self._cells |= {name: columns.get(name) for name in ("age", "sex")}
+        self._orders = columns.get(_ORDER)
         train = {study_id.partition("/")[0] for study_id, part in parts.items() if part == "train"}
         held_out = hold_out(train, self.settings.num_validate_patients, self.settings.seed)
         if self.folders.kind is ImageKind.DICOM:
@@ -108,16 +108,7 @@ class PlusReader(Reader["ChexpertPlus"]):
 
     def sections(self, row: StudyRow) -> Mapping[str, str]:
         """Those of the study's first row."""
-        return {name: texts[row.place] for name, texts in self._sections.items()}
-
-    def person(self, row: StudyRow) -> tuple[int | None, str]:
-        """Those of the study's first row."""
-        ages, sexes = self._persons
-        try:
-            age = read_age(ages[row.place])
-        except DataError:  # of others' tables: "90+", say
-            age = None
-        return age, read_sex(sexes[row.place])
+        return {name: cells[row.place] for name, cells in self._cells.items()}
 
     def image_path(self, row: StudyRow, image: str) -> str:
         part = "valid" if row.split is Split.TEST else "train"
@@ -127,9 +118,9 @@ class PlusReader(Reader["ChexpertPlus"]):
         """One for each target."""
         return {f"chexbert ({target})": chexbert_file(self._root(), target) for target in CHEXBERT_FILE}
 
-    def own_labels(self, word: str, shared: SharedStates) -> tuple[str, Mapping[str, LabelStates]]:
+    def own_labels(self, path: Path, shared: SharedStates) -> tuple[str, Mapping[str, LabelStates]]:
         """CheXbert's labels, by image."""
-        return "path_to_image", read_chexbert_labels(self.files["labels"], shared)
+        return "path_to_image", read_chexbert_labels(path, shared)
 
     def label_key(self, column: str, cell: str) -> str:
         """Of an image: its path without what stands before the part and without the ending."""

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from orapo.data.annotation import read_samples
 from orapo.data.expected_files import ExpectedFile, require_root
-from orapo.data.images import check_below_root
+from orapo.data.images import path_below
 from orapo.data.tables import number_key, read_columns
 from orapo.data.tabulated import DealtOutSettings, Reader, StudyRow, Tell
 from orapo.data.target import Target
@@ -96,11 +96,7 @@ class IuXrayReader(Reader["IuXray"]):
         return self._reports[row.study_id].sections
 
     def image_path(self, row: StudyRow, image: str) -> str:
-        check_below_root(image, str(self.files["images"]), study_id=row.study_id)
-        path = self.files["images"] / image
-        if not os.path.isfile(path):
-            raise DataError(f"study {row.study_id}: there is no image {path}")
-        return str(path)
+        return path_below(self.files["images"], image, study_id=row.study_id)
 
     def place_of_image(self, image: str) -> str:
         """The file itself, by whatever path or link."""

@@ -1,16 +1,16 @@
 """Data sets that are JSON objects of studies by id: ReXGradient-160K, and the sets of the leaderboard ReXrank."""
 
-import os
 import re
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, NamedTuple
+from typing import Any, ClassVar, Generic, Literal
 
 from orapo.data.annotation import MOST_BYTES, kind_of
-from orapo.data.context import read_age, read_day, read_sex, read_time
+from orapo.data.context import read_day, read_time
 from orapo.data.expected_files import ExpectedFile, require_root
-from orapo.data.images import check_below_root
+from orapo.data.images import path_below
 from orapo.data.report_sections import MissingSection
 from orapo.data.splits import split_from_word
 from orapo.data.tables import named, quoted
@@ -34,14 +34,6 @@ _SECONDS_OF_DAY = 100_000
 """More than a day has, so that a leap second is not the next day."""
 
 
-class _Told(NamedTuple):
-    """What is kept of a study's object beside its row."""
-
-    sections: Mapping[str, str]
-    age_years: int | None
-    sex: str
-
-
 class JsonStudiesReader(Reader[AnySettings], Generic[AnySettings]):
     """Reads objects of studies; keys count in any case, with or without spaces and underscores.
 
@@ -54,7 +46,7 @@ class JsonStudiesReader(Reader[AnySettings], Generic[AnySettings]):
 
     def __init__(self, settings: AnySettings) -> None:
         super().__init__(settings)
-        self._told: dict[str, _Told] = {}
+        self._told: dict[str, Mapping[str, str]] = {}
 
     def read_studies(self, path: Path, split: Split | None, tell: Tell) -> Iterator[StudyRow]:
         """The studies of one file.
@@ -86,26 +78,14 @@ class JsonStudiesReader(Reader[AnySettings], Generic[AnySettings]):
             self.notes.append(f"{path}: keys passed over: {shown}")
 
     def sections(self, row: StudyRow) -> Mapping[str, str]:
-        return self._told[row.study_id].sections
-
-    def person(self, row: StudyRow) -> tuple[int | None, str]:
-        told = self._told[row.study_id]
-        return told.age_years, told.sex
+        return self._told[row.study_id]
 
     def image_path(self, row: StudyRow, image: str) -> str:
-        """Below the folder of images, or the root."""
-        folders = self.image_folders()
-        for folder in folders:
-            check_below_root(image, str(folder), study_id=row.study_id)
-        tried = [os.path.join(folder, image) for folder in folders]
-        found = next((path for path in tried if os.path.isfile(path)), None)
-        if found is None:
-            raise DataError(f"study {row.study_id}: there is no image {' nor '.join(tried)}")
-        return found
+        return path_below(self.image_folder(), image, study_id=row.study_id)
 
-    def image_folders(self) -> Sequence[Path]:
-        """Folders that the paths of images may be relative to."""
-        raise NotImplementedError
+    @abstractmethod
+    def image_folder(self) -> Path:
+        """What the paths of images are relative to."""
 
     def _row(self, study_id: str, cells: Mapping[str, Any], split: Split | None) -> StudyRow:
         images = self._texts(cells, "images")
@@ -121,9 +101,7 @@ class JsonStudiesReader(Reader[AnySettings], Generic[AnySettings]):
         seconds = read_time(time) if time else 0.0
         order = None if day is None or seconds is None else day + seconds / _SECONDS_OF_DAY
         told = {name: self._text(cells, name) for name in (*_SECTIONS, "age", "sex")}
-        told |= _of_context(self._text(cells, "context"))
-        sections = {name: told[name] for name in _SECTIONS}
-        self._told[study_id] = _Told(sections, _age(told["age"]), read_sex(told["sex"]))
+        self._told[study_id] = told | _of_context(self._text(cells, "context"))
         paths = tuple(image.removeprefix("../") for image in images)
         return StudyRow(
             study_id=study_id,
@@ -183,13 +161,6 @@ def _by_key(study: Mapping[str, Any]) -> dict[str, Any]:
     return {_key(name): value for name, value in study.items()}
 
 
-def _age(cell: str) -> int | None:
-    try:
-        return read_age(cell)
-    except DataError:  # of others' tables: "090+", say
-        return None
-
-
 class RexGradientReader(JsonStudiesReader["RexGradient"]):
     """ReXGradient-160K: chest radiographs of 79 sites with the official splits, public test part included."""
 
@@ -238,8 +209,8 @@ class RexGradientReader(JsonStudiesReader["RexGradient"]):
             )
         return rows
 
-    def image_folders(self) -> Sequence[Path]:
-        return [self.files["images"].parent]
+    def image_folder(self) -> Path:
+        return self.files["images"].parent
 
     def patient_of_path(self, path: str) -> str:
         """The first folder below deid_png/ that is not the image's own."""
@@ -297,12 +268,12 @@ class RexRankReader(JsonStudiesReader["RexRank"]):
     def sections(self, row: StudyRow) -> Mapping[str, str]:
         """A study without sections has no report."""
         sections = super().sections(row)
-        if not any(sections.values()):
+        if not any(sections[name] for name in _SECTIONS):
             raise MissingSection("no report")
         return sections
 
-    def image_folders(self) -> Sequence[Path]:
-        return [self.files["images"]]
+    def image_folder(self) -> Path:
+        return self.files["images"]
 
 
 @settings

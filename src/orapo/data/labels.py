@@ -79,7 +79,7 @@ LABEL_COLUMNS = (*LABEL_NAMES, *OLD_NAMES.values())
 
 
 def read_label_table(
-    path: Path, id_columns: Sequence[str], shared: SharedStates, key: Callable[[str, str], str] | None = None
+    path: Path, id_columns: Sequence[str], shared: SharedStates, key: Callable[[str, str], str]
 ) -> tuple[str, dict[str, LabelStates]]:
     """Reads a table of codes, as data sets bring them and ``orapo label`` writes them.
 
@@ -87,7 +87,7 @@ def read_label_table(
         path: .csv, .csv.gz or .parquet, with an id and the 14 observations in any order.
         id_columns: by which studies may be found; the first that the table has counts.
         shared: makes the states.
-        key: of an id, by column and cell; raises DataError where the cell is no id. ``join_key`` when None.
+        key: of an id, by column and cell; raises DataError where the cell is no id.
 
     Returns:
         The column of the ids, and the states by ``key``.
@@ -106,7 +106,7 @@ def read_label_table(
     rows = zip(columns.lines, columns.cells[id_column], zip(*label_columns(columns), strict=True), strict=True)
     for line, cell, codes in rows:
         try:
-            row_id = join_key(cell) if key is None else key(id_column, cell)
+            row_id = key(id_column, cell)
             states = shared.of_codes(codes)
             if not row_id:
                 raise DataError(f"{id_column} is blank")

@@ -12,7 +12,7 @@ from orapo.chexpert import LabelStates
 from orapo.data.context import read_day
 from orapo.data.expected_files import ExpectedFile, require_root
 from orapo.data.images import check_below_root
-from orapo.data.labels import SharedStates, check_overlap, read_label_table
+from orapo.data.labels import SharedStates, check_overlap
 from orapo.data.report_sections import parse_sections
 from orapo.data.splits import split_from_word
 from orapo.data.tables import is_blank, quoted, read_columns
@@ -119,9 +119,6 @@ class MimicReader(Reader["MimicCxr"]):
     def label_files(self) -> Mapping[str, ExpectedFile]:
         return {key: table_file(self._root(), key) for key in (CHEXPERT, NEGBIO, RADIOLOGIST)}
 
-    def own_labels(self, word: str, shared: SharedStates) -> tuple[str, Mapping[str, LabelStates]]:
-        return read_label_table(self.files["labels"], self.id_columns, shared, self.label_key)
-
     def label_key(self, column: str, cell: str) -> str:
         """Ids are whole numbers, with or without the leading "s"."""
         key = super().label_key(column, cell).removeprefix("s")
@@ -134,7 +131,7 @@ class MimicReader(Reader["MimicCxr"]):
         path = self.files.get(RADIOLOGIST)
         if path is None:
             return super().overrule(shared, rows)
-        labels = read_label_table(path, self.id_columns, shared, self.label_key)[1]
+        _, labels = self.table_labels(path, shared)
         test = {row.study_id[1:] for row in rows if row.split is Split.TEST}
         check_overlap(path, labels, test, "the test split", by="study_id")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from orapo.chexpert import OBSERVATIONS, LabelStates
-from orapo.data.context import read_age, read_day, read_order, read_sex
+from orapo.data.context import read_age, read_day, read_order
 from orapo.data.expected_files import ExpectedFile
 from orapo.data.images import check_below_root, check_image_name
 from orapo.data.labels import LABEL_COLUMNS, LABEL_NAMES, OLD_NAMES, SharedStates
@@ -21,8 +21,8 @@ from orapo.errors import DataError
 from orapo.records import Split
 from orapo.settings import settings
 
-CONTEXT = ("indication", "comparison", "technique")
-OPTIONAL = ("split", *CONTEXT, "age", "sex", "study_date", "study_order")
+CONTEXT = ("indication", "comparison", "technique", "age", "sex")
+OPTIONAL = ("split", *CONTEXT, "study_date", "study_order")
 """Columns that it may have, beside the 14 observations."""
 
 _NOT_BLANK = ("study_id", "patient_id", "image_path", "report")
@@ -87,11 +87,7 @@ class StudyTableReader(Reader["StudyTable"]):
     def sections(self, row: StudyRow) -> Mapping[str, str]:
         """The report as it is, and the columns of context."""
         cells = self._first[row.study_id].cells
-        return {REPORT: cells["report"], **{name: cells.get(name, "") for name in CONTEXT}}
-
-    def person(self, row: StudyRow) -> tuple[int | None, str]:
-        cells = self._first[row.study_id].cells
-        return read_age(cells.get("age", "")), read_sex(cells.get("sex", ""))
+        return {name: cells.get(name, "") for name in (REPORT, *CONTEXT)}
 
     def image_path(self, row: StudyRow, image: str) -> str:
         path = Path(self.settings.root) / image

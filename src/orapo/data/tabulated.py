@@ -18,7 +18,7 @@ from PIL import Image
 from pydantic import NonNegativeInt, PositiveInt
 
 from orapo.chexpert import OBSERVATIONS, LabelStates, label_state_to_code
-from orapo.data.context import make_context
+from orapo.data.context import make_context, read_person
 from orapo.data.expected_files import ExpectedFile, find_all
 from orapo.data.garbage_collection import collection_paused
 from orapo.data.images import LongestSide, load_image
@@ -248,7 +248,7 @@ class Reader(ABC, Generic[AnySettings]):
 
     @abstractmethod
     def sections(self, row: StudyRow) -> Mapping[str, str] | None:
-        """The report by sections; None where no report of the set is public.
+        """The report by sections, with ``age`` and ``sex`` as told; None where no report of the set is public.
 
         Raises:
             DataError: the report is missing or damaged.
@@ -265,17 +265,17 @@ class Reader(ABC, Generic[AnySettings]):
         """Decodes what ``image_path`` gave, as ``images.load_image`` does."""
         return load_image(path, study_id=study_id, longest_side=longest_side, max_pixels=max_pixels)
 
-    def person(self, row: StudyRow) -> tuple[int | None, str]:
-        """Age in years and sex, as far as they are known."""
-        return None, ""
-
     def images(self, row: StudyRow) -> StudyRow:
         """The row with its images where the tables don't list them; raises DataError when there is none."""
         return row
 
-    def own_labels(self, word: str, shared: SharedStates) -> tuple[str, Mapping[str, LabelStates]]:
-        """The data set's own labels that a word of ``settings.labels`` names: the column of ids, states by key."""
-        raise NotImplementedError(word)
+    def own_labels(self, path: Path, shared: SharedStates) -> tuple[str, Mapping[str, LabelStates]]:
+        """Labels of a file that comes with the data set: the column of ids, and states by key."""
+        return self.table_labels(path, shared)
+
+    def table_labels(self, path: Path, shared: SharedStates) -> tuple[str, Mapping[str, LabelStates]]:
+        """Labels of a table as ``orapo label`` writes it, likewise."""
+        return read_label_table(path, self.id_columns, shared, self.label_key)
 
     def label_key(self, column: str, cell: str) -> str:
         """By what a study is found in a table of labels; raises DataError where the cell is no id."""
@@ -287,7 +287,7 @@ class Reader(ABC, Generic[AnySettings]):
 
     def overrule(self, shared: SharedStates, rows: Sequence[StudyRow]) -> Callable[[StudyRow], LabelStates | str]:
         """Labels that stand above the usual ones, or why a study is left out; "" for neither."""
-        return _nothing
+        return lambda row: ""
 
     def label_files(self) -> Mapping[str, ExpectedFile]:
         """Every file of labels that the data set has, by the word of ``labels``; for checks."""
@@ -355,7 +355,6 @@ class TabulatedSource:
         row = self._keep_images(self._reader.images(row))
         if not row.images:
             return LeftOut(study_id, NO_FRONTAL)
-        age_years, sex = self._reader.person(row)
         return Study(
             study_id=study_id,
             patient_id=row.patient_id,
@@ -364,7 +363,7 @@ class TabulatedSource:
             views=row.views,
             oracle_report=report,
             labels=row.labels,
-            context=make_context(sections or {}, age_years=age_years, sex=sex, prior=self._prior(row)),
+            context=make_context(sections or {}, prior=self._prior(row)),
         )
 
     def load_images(self, study: Study, max_pixels: int | None = None) -> tuple[Image.Image, ...]:
@@ -390,8 +389,9 @@ class TabulatedSource:
                     code = codes[id(row.labels)] = ",".join(label_state_to_code(row.labels[o]) for o in OBSERVATIONS)
                 parts = [row.study_id, row.patient_id, row.split.value, code, str(row.order), *row.images, *row.views]
                 if self._reader.texts_in_table:
-                    sections = self._reader.sections(row) or {}
-                    parts += [repr(sorted(sections.items())), repr(self._reader.person(row))]
+                    sections = dict(self._reader.sections(row) or {})
+                    person = read_person(sections.pop("age", ""), sections.pop("sex", ""))
+                    parts += [repr(sorted(sections.items())), repr(person)]
                 digest.update("\t".join(parts).encode() + b"\n")
             self._digest = DIGEST_VERSION + digest.hexdigest()
         return self._digest
@@ -437,7 +437,7 @@ class TabulatedSource:
         shared = SharedStates()
         overrule = self._reader.overrule(shared, rows)
         usual = self._usual_labels(rows, shared)
-        return usual if overrule is _nothing else lambda row: overrule(row) or usual(row)
+        return lambda row: overrule(row) or usual(row)
 
     def _usual_labels(self, rows: Sequence[StudyRow], shared: SharedStates) -> Callable[[StudyRow], LabelStates | str]:
         reader, settings = self._reader, self._settings
@@ -451,12 +451,12 @@ class TabulatedSource:
                     return missing.reason
 
             return by_text
-        path = reader.files["label_table" if settings.labels == "table" else "labels"]
-        labels: Mapping[str, LabelStates]
         if settings.labels == "table":
-            column, labels = read_label_table(path, reader.id_columns, shared, reader.label_key)
+            path = reader.files["label_table"]
+            column, labels = reader.table_labels(path, shared)
         else:
-            column, labels = reader.own_labels(settings.labels, shared)
+            path = reader.files["labels"]
+            column, labels = reader.own_labels(path, shared)
         keys_of = key_finder(reader, rows, column)
         keys = {key for row in rows for key in keys_of(row)}
         check_overlap(path, labels, keys, reader.title, by=column)
@@ -588,10 +588,6 @@ def _is_before(other: StudyRow, row: StudyRow) -> bool:
     if other.order is None or row.order is None:
         return False
     return other.order < row.order and not (other.day is not None and row.day is not None and other.day > row.day)
-
-
-def _nothing(row: StudyRow) -> str:
-    return ""
 
 
 def _raise(problem: str) -> NoReturn:

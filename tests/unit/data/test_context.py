@@ -30,7 +30,7 @@ def test_marks_of_removed_words_are_kept_out(text, kept):
 
 
 def test_the_indication_is_the_first_that_says_something():
-    context = make_context({"indication": "___", "history": "Cough."}, age_years=None, sex="", prior=None)
+    context = make_context({"indication": "___", "history": "Cough."}, prior=None)
     assert context.indication == "Cough."
 
 
