@@ -12,12 +12,11 @@ from orapo.chexpert import LabelStates
 from orapo.data.chexpert_gold_table import read_gold_labels
 from orapo.data.chexpert_images import (
     ROOT_VARIABLE,
-    ImageKind,
     Images,
     find_image_folders,
     images_file,
+    in_order,
     parse_image_name,
-    view_number,
     view_of_cells,
 )
 from orapo.data.context import read_order
@@ -101,7 +100,7 @@ class PlusReader(Reader["ChexpertPlus"]):
         self._orders = columns.get(_ORDER)
         train = {study_id.partition("/")[0] for study_id, part in parts.items() if part == "train"}
         held_out = hold_out(train, self.settings.num_validate_patients, self.settings.seed)
-        if self.folders.kind is ImageKind.DICOM:
+        if self.folders.kind == "dicom":
             cells = zip(columns.get("path_to_image"), columns.get(_DICOM), strict=True)
             self._dicoms = {_key(path): dicom for path, dicom in cells}
         return [self._study(study_id, of, parts[study_id], held_out) for study_id, of in images.items()]
@@ -159,7 +158,7 @@ class PlusReader(Reader["ChexpertPlus"]):
     ) -> StudyRow:
         first_stem, (first, _) = next(iter(images.items()))
         self._image_keys[study_id] = f"{part}/{study_id}/{first_stem}"
-        stems = sorted(images, key=lambda stem: (view_number(stem), stem)) if len(images) > 1 else images
+        stems = in_order(images)
         patient_id = study_id.partition("/")[0]
         usual = Split.VALIDATE if patient_id in held_out else Split.TRAIN
         try:
@@ -170,7 +169,7 @@ class PlusReader(Reader["ChexpertPlus"]):
             study_id=study_id,
             patient_id=patient_id,
             split=Split.TEST if part == "valid" else usual,
-            images=tuple(stems),
+            images=stems,
             views=tuple(images[stem][1] for stem in stems),
             place=first,
             order=order,
@@ -241,15 +240,14 @@ def read_plus_table(
             view = view_of_cells(frontal_lateral, ap_pa)
             if _PART_OF_WORD.get(split.lower()) != name.part:
                 raise DataError(f"split is {quoted(split)} but path_to_image starts with {name.part}")
-            study_id = f"{name.patient}/{name.study}"
-            if parts.setdefault(study_id, name.part) != name.part:
-                raise DataError(f"study {study_id} is in {name.part} and in {parts[study_id]}")
+            if parts.setdefault(name.study_id, name.part) != name.part:
+                raise DataError(f"study {name.study_id} is in {name.part} and in {parts[name.study_id]}")
         except DataError as error:
             tell(f"{path} line {line}: {error}")
             continue
         if name.patient != patient_id:
             renamed.append(line)
-        of_study = images.setdefault(study_id, {})
+        of_study = images.setdefault(name.study_id, {})
         if of_study:
             first = next(iter(of_study.values()))[0]
             if any(bool(text[first]) != bool(text[place]) for text in texts):
