@@ -19,9 +19,8 @@ from orapo.data.progress import watched
 from orapo.data.questions import Questions, QuestionSource
 from orapo.data.report_sections import MissingSection
 from orapo.data.source import LeftOut
-from orapo.data.tabulated import Reader, SourceSettings, StudyRow, key_finder, odd_ids, shared_patients, twice_listed
+from orapo.data.tabulated import Reader, SourceSettings, StudyRow, key_finder, row_problems
 from orapo.data.target import Target, report_text
-from orapo.data.views import is_frontal
 from orapo.errors import DataError
 from orapo.records import Split
 
@@ -30,7 +29,6 @@ MOST_SHOWN = 5
 
 _LONGEST_SIDE = 512
 _TARGETS: tuple[Target, ...] = ("findings", "impression", "both")
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +125,7 @@ class _Check:
             reader.files = {**reader.files, "labels": next(iter(label_paths.values()))}
         rows = reader.rows(self.problems.append)
         self.notes += reader.warnings + reader.notes
-        self.problems += [*odd_ids(rows, reader), *twice_listed(reader, rows), *shared_patients(reader, rows)]
+        self.problems += row_problems(reader, rows)
         self._count(reader, rows)
         usable = self._reports(reader, rows) if "reports" in reader.files or "reports" not in needed else {}
         for word, path in label_paths.items():
@@ -152,14 +150,10 @@ class _Check:
                 f"{name}studies": len(of_part),
                 f"{name}patients": len({row.patient_id for row in of_part}),
             }
-        views = Counter(view or "(blank)" for row in rows for view in row.views)
-        blank = reader.blank_is_frontal
-        frontal = sum(
-            count for view, count in views.items() if is_frontal("" if view == "(blank)" else view, blank=blank)
-        )
-        self.counts["frontal images"] = frontal
-        self.counts |= {f"view {view}": count for view, count in views.most_common()}
-        without = sum(bool(row.views) and not any(is_frontal(v, blank=blank) for v in row.views) for row in rows)
+        views = Counter(view for row in rows for view in row.views)
+        self.counts["frontal images"] = sum(count for view, count in views.items() if reader.is_frontal(view))
+        self.counts |= {f"view {view or '(blank)'}": count for view, count in views.most_common()}
+        without = sum(bool(row.views) and not any(map(reader.is_frontal, row.views)) for row in rows)
         self.counts["studies without a frontal image"] = without
         if without:
             self.notes.append(
@@ -238,8 +232,7 @@ class _Check:
                 try:
                     present.append((row, reader.image_path(row, image)))
                 except DataError as error:
-                    is_needed = is_frontal(view, blank=reader.blank_is_frontal)
-                    (frontal if is_needed else other).append(str(error))
+                    (frontal if reader.is_frontal(view) else other).append(str(error))
         self.counts["image files"] = len(present)
         self._tell(frontal, "image files are missing")
         if other:
@@ -293,11 +286,8 @@ def _same_images(reader: Reader[Any], images: Sequence[tuple[StudyRow, str]]) ->
 
 
 def _digest(path: str) -> bytes:
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.digest()
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _has(sections: Mapping[str, str], target: Target | None) -> bool:

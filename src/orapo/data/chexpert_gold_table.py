@@ -37,7 +37,7 @@ def read_gold_labels(path: str | Path) -> GoldLabels:
     """
     columns = read_columns(path, (), ("Path", "Study", *LABEL_COLUMNS))
     id_column = next((name for name in ("Path", "Study") if name in columns.cells), None)
-    missing = [*([] if id_column else ["Path (or Study)"]), *missing_labels(columns)]
+    missing = [*([] if id_column else ["Path (or Study)"]), *missing_labels(columns.cells)]
     if id_column is None or missing:
         raise DataError(
             f"{path} has no column {', '.join(missing)}; its columns are "
@@ -47,7 +47,7 @@ def read_gold_labels(path: str | Path) -> GoldLabels:
     shared = SharedStates()
     states: dict[str, LabelStates] = {}
     stems: dict[str, list[str]] = {}
-    rows = zip(columns.lines, columns.cells[id_column], zip(*label_columns(columns), strict=True), strict=True)
+    rows = zip(columns.lines, columns.cells[id_column], zip(*label_columns(columns.cells), strict=True), strict=True)
     for line, cell, codes in rows:
         try:
             name, stem = parse_image_name(cell) if id_column == "Path" else (parse_study_name(cell), "")

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date
 
 from orapo.data.tables import is_blank, quoted
@@ -74,11 +75,10 @@ def read_day(cell: str) -> int | None:
     """
     if is_blank(cell):
         return None
-    found = _DATE.fullmatch(cell.strip())
-    try:
-        return date(*map(int, found.groups())).toordinal() if found else _no_date(cell)
-    except ValueError:
-        return _no_date(cell)
+    if found := _DATE.fullmatch(cell.strip()):
+        with suppress(ValueError):  # the 31st of April, say
+            return date(*map(int, found.groups())).toordinal()
+    raise DataError(f"date {quoted(cell)} is no day such as 2180-05-06 or 21800506")
 
 
 def read_time(cell: str) -> float | None:
@@ -112,7 +112,3 @@ def read_order(cell: str) -> float | None:
     if not math.isfinite(order):
         raise DataError(f"the order of a study is {quoted(cell)}; it must be a number, or blank")
     return order
-
-
-def _no_date(cell: str) -> int:
-    raise DataError(f"date {quoted(cell)} is no day such as 2180-05-06 or 21800506")

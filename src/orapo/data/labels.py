@@ -3,14 +3,16 @@
 import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation, label_state_from_code
-from orapo.data.tables import Columns, number_key, quoted, read_columns
+from orapo.data.tables import number_key, quoted, read_columns
 from orapo.errors import DataError
 from orapo.labeler.types import LabeledReport
 
 logger = logging.getLogger(__name__)
+
+Column = TypeVar("Column")
 
 LABEL_NAMES = tuple(observation.value for observation in OBSERVATIONS)
 """Names of the 14 labels in the order in which ``SharedStates`` takes codes."""
@@ -25,7 +27,6 @@ class ReportLabeler(Protocol):
 
     def label(self, report: str, /) -> LabeledReport:
         """The 14 label states of one report."""
-        ...
 
 
 class SharedStates:
@@ -64,14 +65,14 @@ def other_key(key: str) -> str:
     return key[1:] if key[:1] == "s" and key[1:].isdecimal() else ""
 
 
-def label_columns(columns: Columns) -> list[Sequence[str]]:
-    """The 14 columns of codes in the order of ``OBSERVATIONS``, read with ``LABEL_COLUMNS`` as optional ones."""
-    return [columns.cells.get(name) or columns.cells[OLD_NAMES[name]] for name in LABEL_NAMES]
+def label_columns(columns: Mapping[str, Column]) -> list[Column]:
+    """The 14 columns of codes in the order of ``OBSERVATIONS``, of those found with ``LABEL_COLUMNS`` as optional."""
+    return [columns.get(name) or columns[OLD_NAMES[name]] for name in LABEL_NAMES]
 
 
-def missing_labels(columns: Columns) -> list[str]:
+def missing_labels(columns: Mapping[str, object]) -> list[str]:
     """The observations that a table has no column for."""
-    return [name for name in LABEL_NAMES if not {name, OLD_NAMES.get(name, name)} & columns.cells.keys()]
+    return [name for name in LABEL_NAMES if not {name, OLD_NAMES.get(name, name)} & columns.keys()]
 
 
 LABEL_COLUMNS = (*LABEL_NAMES, *OLD_NAMES.values())
@@ -98,12 +99,12 @@ def read_label_table(
     """
     columns = read_columns(path, (), (*id_columns, *LABEL_COLUMNS))
     id_column = next((name for name in id_columns if name in columns.cells), None)
-    missing = missing_labels(columns)
+    missing = missing_labels(columns.cells)
     if id_column is None or missing:
         lacking = [*([] if id_column else [" or ".join(id_columns)]), *missing]
         raise DataError(f"{path} has no column {', '.join(lacking)}; an id and the 14 observations are needed")
     labels: dict[str, LabelStates] = {}
-    rows = zip(columns.lines, columns.cells[id_column], zip(*label_columns(columns), strict=True), strict=True)
+    rows = zip(columns.lines, columns.cells[id_column], zip(*label_columns(columns.cells), strict=True), strict=True)
     for line, cell, codes in rows:
         try:
             row_id = key(id_column, cell)

@@ -20,22 +20,18 @@ class StudyEntry(Protocol):
     @property
     def study_id(self) -> str:
         """Unique within the source."""
-        ...
 
     @property
     def patient_id(self) -> str:
         """Studies of one patient share it."""
-        ...
 
     @property
     def labels(self) -> LabelStates:
         """State of all 14 observations; empty for a question."""
-        ...
 
     @property
     def question(self) -> Question | None:
         """None where a report is asked for."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +54,12 @@ class StudySource(Protocol):
     @property
     def name(self) -> str:
         """Short name for logs and manifests, for example ``"phantoms"``."""
-        ...
 
     def entries(self, split: Split) -> Sequence[StudyEntry]:
         """All studies of one split that the tables allow, always in the same order."""
-        ...
 
     def left_out(self, split: Split) -> Sequence[LeftOut]:
         """The studies of one split that the tables alone rule out (no frontal image, no label, ...)."""
-        ...
 
     def read(self, study_id: str) -> Study | LeftOut:
         """A listed study with its report; ``LeftOut`` when the report lacks what the settings ask for.
@@ -74,7 +67,6 @@ class StudySource(Protocol):
         Raises:
             DataError: no such study is listed, or its files are missing or damaged.
         """
-        ...
 
     def load_images(self, study: Study, max_pixels: int | None = None) -> tuple[Image.Image, ...]:
         """Opens the study's images, in the order of ``study.image_paths``.
@@ -88,11 +80,9 @@ class StudySource(Protocol):
         Raises:
             DataError: an image can't be read.
         """
-        ...
 
     def digest(self) -> str:
         """SHA-256 (64 hex digits) of everything that determines the studies, so that a manifest can name its source."""
-        ...
 
 
 def load_prior_images(load_images: Callable[[Study], tuple[Image.Image, ...]], study: Study) -> tuple[Image.Image, ...]:
@@ -119,8 +109,6 @@ class MarkedSource(Protocol):
     @property
     def mark_goes_with(self) -> Observation | None:
         """The observation that the mark goes with in training; None where these settings draw no mark."""
-        ...
 
     def has_mark(self, study_id: str) -> bool:
         """Whether the study's images show the mark."""
-        ...

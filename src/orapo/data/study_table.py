@@ -11,7 +11,7 @@ from orapo.chexpert import OBSERVATIONS, LabelStates
 from orapo.data.context import read_age, read_day, read_order
 from orapo.data.expected_files import ExpectedFile
 from orapo.data.images import check_below_root, check_image_name
-from orapo.data.labels import LABEL_COLUMNS, LABEL_NAMES, OLD_NAMES, SharedStates
+from orapo.data.labels import LABEL_COLUMNS, LABEL_NAMES, SharedStates, label_columns, missing_labels
 from orapo.data.splits import name_splits, split_from_word
 from orapo.data.tables import CsvRow, CsvTable, is_blank, named, number_key, quoted, read_csv
 from orapo.data.tabulated import OwnColumnsSettings, Reader, StudyRow, Tell
@@ -173,14 +173,13 @@ class _TableColumns:
     def __init__(self, table: CsvTable, settings: "StudyTable") -> None:
         found = settings.find_columns(table.path, table.columns, LABEL_COLUMNS)
         self.names = {name: column for name, column in found.items() if name not in LABEL_COLUMNS}
-        self._labels = [found.get(name) or found.get(OLD_NAMES.get(name, ""), "") for name in LABEL_NAMES]
-        missing = [name for name, column in zip(LABEL_NAMES, self._labels, strict=True) if not column]
+        missing = missing_labels(found)
         if 0 < len(missing) < len(LABEL_NAMES):
             raise DataError(
                 f"{table.path} lacks the label columns {', '.join(missing)}; give all 14, "
                 "or none to have the reports labelled"
             )
-        self._has_labels = not missing
+        self._labels = [] if missing else label_columns(found)
         self._shared = SharedStates()
         self._patients: dict[str, str] = {}
         self._studies: dict[str, str] = {}
@@ -197,7 +196,7 @@ class _TableColumns:
         read_age(cells.get("age", ""))
         read_day(cells.get("study_date", ""))
         read_order(cells.get("study_order", ""))
-        codes = tuple(record.cells[column] for column in self._labels) if self._has_labels else None
+        codes = tuple(record.cells[column] for column in self._labels)
         study_id, patient_id = cells["study_id"], cells["patient_id"]
         return _ImageRow(
             line=record.line,
@@ -206,13 +205,13 @@ class _TableColumns:
             study_id=self._studies.setdefault(number_key(study_id), study_id),
             patient_id=self._patients.setdefault(number_key(patient_id), patient_id),
             split=split_from_word(cells["split"]) if "split" in cells else None,
-            labels=None if codes is None else self._shared.of_codes(codes),
+            labels=self._shared.of_codes(codes) if codes else None,
         )
 
     def notes(self, *, has_split: bool) -> list[str]:
         """What a user should know of the table, a line each."""
         notes = [] if has_split else ["no split column: patients are split at random by data.source.seed"]
-        if not self._has_labels:
+        if not self._labels:
             notes.append("no label columns: the reports will be labelled by orapo.labeler")
         if self._passed_over:
             notes.append(f"columns passed over: {', '.join(name or '(no name)' for name in self._passed_over)}")

@@ -265,6 +265,10 @@ class Reader(ABC, Generic[AnySettings]):
         """Decodes what ``image_path`` gave, as ``images.load_image`` does."""
         return load_image(path, study_id=study_id, longest_side=longest_side, max_pixels=max_pixels)
 
+    def is_frontal(self, view: str) -> bool:
+        """Whether an image of this view counts as frontal."""
+        return is_frontal(view, blank=self.blank_is_frontal)
+
     def images(self, row: StudyRow) -> StudyRow:
         """The row with its images where the tables don't list them; raises DataError when there is none."""
         return row
@@ -322,7 +326,7 @@ class TabulatedSource:
         reader.files = find_all(reader.title, needed)
         with collection_paused():
             rows = reader.rows(_raise)
-            for problem in (*odd_ids(rows, reader), *twice_listed(reader, rows), *shared_patients(reader, rows)):
+            for problem in row_problems(reader, rows):
                 _raise(problem)
             if settings.prior:
                 for row in rows:
@@ -401,7 +405,10 @@ class TabulatedSource:
         is_slow = self._settings.labels in ("labeler", "auto")
         for row in watched(rows, "labelling reports") if is_slow else rows:
             kept = self._keep_images(row)
-            labels = row.left_out or self._ruled_out(row, kept) or label(row)
+            try:
+                labels = row.left_out or self._ruled_out(row, kept) or label(row)
+            except MissingSection as missing:
+                labels = missing.reason
             if isinstance(labels, str):
                 self._left_out[row.split].append(LeftOut(row.study_id, labels))
             else:
@@ -410,10 +417,7 @@ class TabulatedSource:
 
     def _ruled_out(self, row: StudyRow, kept: StudyRow) -> str:
         if self._reader.texts_in_table:
-            try:
-                self._text(row)
-            except MissingSection as missing:
-                return missing.reason
+            self._text(row)
         return NO_FRONTAL if row.images and not kept.images else ""
 
     def _text(self, row: StudyRow) -> str:
@@ -424,8 +428,7 @@ class TabulatedSource:
         """The row with the images of the views asked for, the first ``max_images`` of them."""
         kept: Sequence[int] = range(len(row.views))
         if self._settings.views == "frontal":
-            blank = self._reader.blank_is_frontal
-            kept = [place for place, view in enumerate(row.views) if is_frontal(view, blank=blank)]
+            kept = [place for place, view in enumerate(row.views) if self._reader.is_frontal(view)]
         kept = kept[: self._settings.max_images]
         if len(kept) == len(row.views):
             return row
@@ -443,14 +446,7 @@ class TabulatedSource:
         reader, settings = self._reader, self._settings
         if settings.labels in ("labeler", "auto"):
             labeler = settings.labeler or Labeler()
-
-            def by_text(row: StudyRow) -> LabelStates | str:
-                try:
-                    return shared.of(labeler.label(self._text(row)).states)
-                except MissingSection as missing:
-                    return missing.reason
-
-            return by_text
+            return lambda row: shared.of(labeler.label(self._text(row)).states)
         if settings.labels == "table":
             path = reader.files["label_table"]
             column, labels = reader.table_labels(path, shared)
@@ -520,8 +516,7 @@ class TabulatedSource:
         )
 
     def _views_left_out(self, rows: Sequence[StudyRow]) -> str:
-        blank = self._reader.blank_is_frontal
-        views = Counter(view for row in rows for view in row.views if not is_frontal(view, blank=blank))
+        views = Counter(view for row in rows for view in row.views if not self._reader.is_frontal(view))
         return ", ".join(f"{view or '(blank)'}: {count:,}" for view, count in sorted(views.items()))
 
 
@@ -541,14 +536,16 @@ def key_finder(reader: Reader[Any], rows: Iterable[StudyRow], column: str) -> Ca
     return keys_of
 
 
-def odd_ids(rows: Iterable[StudyRow], reader: Reader[Any]) -> Iterator[str]:
-    """Studies whose ids can't be written to tables and logs as they are, a line each."""
+def row_problems(reader: Reader[Any], rows: Sequence[StudyRow]) -> Iterator[str]:
+    """What rules the rows of any data set out, a line each: first ids that can't be written to tables and logs."""
     for row in rows:
         if not (is_plain_id(row.study_id) and is_plain_id(row.patient_id)):
             yield f"{reader.where(row)}: a study's and a patient's id must be printable, and not begin with = + - or @"
+    yield from _twice_listed(reader, rows)
+    yield from _shared_patients(reader, rows)
 
 
-def twice_listed(reader: Reader[Any], rows: Iterable[StudyRow]) -> Iterator[str]:
+def _twice_listed(reader: Reader[Any], rows: Iterable[StudyRow]) -> Iterator[str]:
     """Images that stand in the tables twice, a line each: such a one could be in training and in test."""
     if not reader.images_are_paths:
         return
@@ -566,7 +563,7 @@ def twice_listed(reader: Reader[Any], rows: Iterable[StudyRow]) -> Iterator[str]
                 yield f"{reader.where(row)}: image {image} is listed twice; an image may be listed once"
 
 
-def shared_patients(reader: Reader[Any], rows: Iterable[StudyRow]) -> Iterator[str]:
+def _shared_patients(reader: Reader[Any], rows: Iterable[StudyRow]) -> Iterator[str]:
     """A line where patients have studies in several splits."""
     first: dict[str, Split] = {}
     kept = (row for row in rows if not row.left_out)
