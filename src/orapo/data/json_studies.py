@@ -38,11 +38,11 @@ class JsonStudiesReader(Reader[AnySettings], Generic[AnySettings]):
     """Reads objects of studies; keys count in any case, with or without spaces and underscores.
 
     Attributes:
-        keys: what each of the names here is called in the files, the likeliest first.
+        keys: what each of the names here is called in the files.
     """
 
     images_are_paths = True
-    keys: ClassVar[Mapping[str, tuple[str, ...]]]
+    keys: ClassVar[Mapping[str, str]]
 
     def __init__(self, settings: AnySettings) -> None:
         super().__init__(settings)
@@ -70,7 +70,7 @@ class JsonStudiesReader(Reader[AnySettings], Generic[AnySettings]):
                     raise DataError(f"it is {kind_of(study)}; it must be an object")
                 cells = _by_key(study)
                 yield self._row(study_id, cells, split)
-                passed_over |= cells.keys() - {_key(name) for names in self.keys.values() for name in names}
+                passed_over |= cells.keys() - set(map(_key, self.keys.values()))
             except DataError as error:
                 tell(f"{path}: study {named(study_id)}: {error}")
         if passed_over:
@@ -91,7 +91,7 @@ class JsonStudiesReader(Reader[AnySettings], Generic[AnySettings]):
         images = self._texts(cells, "images")
         views = self._texts(cells, "views") or [""] * len(images)
         if not images:
-            raise DataError(f"it has no {self.keys['images'][0]}, a list of one path or more")
+            raise DataError(f"it has no {self.keys['images']}, a list of one path or more")
         if len(views) != len(images):
             raise DataError(f"it has {len(images)} images, and {len(views)} views")
         if study_id in self._told:
@@ -118,25 +118,23 @@ class JsonStudiesReader(Reader[AnySettings], Generic[AnySettings]):
         return ""
 
     def _text(self, cells: Mapping[str, Any], name: str) -> str:
-        for key in self.keys.get(name, ()):
-            value = cells.get(_key(key))
-            if value is None or value == "":
-                continue
-            if isinstance(value, bool) or not isinstance(value, str | int | float):
-                raise DataError(f"{key} is {kind_of(value)}; it must be text")
-            return str(value).strip()
-        return ""
+        key = self.keys.get(name, "")
+        value = cells.get(_key(key)) if key else None
+        if value is None:
+            return ""
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise DataError(f"{key} is {kind_of(value)}; it must be text")
+        return str(value).strip()
 
     def _texts(self, cells: Mapping[str, Any], name: str) -> list[str]:
-        for key in self.keys.get(name, ()):
-            value = cells.get(_key(key))
-            if value is None:
-                continue
-            texts = [value] if isinstance(value, str) else value
-            if not isinstance(texts, list) or not all(isinstance(text, str | None) for text in texts):
-                raise DataError(f"{key} is {kind_of(value)}; it must be a list of texts")
-            return [text or "" for text in texts]
-        return []
+        key = self.keys[name]
+        value = cells.get(_key(key))
+        if value is None:
+            return []
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, list) or not all(isinstance(text, str | None) for text in texts):
+            raise DataError(f"{key} is {kind_of(value)}; it must be a list of texts")
+        return [text or "" for text in texts]
 
 
 def _of_context(text: str) -> dict[str, str]:
@@ -172,18 +170,18 @@ class RexGradientReader(JsonStudiesReader["RexGradient"]):
         **{"validate studies": 10_000, "test studies": 10_000},
     }
     keys = {  # noqa: RUF012
-        "images": ("ImagePath",),
-        "views": ("ImageViewPosition",),
-        "patient": ("PatientID",),
-        "findings": ("Findings",),
-        "impression": ("Impression",),
-        "indication": ("Indication",),
-        "comparison": ("Comparison",),
-        "technique": ("Technique",),
-        "age": ("PatientAge",),
-        "sex": ("PatientSex",),
-        "date": ("StudyDate",),
-        "time": ("StudyTime",),
+        "images": "ImagePath",
+        "views": "ImageViewPosition",
+        "patient": "PatientID",
+        "findings": "Findings",
+        "impression": "Impression",
+        "indication": "Indication",
+        "comparison": "Comparison",
+        "technique": "Technique",
+        "age": "PatientAge",
+        "sex": "PatientSex",
+        "date": "StudyDate",
+        "time": "StudyTime",
     }
 
     def expected(self) -> Mapping[str, ExpectedFile]:
@@ -240,14 +238,15 @@ class RexRankReader(JsonStudiesReader["RexRank"]):
     title = "ReXrank"
     tables = ("studies",)
     keys = {  # noqa: RUF012
-        "images": ("image_path",),
-        "views": ("frontal_lateral",),
-        "patient": ("subject_id",),
-        "findings": ("section_findings",),
-        "impression": ("section_impression",),
-        "context": ("context",),
-        "split": ("split",),
-        "passed over": ("key_image_path", "report"),
+        "images": "image_path",
+        "views": "frontal_lateral",
+        "patient": "subject_id",
+        "findings": "section_findings",
+        "impression": "section_impression",
+        "context": "context",
+        "split": "split",
+        "image shown first": "key_image_path",
+        "whole report": "report",
     }
 
     def expected(self) -> Mapping[str, ExpectedFile]:

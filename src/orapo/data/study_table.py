@@ -13,7 +13,7 @@ from orapo.data.expected_files import ExpectedFile
 from orapo.data.images import check_below_root, check_image_name
 from orapo.data.labels import LABEL_COLUMNS, LABEL_NAMES, SharedStates, label_columns, missing_labels
 from orapo.data.splits import name_splits, split_from_word
-from orapo.data.tables import CsvRow, CsvTable, is_blank, named, number_key, quoted, read_csv
+from orapo.data.tables import CsvTable, is_blank, named, number_key, quoted, read_csv
 from orapo.data.tabulated import OwnColumnsSettings, Reader, StudyRow, Tell
 from orapo.data.target import REPORT, words
 from orapo.data.views import view_name
@@ -69,15 +69,15 @@ class StudyTableReader(Reader["StudyTable"]):
         reader = _TableColumns(table, self.settings)
         images: dict[str, list[_ImageRow]] = {}
         split_of_patient: dict[str, _ImageRow] = {}
-        for record in table.rows:
+        for line, cells in table.rows:
             try:
-                row = reader.read(record)
+                row = reader.read(line, cells)
                 first = self._first.setdefault(row.study_id, row)
                 images.setdefault(row.study_id, []).append(row)
                 self._check_agreement(row, first, split_of_patient.setdefault(row.patient_id, row))
             except DataError as error:
-                study = record.cells[reader.names["study_id"]]
-                tell(f"{self.settings.csv} line {record.line}: study {named(study)}: {error}")
+                study = cells[reader.names["study_id"]]
+                tell(f"{self.settings.csv} line {line}: study {named(study)}: {error}")
         splits = {row.patient_id: row.split for row in self._first.values() if row.split}
         self.notes = reader.notes(has_split=bool(splits))
         if not splits:
@@ -187,19 +187,19 @@ class _TableColumns:
         if "split" not in self.names:
             self._refuse_split_by_another_name(table)
 
-    def read(self, record: CsvRow) -> _ImageRow:
+    def read(self, line: int, row: Mapping[str, str]) -> _ImageRow:
         """One row; raises DataError when a cell is blank or not allowed."""
-        cells = {name: record.cells[column] for name, column in self.names.items()}
+        cells = {name: row[column] for name, column in self.names.items()}
         for name in _NOT_BLANK:
             if is_blank(cells[name]) or (name == "report" and not words(cells[name])):
                 raise DataError(f"{self.names[name]} is {quoted(cells[name])}; every row needs one")
         read_age(cells.get("age", ""))
         read_day(cells.get("study_date", ""))
         read_order(cells.get("study_order", ""))
-        codes = tuple(record.cells[column] for column in self._labels)
+        codes = tuple(row[column] for column in self._labels)
         study_id, patient_id = cells["study_id"], cells["patient_id"]
         return _ImageRow(
-            line=record.line,
+            line=line,
             cells=cells,
             # The first spelling counts for all: 7, 7.0 and 007 are one.
             study_id=self._studies.setdefault(number_key(study_id), study_id),
@@ -220,7 +220,7 @@ class _TableColumns:
     def _refuse_split_by_another_name(self, table: CsvTable) -> None:
         """A table's split that goes unnoticed would put its test patients into training."""
         for name in self._passed_over:
-            cells = {row.cells[name].strip().lower() for row in table.rows}
+            cells = {row[name].strip().lower() for _, row in table.rows}
             if name_splits(cells):
                 shown = ", ".join(map(quoted, sorted(cells)[:_NUM_SHOWN]))
                 raise DataError(

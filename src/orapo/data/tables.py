@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from operator import itemgetter
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 from orapo.empty_reports import says_nothing
 from orapo.errors import DataError
@@ -40,18 +40,6 @@ _MOST_UNMATCHED = 2
 _SHORTEST_NEAR = 5
 
 
-class CsvRow(NamedTuple):
-    """One record.
-
-    Attributes:
-        line: the line of the file where the record starts, counted from 1 (the header is line 1).
-        cells: text of each column by its name, surrounding white space removed.
-    """
-
-    line: int
-    cells: Mapping[str, str]
-
-
 @dataclass(frozen=True, slots=True)
 class CsvTable:
     """A whole file, read once.
@@ -59,12 +47,13 @@ class CsvTable:
     Attributes:
         path: the file.
         columns: names in the header's order.
-        rows: in the file's order.
+        rows: in the file's order; of each the line where it starts, counted from 1 (the header is line 1), and the text
+            of each column by its name, surrounding white space removed.
     """
 
     path: str
     columns: tuple[str, ...]
-    rows: tuple[CsvRow, ...]
+    rows: tuple[tuple[int, Mapping[str, str]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +86,7 @@ def read_csv(path: str | Path) -> CsvTable:
     records = _records(path)
     _, header = next(records)
     rows = tuple(
-        CsvRow(line, {name: cell.strip() for name, cell in zip(header, cells, strict=True)}) for line, cells in records
+        (line, {name: cell.strip() for name, cell in zip(header, cells, strict=True)}) for line, cells in records
     )
     return CsvTable(str(path), tuple(header), rows)
 
@@ -219,7 +208,7 @@ def _num_unmatched(one: str, other: str) -> int:
 def _records(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Pairs of first line and cells, the header first; blank lines are passed over."""
     try:
-        with _opened(path) as text:
+        with io.TextIOWrapper(_opened_bytes(path), encoding="utf-8-sig", newline="") as text:
             yield from _checked_records(text, path)
     except FileNotFoundError:
         raise DataError(f"there is no table {path}") from None
@@ -290,10 +279,6 @@ def _kept(lines: Iterable[str], read: list[str]) -> Iterator[str]:
     for line in lines:
         read.append(line)
         yield line
-
-
-def _opened(path: str | Path) -> IO[str]:
-    return io.TextIOWrapper(_opened_bytes(path), encoding="utf-8-sig", newline="")
 
 
 def _opened_bytes(path: str | Path) -> IO[bytes]:
