@@ -14,11 +14,10 @@ from orapo.data.expected_files import ExpectedFile
 from orapo.data.garbage_collection import collection_paused
 from orapo.data.image_check import image_problems
 from orapo.data.labels import SharedStates
-from orapo.data.left_out import count_reasons
 from orapo.data.progress import watched
 from orapo.data.questions import Questions, QuestionSource
 from orapo.data.report_sections import MissingSection
-from orapo.data.source import LeftOut
+from orapo.data.source import LeftOut, count_reasons
 from orapo.data.tabulated import Reader, SourceSettings, StudyRow, key_finder, row_problems
 from orapo.data.target import Target, report_text
 from orapo.errors import DataError
@@ -112,17 +111,18 @@ class _Check:
         label_files = reader.label_files()
         needed = dict(reader.expected())
         labels = needed.pop("labels", None)
-        reader.files = self._find(needed)
+        reader.files = {key: path for key, file in needed.items() if (path := file.find())}
+        self.found += [_found(needed[key], path) for key, path in reader.files.items()]
+        missing = [file.describe_missing() for key, file in needed.items() if key not in reader.files]
+        self.problems += [f"missing: {told}" for told in missing]
         label_paths = {word: path for word, file in label_files.items() if (path := file.find())}
         lacking = [file.describe_missing() for word, file in label_files.items() if word not in label_paths]
         (self.notes if label_paths or labels is None else self.problems).extend(f"missing: {told}" for told in lacking)
         self.found += [_found(label_files[word], path) for word, path in label_paths.items()]
-        if any(key not in reader.files for key in reader.tables if key != "labels"):
-            return
-        if "labels" in reader.tables:
-            if not label_paths:
-                return
+        if label_paths:
             reader.files = {**reader.files, "labels": next(iter(label_paths.values()))}
+        if any(key not in reader.files for key in reader.tables):
+            return
         rows = reader.rows(self.problems.append)
         self.notes += reader.warnings + reader.notes
         self.problems += row_problems(reader, rows)
@@ -135,12 +135,6 @@ class _Check:
         left_out = [LeftOut(row.study_id, row.left_out) for row in rows if row.left_out]
         if left_out:
             self.notes.append(f"{len(left_out):,} studies are left out ({count_reasons(left_out)})")
-
-    def _find(self, needed: Mapping[str, ExpectedFile]) -> dict[str, Path]:
-        paths = {key: path for key, file in needed.items() if (path := file.find()) is not None}
-        self.found += [_found(needed[key], path) for key, path in paths.items()]
-        self.problems += [f"missing: {file.describe_missing()}" for key, file in needed.items() if key not in paths]
-        return paths
 
     def _count(self, reader: Reader[Any], rows: Sequence[StudyRow]) -> None:
         parts = {"": rows} | {f"{split} ": [row for row in rows if row.split is split] for split in Split}

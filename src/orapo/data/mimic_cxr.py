@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY
-from functools import cache
+from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -66,10 +66,6 @@ class MimicReader(Reader["MimicCxr"]):
         **{"test images": 5_159, "test studies": 3_269, "test patients": 293},
     }
 
-    def __init__(self, settings: "MimicCxr") -> None:
-        super().__init__(settings)
-        self._texts: TextFiles | None = None
-
     def expected(self) -> Mapping[str, ExpectedFile]:
         """The two tables, the labels asked for, the images and the reports."""
         settings, root = self.settings, self._root()
@@ -98,10 +94,8 @@ class MimicReader(Reader["MimicCxr"]):
 
     def sections(self, row: StudyRow) -> Mapping[str, str]:
         """Reads the study's report file."""
-        reports = self._reports()
         path = study_folder(row).with_suffix(".txt")
-        # "files/" is the folder's own name.
-        return parse_sections(reports.read(str(path), study_id=row.study_id))
+        return parse_sections(self._reports.read(str(path), study_id=row.study_id))
 
     def image_path(self, row: StudyRow, image: str) -> str:
         """The image's file, in whichever format it is there."""
@@ -146,10 +140,9 @@ class MimicReader(Reader["MimicCxr"]):
     def _root(self) -> Path:
         return require_root(self.settings.root, data_set=self.title, variable="ORAPO_MIMIC_ROOT")
 
+    @cached_property
     def _reports(self) -> TextFiles:
-        if self._texts is None:
-            self._texts = TextFiles(self.files["reports"], REPORTS_URL)
-        return self._texts
+        return TextFiles(self.files["reports"], REPORTS_URL)
 
 
 @settings

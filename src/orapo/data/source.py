@@ -4,14 +4,20 @@ Listing comes before reading: a balanced subset is chosen from labels alone, so 
 only those of chosen studies are opened, and images only when a batch needs them.
 """
 
-from collections.abc import Callable, Sequence
+import csv
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
 from orapo.chexpert import LabelStates, Observation
 from orapo.records import Context, Question, Split, Study
+
+logger = logging.getLogger(__name__)
 
 
 class StudyEntry(Protocol):
@@ -45,6 +51,22 @@ class LeftOut:
 
     study_id: str
     reason: str
+
+
+def count_reasons(left_out: Iterable[LeftOut]) -> str:
+    """The counts in words, the most frequent first: ``"no findings section: 12, no frontal image: 3"``."""
+    counts = Counter(study.reason for study in left_out)
+    return ", ".join(f"{reason}: {count:,}" for reason, count in counts.most_common())
+
+
+def write_left_out(left_out: Sequence[LeftOut], path: str | Path) -> None:
+    """Writes columns study_id and reason; logs how many and why. The file is there, and empty, when there are none."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("study_id", "reason"))
+        writer.writerows((study.study_id, study.reason) for study in left_out)
+    if left_out:
+        logger.info("%d studies left out (%s), listed in %s", len(left_out), count_reasons(left_out), path)
 
 
 @runtime_checkable

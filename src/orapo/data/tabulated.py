@@ -23,10 +23,9 @@ from orapo.data.expected_files import ExpectedFile, find_all
 from orapo.data.garbage_collection import collection_paused
 from orapo.data.images import LongestSide, load_image
 from orapo.data.labels import ReportLabeler, SharedStates, check_overlap, join_key, other_key, read_label_table
-from orapo.data.left_out import count_reasons
 from orapo.data.progress import watched
 from orapo.data.report_sections import MissingSection
-from orapo.data.source import LeftOut
+from orapo.data.source import LeftOut, count_reasons
 from orapo.data.splits import check_fractions, split_patients
 from orapo.data.tables import find_columns, named, number_key
 from orapo.data.target import Target, report_text

@@ -10,8 +10,7 @@ from orapo.chexpert import OBSERVATIONS, LabelState
 from orapo.data.balanced_subset import BalancedSubset
 from orapo.data.datamodule import BatchSettings, ReportDataModule
 from orapo.data.evaluation_studies import EvaluationStudies
-from orapo.data.left_out import write_left_out
-from orapo.data.source import LeftOut, StudySource
+from orapo.data.source import LeftOut, StudySource, write_left_out
 from orapo.data.tabulated import StudyRow
 from orapo.errors import DataError
 from orapo.prompt import Prompt
