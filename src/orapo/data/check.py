@@ -154,7 +154,7 @@ class _Check:
                 f"{without:,} studies have no frontal image and are left out unless data.source.views=all"
             )
         self.notes += [
-            f"{key}: {self.counts[key]:,} here, {published:,} in the published set"
+            f"{key}: {self.counts.get(key, 0):,} here, {published:,} in the published set"
             for key, published in reader.published.items()
             if self.counts.get(key, 0) != published
         ]
