@@ -101,8 +101,12 @@ class PlusReader(Reader["ChexpertPlus"]):
         train = {study_id.partition("/")[0] for study_id, part in parts.items() if part == "train"}
         held_out = hold_out(train, self.settings.num_validate_patients, self.settings.seed)
         if self.folders.kind == "dicom":
-            cells = zip(columns.get("path_to_image"), columns.get(_DICOM), strict=True)
-            self._dicoms = {_key(path): dicom for path, dicom in cells}
+            dicoms = columns.get(_DICOM)
+            self._dicoms = {
+                f"{parts[study_id]}/{study_id}/{stem}": dicoms[place]
+                for study_id, of_study in images.items()
+                for stem, (place, _) in of_study.items()
+            }
         return [self._study(study_id, of, parts[study_id], held_out) for study_id, of in images.items()]
 
     def sections(self, row: StudyRow) -> Mapping[str, str]:

@@ -1,6 +1,7 @@
 import pytest
 from tests.unit.data.chexpert_folder import ChexpertFolder, label, row
 
+from orapo.data.check import check_data_set
 from orapo.data.chexpert_images import (
     find_image_folders,
     parse_image_name,
@@ -112,6 +113,14 @@ def test_dicom_files_are_found_by_path_to_image_or_path_to_dcm(folder, place, co
     )
     folder.write_table([row(TRAIN, path_to_dcm=column), *(row(path) for path in PATHS[1:])])
     assert paths(folder)[0] == f"DICOM/Uncompressed/{place}"
+
+
+def test_a_check_of_dicom_files_goes_on_after_a_row_that_names_no_image(folder):
+    write_dicoms(folder, [f"DICOM/Uncompressed/{path[:-4]}.dcm" for path in PATHS])
+    folder.write_table([row("train/patient1/s1/view1_frontal.jpg"), *map(row, PATHS)])
+    report = check_data_set(ChexpertPlus(str(folder.root), images="dicom"), num_opened=0)
+    assert "line 2: 'train/patient1/s1/view1_frontal.jpg' does not end like" in report.problems[0]
+    assert (report.counts["studies"], report.counts["image files"]) == (3, 3)
 
 
 def test_dicom_files_are_opened(folder):
