@@ -68,7 +68,6 @@ class GoldReader(Reader["ChexpertGold"]):
         self._reports: Mapping[str, Mapping[str, str]] | None = None
 
     def expected(self) -> Mapping[str, ExpectedFile]:
-        """Labels, images, and the table of reports where it is named."""
         settings, root, part = self.settings, self._root(), self.settings.part
         given = settings.gold_labels
         places = tuple(root / place for place in _PLACES[part]) if given is None else (Path(given),)

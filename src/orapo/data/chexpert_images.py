@@ -19,6 +19,7 @@ ROOT_VARIABLE = "ORAPO_CHEXPERT_PLUS_ROOT"
 """Environment variable that names the folder of CheXpert Plus, with which the radiologists' labels may lie."""
 
 _PARTS = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
+"""The part that a folder of each name holds."""
 _STUDY = re.compile(r"(?:.*/)?(train|valid|val|test)/(patient\d+/study\d+)")
 _IMAGE = re.compile(_STUDY.pattern + r"/(view\d+(?:_[^/]*)?)\.\w+")
 
@@ -108,7 +109,6 @@ def view_of_cells(frontal_lateral: str, ap_pa: str) -> str:
     return "FRONTAL" if is_blank(ap_pa) else view_name(ap_pa)
 
 
-_FOLDERS_OF_PART = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
 _CHUNK = "png_chexpert_plus_chunk_"
 # The four archives of the large CheXpert v1 unpack to these; the folders of training patients have no train/ above.
 _BATCHES = {
@@ -209,8 +209,8 @@ def _layouts(root: Path, kind: str) -> Iterator[dict[str, list[Path]]]:
 
 
 def _below(bases: Iterable[Path]) -> dict[str, list[Path]]:
-    bases = list(bases)
-    return {part: [base / name for base in bases for name in names] for part, names in _FOLDERS_OF_PART.items()}
+    folders = [(of, base / name) for base in bases for name, of in _PARTS.items()]
+    return {part: [folder for of, folder in folders if of == part] for part in _PARTS.values()}
 
 
 def _existing(folders: Iterable[Path]) -> tuple[str, ...]:
@@ -227,8 +227,7 @@ def _chunks(root: Path) -> list[Path]:
 def _kind_below(root: Path) -> str | None:
     """Format of the first image file below root/train, root/valid or root/test."""
     kinds = {ending: kind for kind, ending in _ENDINGS.items()}
-    parts = (name for names in _FOLDERS_OF_PART.values() for name in names)
-    files = (file for part in parts for file in _first_files(root / part, depth=2))
+    files = (file for part in _PARTS for file in _first_files(root / part, depth=2))
     return next((kinds[file.suffix] for file in files if file.suffix in kinds), None)
 
 

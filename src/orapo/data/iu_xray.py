@@ -49,7 +49,6 @@ class IuXrayReader(Reader["IuXray"]):
         self._reports: dict[str, _Report] = {}
 
     def expected(self) -> Mapping[str, ExpectedFile]:
-        """The tables, or the folder of XML; and the images."""
         root = require_root(self.settings.root, data_set=self.title, variable="ORAPO_IU_XRAY_ROOT")
         annotation = self.settings.annotation
         needed = {} if annotation is None else {"annotation": ExpectedFile("annotation", (Path(annotation),), "R2Gen")}

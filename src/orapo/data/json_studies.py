@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal
+from typing import Any, ClassVar, Literal
 
 from orapo.data.annotation import MOST_BYTES, kind_of
 from orapo.data.context import read_day, read_time
@@ -34,7 +34,7 @@ _SECONDS_OF_DAY = 100_000
 """More than a day has, so that a leap second is not the next day."""
 
 
-class JsonStudiesReader(Reader[AnySettings], Generic[AnySettings]):
+class JsonStudiesReader(Reader[AnySettings]):
     """Reads objects of studies; keys count in any case, with or without spaces and underscores.
 
     Attributes:
@@ -185,7 +185,6 @@ class RexGradientReader(JsonStudiesReader["RexGradient"]):
     }
 
     def expected(self) -> Mapping[str, ExpectedFile]:
-        """Three files of metadata, and the pictures, unpacked."""
         root = require_root(self.settings.root, data_set=self.title, variable="ORAPO_REXGRADIENT_ROOT")
         url = "https://huggingface.co/datasets/rajpurkarlab/ReXGradient-160K"
         names = {part: f"{part}_metadata_view_position.json" for part in self.tables}

@@ -40,17 +40,15 @@ class SharedStates:
         """The states of 14 codes in the order of ``OBSERVATIONS``; raises DataError naming the observation."""
         found = self._of_codes.get(codes)
         if found is None:
-            found = self._of_codes[codes] = self._of(
-                tuple(_state(name, code) for name, code in zip(LABEL_NAMES, codes, strict=True))
+            found = self._of_codes[codes] = self.of(
+                {o: _state(o.value, code) for o, code in zip(OBSERVATIONS, codes, strict=True)}
             )
         return found
 
     def of(self, states: LabelStates) -> LabelStates:
         """The mapping that stands for all states equal to these."""
-        return self._of(tuple(states[observation] for observation in OBSERVATIONS))
-
-    def _of(self, states: tuple[LabelState, ...]) -> LabelStates:
-        return self._of_states.setdefault(states, dict(zip(OBSERVATIONS, states, strict=True)))
+        key = tuple(states[observation] for observation in OBSERVATIONS)
+        return self._of_states.setdefault(key, dict(zip(OBSERVATIONS, key, strict=True)))
 
 
 def join_key(cell: str) -> str:

@@ -67,7 +67,6 @@ class MimicReader(Reader["MimicCxr"]):
     }
 
     def expected(self) -> Mapping[str, ExpectedFile]:
-        """The two tables, the labels asked for, the images and the reports."""
         settings, root = self.settings, self._root()
         needed = {key: table_file(root, key) for key in (METADATA, SPLIT)}
         if settings.labels not in ("labeler", "table"):
@@ -93,7 +92,6 @@ class MimicReader(Reader["MimicCxr"]):
         return studies
 
     def sections(self, row: StudyRow) -> Mapping[str, str]:
-        """Reads the study's report file."""
         path = study_folder(row).with_suffix(".txt")
         return parse_sections(self._reports.read(str(path), study_id=row.study_id))
 
@@ -256,11 +254,11 @@ def _entries(folder: Path, first_letter: str) -> Iterator[Path]:
 
 def _read_images(path: Path, tell: Tell) -> dict[str, tuple[str, list[_Image], float | None, int | None]]:
     """Patient, images, time and day of each study; the time is None where that of an image isn't known."""
-    columns = read_columns(path, ("dicom_id", "subject_id", "study_id", "ViewPosition"), (_VIEW_MEANING, _DATE, _TIME))
+    required, optional = ("dicom_id", "subject_id", "study_id", "ViewPosition"), (_VIEW_MEANING, _DATE, _TIME)
+    columns = read_columns(path, required, optional)
+    cells = zip(columns.lines, *(columns.get(name) for name in required + optional), strict=True)
     studies: dict[str, tuple[str, list[_Image], float | None, int | None]] = {}
     seen: set[str] = set()
-    names = ("dicom_id", "subject_id", "study_id", "ViewPosition", _VIEW_MEANING, _DATE, _TIME)
-    cells = zip(columns.lines, *(columns.get(name) for name in names), strict=True)
     for line, dicom, subject, study, position, meaning, date, time in cells:
         try:
             if not (dicom and subject.isdecimal() and study.isdecimal()):

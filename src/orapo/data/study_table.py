@@ -171,12 +171,12 @@ class _TableColumns:
     """Which columns a table has, and its rows read by them."""
 
     def __init__(self, table: CsvTable, settings: "StudyTable") -> None:
-        found = settings.find_columns(table.path, table.columns, LABEL_COLUMNS)
+        found = settings.find_columns(settings.csv, table.columns, LABEL_COLUMNS)
         self.names = {name: column for name, column in found.items() if name not in LABEL_COLUMNS}
         missing = missing_labels(found)
         if 0 < len(missing) < len(LABEL_NAMES):
             raise DataError(
-                f"{table.path} lacks the label columns {', '.join(missing)}; give all 14, "
+                f"{settings.csv} lacks the label columns {', '.join(missing)}; give all 14, "
                 "or none to have the reports labelled"
             )
         self._labels = [] if missing else label_columns(found)
@@ -185,7 +185,7 @@ class _TableColumns:
         self._studies: dict[str, str] = {}
         self._passed_over = [name for name in table.columns if name not in found.values()]
         if "split" not in self.names:
-            self._refuse_split_by_another_name(table)
+            self._refuse_split_by_another_name(settings.csv, table)
 
     def read(self, line: int, row: Mapping[str, str]) -> _ImageRow:
         """One row; raises DataError when a cell is blank or not allowed."""
@@ -217,14 +217,14 @@ class _TableColumns:
             notes.append(f"columns passed over: {', '.join(name or '(no name)' for name in self._passed_over)}")
         return notes
 
-    def _refuse_split_by_another_name(self, table: CsvTable) -> None:
+    def _refuse_split_by_another_name(self, path: str, table: CsvTable) -> None:
         """A table's split that goes unnoticed would put its test patients into training."""
         for name in self._passed_over:
             cells = {row[name].strip().lower() for _, row in table.rows}
             if name_splits(cells):
                 shown = ", ".join(map(quoted, sorted(cells)[:_NUM_SHOWN]))
                 raise DataError(
-                    f"{table.path}: column {name!r} holds {shown}, but there is no column 'split'; "
+                    f"{path}: column {name!r} holds {shown}, but there is no column 'split'; "
                     f"name it so, or set columns={{split: {name}}}"
                 )
 

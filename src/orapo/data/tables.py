@@ -45,13 +45,11 @@ class CsvTable:
     """A whole file, read once.
 
     Attributes:
-        path: the file.
         columns: names in the header's order.
         rows: in the file's order; of each the line where it starts, counted from 1 (the header is line 1), and the text
             of each column by its name, surrounding white space removed.
     """
 
-    path: str
     columns: tuple[str, ...]
     rows: tuple[tuple[int, Mapping[str, str]], ...]
 
@@ -88,7 +86,7 @@ def read_csv(path: str | Path) -> CsvTable:
     rows = tuple(
         (line, {name: cell.strip() for name, cell in zip(header, cells, strict=True)}) for line, cells in records
     )
-    return CsvTable(str(path), tuple(header), rows)
+    return CsvTable(tuple(header), rows)
 
 
 def read_columns(path: str | Path, required: Sequence[str], optional: Sequence[str] = ()) -> Columns:

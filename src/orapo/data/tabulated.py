@@ -334,11 +334,9 @@ class TabulatedSource:
         self._log(rows)
 
     def entries(self, split: Split) -> Sequence[StudyRow]:
-        """All studies of one split that the tables allow."""
         return [row for row in self._listed.values() if row.split is split]
 
     def left_out(self, split: Split) -> Sequence[LeftOut]:
-        """The studies of one split that the tables rule out: without the views, the sections or labels, say."""
         return self._left_out[split]
 
     def read(self, study_id: str) -> Study | LeftOut:
@@ -370,7 +368,6 @@ class TabulatedSource:
         )
 
     def load_images(self, study: Study, max_pixels: int | None = None) -> tuple[Image.Image, ...]:
-        """Decodes the study's images, in its order, as ``images.load_image`` does."""
         side = self._settings.longest_side
         return tuple(
             self._reader.load_image(path, study_id=study.study_id, longest_side=side, max_pixels=max_pixels)
@@ -400,12 +397,14 @@ class TabulatedSource:
         return self._digest
 
     def _list(self, rows: Sequence[StudyRow]) -> None:
-        label = self._choose_labels(rows)
+        shared = SharedStates()
+        overrule = self._reader.overrule(shared, rows)
+        label = self._usual_labels(rows, shared)
         is_slow = self._settings.labels in ("labeler", "auto")
         for row in watched(rows, "labelling reports") if is_slow else rows:
             kept = self._keep_images(row)
             try:
-                labels = row.left_out or self._ruled_out(row, kept) or label(row)
+                labels = row.left_out or self._ruled_out(row, kept) or overrule(row) or label(row)
             except MissingSection as missing:
                 labels = missing.reason
             if isinstance(labels, str):
@@ -434,14 +433,8 @@ class TabulatedSource:
         images, views = (tuple(of[place] for place in kept) for of in (row.images, row.views))
         return row._replace(images=images, views=views)
 
-    def _choose_labels(self, rows: Sequence[StudyRow]) -> Callable[[StudyRow], LabelStates | str]:
-        """The labels that the settings ask for, or why a study has none."""
-        shared = SharedStates()
-        overrule = self._reader.overrule(shared, rows)
-        usual = self._usual_labels(rows, shared)
-        return lambda row: overrule(row) or usual(row)
-
     def _usual_labels(self, rows: Sequence[StudyRow], shared: SharedStates) -> Callable[[StudyRow], LabelStates | str]:
+        """The labels that the settings ask for, or why a study has none."""
         reader, settings = self._reader, self._settings
         if settings.labels in ("labeler", "auto"):
             labeler = settings.labeler or Labeler()
