@@ -108,7 +108,8 @@ def read_columns(path: str | Path, required: Sequence[str], optional: Sequence[s
     records = _records(path)
     _, header = next(records)
     places = find_columns(path, header, required, optional)
-    pick = itemgetter(*places.values()) if len(places) > 1 else lambda cells: (cells[next(iter(places.values()))],)
+    chosen = tuple(places.values())
+    pick = itemgetter(*chosen) if len(chosen) > 1 else lambda cells: tuple(cells[place] for place in chosen)
     lines: list[int] = []
     rows: list[tuple[str, ...]] = []
     for line, cells in records:
