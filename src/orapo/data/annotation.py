@@ -94,7 +94,6 @@ class AnnotationReader(Reader["Annotation"]):
         self.title = settings.annotation or self.title
         self._studies: dict[str, _Study] = {}
         self._spelled: dict[str, str] = {}
-        self.num_samples = dict.fromkeys(Split, 0)
 
     def expected(self) -> Mapping[str, ExpectedFile]:
         """Both are named; raises DataError where one isn't given or isn't there."""
@@ -119,7 +118,6 @@ class AnnotationReader(Reader["Annotation"]):
         differing: set[str] = set()
         without_patient: set[str] = set()
         for place, sample in read_samples(path, tell):
-            self.num_samples[sample.split] += 1
             if not sample.patient_id:
                 without_patient.add(sample.study_id)
             patient_id = sample.patient_id or sample.study_id

@@ -49,16 +49,7 @@ class JsonStudiesReader(Reader[AnySettings]):
         self._told: dict[str, Mapping[str, str]] = {}
 
     def read_studies(self, path: Path, split: Split | None, tell: Tell) -> Iterator[StudyRow]:
-        """The studies of one file.
-
-        Args:
-            path: the file.
-            split: of all its studies; None where each says its own.
-            tell: takes studies that can't be used.
-
-        Raises:
-            DataError: it is no JSON object of objects.
-        """
+        """The studies of one file, all of a split or of the one that each names; raises DataError for another form."""
         content = read_json(path, MOST_BYTES)
         if not isinstance(content, dict) or not content:
             raise DataError(f"{path} holds {kind_of(content)}; it must be an object of studies by their ids")

@@ -1,7 +1,7 @@
 """A user's own studies from a CSV file and a folder of images: a row for each image."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
 from functools import cache
 from pathlib import Path
@@ -31,14 +31,14 @@ _NUM_SHOWN = 3
 
 
 class _ImageRow(NamedTuple):
-    """One row of the table; ``labels`` is None when it has no label columns, ``split`` when it has no such column."""
+    """One row of the table; ``labels`` is empty when it has no label columns, ``split`` None without such a column."""
 
     line: int
     cells: Mapping[str, str]
     study_id: str
     patient_id: str
     split: Split | None
-    labels: LabelStates | None
+    labels: LabelStates
 
     def value(self, name: str) -> object:
         return getattr(self, name) if name in ("patient_id", "labels") else self.cells.get(name)
@@ -105,12 +105,6 @@ class StudyTableReader(Reader["StudyTable"]):
     def where(self, row: StudyRow) -> str:
         return f"{self.settings.csv} line {row.place}: study {row.study_id}"
 
-    def overrule(self, shared: SharedStates, rows: Sequence[StudyRow]) -> Callable[[StudyRow], LabelStates | str]:
-        """The label columns, where the table has them and its own labels are asked for."""
-        if self.settings.labels != "auto":
-            return super().overrule(shared, rows)
-        return lambda row: self._first[row.study_id].labels or ""
-
     def check_listed(self, rows: Sequence[StudyRow]) -> None:
         """Every image must be there: a user's own table may have a wrong path in any row."""
         images = [(row, image) for row in rows for image in row.images]
@@ -148,6 +142,7 @@ class StudyTableReader(Reader["StudyTable"]):
             place=first.line,
             order=read_order(first.cells.get("study_order", "")),
             day=read_day(first.cells.get("study_date", "")),
+            labels=first.labels if self.settings.labels == "auto" else {},
         )
 
     def _check_agreement(self, row: _ImageRow, first: _ImageRow, of_patient: _ImageRow) -> None:
@@ -159,7 +154,7 @@ class StudyTableReader(Reader["StudyTable"]):
         for name in _ONE_PER_STUDY:
             if row.value(name) == first.value(name):
                 continue
-            if name == "labels" and row.labels and first.labels:
+            if name == "labels":
                 name = next(o.value for o in OBSERVATIONS if row.labels[o] is not first.labels[o])
             raise DataError(
                 f"{name} differs from line {first.line}; "
@@ -205,7 +200,7 @@ class _TableColumns:
             study_id=self._studies.setdefault(number_key(study_id), study_id),
             patient_id=self._patients.setdefault(number_key(patient_id), patient_id),
             split=split_from_word(cells["split"]) if "split" in cells else None,
-            labels=self._shared.of_codes(codes) if codes else None,
+            labels=self._shared.of_codes(codes) if codes else {},
         )
 
     def notes(self, *, has_split: bool) -> list[str]:

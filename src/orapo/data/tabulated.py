@@ -63,7 +63,8 @@ class StudyRow(NamedTuple):
         order: to sort a patient's studies by time; None where it isn't known.
         day: of the study, as a number of days; None where it isn't known.
         left_out: why the reader rules it out; "" when it doesn't.
-        labels: state of all 14 observations, which the source fills in; studies with the same states share one mapping.
+        labels: state of all 14 observations; studies with the same states share one mapping. The source fills them in
+            where the reader leaves them empty.
     """
 
     study_id: str
@@ -289,8 +290,8 @@ class Reader(ABC, Generic[AnySettings]):
         return (join_key(row.study_id),)
 
     def overrule(self, shared: SharedStates, rows: Sequence[StudyRow]) -> Callable[[StudyRow], LabelStates | str]:
-        """Labels that stand above the usual ones, or why a study is left out; "" for neither."""
-        return lambda row: ""
+        """Labels that stand above the usual ones, or why a study is left out; empty for neither."""
+        return lambda row: row.labels
 
     def label_files(self) -> Mapping[str, ExpectedFile]:
         """Every file of labels that the data set has, by the word of ``labels``; for checks."""
@@ -446,9 +447,7 @@ class TabulatedSource:
             path = reader.files["labels"]
             column, labels = reader.own_labels(path, shared)
         keys_of = key_finder(reader, rows, column)
-        keys = {key for row in rows for key in keys_of(row)}
-        check_overlap(path, labels, keys, reader.title, by=column)
-        del keys
+        check_overlap(path, labels, {key for row in rows for key in keys_of(row)}, reader.title, by=column)
 
         def by_key(row: StudyRow) -> LabelStates | str:
             for key in keys_of(row):
