@@ -243,15 +243,7 @@ def _first_files(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def images_file(root: Path, images: str, folders: ImageFolders, *, part: str, obtain: str) -> ExpectedFile:
-    """The folders of images as found, or else where they might have been.
-
-    Args:
-        root: folder of the data set.
-        images: ``"auto"`` or the kind asked for.
-        folders: what was found.
-        part: the part to name in the list of places.
-        obtain: where one gets the images.
-    """
+    """The folders of images as found, or else where those of a part might have been, to be named in a message."""
     found = tuple(Path(folder) for of_part in folders.of_part.values() for folder in of_part)
     usual = {
         "png": ("PNG", f"{_CHUNK}0/PNG"),

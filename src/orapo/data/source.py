@@ -108,15 +108,7 @@ class StudySource(Protocol):
 
 
 def load_prior_images(load_images: Callable[[Study], tuple[Image.Image, ...]], study: Study) -> tuple[Image.Image, ...]:
-    """Opens the images of the study's prior study, none where there is none.
-
-    Args:
-        load_images: of the study's source.
-        study: that has the prior.
-
-    Raises:
-        DataError: as ``load_images``.
-    """
+    """Opens the images of the study's prior study by its source's ``load_images``; none where there is none."""
     prior = study.context.prior
     if prior is None:
         return ()

@@ -95,13 +95,8 @@ def read_columns(path: str | Path, required: Sequence[str], optional: Sequence[s
     A column counts by whichever spelling of its name: case, spaces and signs are nothing ("Split", "study_id",
     "StudyID"). One whose name is only near that of an optional column is refused, since it would go unnoticed.
 
-    Args:
-        path: the file.
-        required: names of columns that it must have.
-        optional: names that it may have.
-
     Raises:
-        DataError: a column is missing, occurs twice, or is a misspelt optional one; and as ``read_csv``.
+        DataError: a required column is missing, one occurs twice or is a misspelt optional one; and as ``read_csv``.
     """
     if Path(path).suffix == ".parquet":
         return _parquet_columns(Path(path), required, optional)
