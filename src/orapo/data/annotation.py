@@ -1,6 +1,7 @@
 """A published split: an annotation.json, the list of samples by which many report generation papers share data."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ PREFIXES = ("", "images", "files", "PNG", "PNG/PNG")
 IN_HELD_OUT = "patient is in test or validate"
 IN_TEST = "patient is in test"
 
+_FOLDERS = re.compile(r"(?:.*/)?(?:(patient\d+/study\d+)|(p\d+)/(s\d+))/[^/]*", re.DOTALL)
 _OTHER_ENDING = {".jpg": ".png", ".png": ".jpg"}
 MOST_BYTES = 4_000_000_000
 """Of a file that holds the reports of a whole data set."""
@@ -201,12 +203,9 @@ class AnnotationReader(Reader["Annotation"]):
     def _found(self, image: str) -> str | None:
         """Always in one order, so that the same image is found whatever was read before."""
         stem, ending = os.path.splitext(image)
-        for name in (image, f"{stem}{_OTHER_ENDING.get(ending, ending)}"):
-            for prefix in PREFIXES:
-                path = os.path.join(self.files["images"], prefix, name)
-                if os.path.isfile(path):
-                    return path
-        return None
+        names = (image, f"{stem}{_OTHER_ENDING.get(ending, ending)}")
+        paths = (os.path.join(self.files["images"], prefix, name) for name in names for prefix in PREFIXES)
+        return next(filter(os.path.isfile, paths), None)
 
     def label_key(self, column: str, cell: str) -> str:
         return super().label_key(column, cell) if column == "study_id" else cell
@@ -326,14 +325,10 @@ def _folders(path: str) -> tuple[str, str]:
 
     ``train/patient42142/study5/view1_frontal.png`` and ``p10/p10000032/s50414267/x.jpg`` do.
     """
-    pieces = path.split("/")[-3:-1]
-    if len(pieces) == 2:
-        patient, study = pieces
-        if patient[:7] == "patient" and patient[7:].isdecimal() and study[:5] == "study" and study[5:].isdecimal():
-            return patient, f"{patient}/{study}"
-        if patient[:1] == "p" and patient[1:].isdecimal() and study[:1] == "s" and study[1:].isdecimal():
-            return patient, study
-    return "", ""
+    if (found := _FOLDERS.fullmatch(path)) is None:
+        return "", ""
+    of_chexpert, patient, study = found.groups()
+    return (of_chexpert.partition("/")[0], of_chexpert) if of_chexpert else (patient, study)
 
 
 def _name(sample: dict[str, Any], key: str) -> str:

@@ -13,14 +13,13 @@ from orapo.data.expected_files import ExpectedFile
 from orapo.data.images import load_image
 from orapo.data.splits import name_splits, split_from_word
 from orapo.data.tables import is_blank, named, number_key, quoted
-from orapo.data.tabulated import OwnColumnsSettings, Reader, StudyRow, Tell
+from orapo.data.tabulated import CONTEXT, OwnColumnsSettings, Reader, StudyRow, Tell
 from orapo.data.target import REPORT
 from orapo.data.views import view_name
 from orapo.errors import DataError
 from orapo.records import Split
 from orapo.settings import settings
 
-_CONTEXT = ("indication", "comparison", "technique", "age", "sex")
 _SAVED = ("dataset_dict.json", "state.json")
 
 _ROW = "row:"
@@ -95,7 +94,7 @@ class HfDatasetReader(Reader["HfDataset"]):
 
     def sections(self, row: StudyRow) -> Mapping[str, str]:
         """The report as it is, and the columns of context."""
-        return {name: self._cells[row.study_id].get(name, "") for name in (REPORT, *_CONTEXT)}
+        return {name: self._cells[row.study_id].get(name, "") for name in (REPORT, *CONTEXT)}
 
     def image_path(self, row: StudyRow, image: str) -> str:
         """A name that only this source can open: split, row and number of the image."""
@@ -180,7 +179,7 @@ class HfDataset(OwnColumnsSettings):
 
     reader: ClassVar[type[Reader[Any]]] = HfDatasetReader
     required = ("image", "report")
-    optional = ("study_id", "patient_id", "view", "split", *_CONTEXT)
+    optional = ("study_id", "patient_id", "view", "split", *CONTEXT)
 
 
 def _texts(dataset: Any, column: str, name: str, title: str) -> Sequence[Any]:

@@ -14,14 +14,13 @@ from orapo.data.images import check_below_root, check_image_name
 from orapo.data.labels import LABEL_COLUMNS, LABEL_NAMES, SharedStates, label_columns, missing_labels
 from orapo.data.splits import name_splits, split_from_word
 from orapo.data.tables import CsvTable, is_blank, named, number_key, quoted, read_csv
-from orapo.data.tabulated import OwnColumnsSettings, Reader, StudyRow, Tell
+from orapo.data.tabulated import CONTEXT, OwnColumnsSettings, Reader, StudyRow, Tell
 from orapo.data.target import REPORT, words
 from orapo.data.views import view_name
 from orapo.errors import DataError
 from orapo.records import Split
 from orapo.settings import settings
 
-CONTEXT = ("indication", "comparison", "technique", "age", "sex")
 OPTIONAL = ("split", *CONTEXT, "study_date", "study_order")
 """Columns that it may have, beside the 14 observations."""
 

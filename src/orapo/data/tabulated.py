@@ -125,7 +125,7 @@ class SourceSettings:
         Raises:
             DataError: files are missing (all are named), or a table can't be used; names the line or the study.
         """
-        return TabulatedSource(self.reader(self), self)
+        return TabulatedSource(self.reader(self))
 
 
 @settings
@@ -203,6 +203,9 @@ class OwnColumnsSettings(DealtOutSettings):
         found = {name: header[places[column]] for name in names if (column := own.get(name, name)) in places}
         return found | {name: header[places[name]] for name in also if name in places}
 
+
+CONTEXT = ("indication", "comparison", "technique", "age", "sex")
+"""Columns of a user's own table beside the report that ``Reader.sections`` gives."""
 
 AnySettings = TypeVar("AnySettings", bound=SourceSettings)
 
@@ -312,23 +315,24 @@ class Reader(ABC, Generic[AnySettings]):
 class TabulatedSource:
     """A ``StudySource`` of what a reader reads; studies keep the order of its rows."""
 
-    def __init__(self, reader: Reader[Any], settings: SourceSettings) -> None:
-        """Reads the tables; arguments and errors as for ``SourceSettings.open``."""
+    def __init__(self, reader: Reader[Any]) -> None:
+        """Reads the tables; raises as ``SourceSettings.open``."""
         self.name = reader.name
-        self._reader, self._settings = reader, settings
+        self._reader = reader
+        self._settings: SourceSettings = reader.settings
         self._listed: dict[str, StudyRow] = {}
         self._left_out: dict[Split, list[LeftOut]] = {split: [] for split in Split}
         self._of_patient: dict[str, list[StudyRow]] = {}
         self._digest = ""
         needed = dict(reader.expected())
-        if settings.label_table is not None:
-            needed["label_table"] = ExpectedFile("label_table", (Path(settings.label_table),), "orapo label")
+        if (table := self._settings.label_table) is not None:
+            needed["label_table"] = ExpectedFile("label_table", (Path(table),), "orapo label")
         reader.files = find_all(reader.title, needed)
         with collection_paused():
             rows = reader.rows(_raise)
             for problem in row_problems(reader, rows):
                 _raise(problem)
-            if settings.prior:
+            if self._settings.prior:
                 for row in rows:
                     self._of_patient.setdefault(row.patient_id, []).append(row)
             self._list(rows)
