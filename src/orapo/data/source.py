@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
-from orapo.chexpert import LabelStates, Observation
+from orapo.chexpert import LabelStates
 from orapo.records import Context, Question, Split, Study
 
 logger = logging.getLogger(__name__)
@@ -114,15 +114,3 @@ def load_prior_images(load_images: Callable[[Study], tuple[Image.Image, ...]], s
         return ()
     shown = replace(study, study_id=prior.study_id, image_paths=prior.image_paths, views=prior.views, context=Context())
     return load_images(shown)
-
-
-@runtime_checkable
-class MarkedSource(Protocol):
-    """A source some of whose images show a spurious mark, so that a system that reads it can be found out."""
-
-    @property
-    def mark_goes_with(self) -> Observation | None:
-        """The observation that the mark goes with in training; None where these settings draw no mark."""
-
-    def has_mark(self, study_id: str) -> bool:
-        """Whether the study's images show the mark."""

@@ -8,7 +8,7 @@ from orapo.data.balanced_subset import BalancedSubset
 from orapo.data.evaluation_studies import EvaluationStudies, read_training_studies
 from orapo.data.phantom_reader import PhantomReader
 from orapo.data.phantoms.source import PhantomSource
-from orapo.data.source import MarkedSource, StudySource
+from orapo.data.source import StudySource
 from orapo.data.subset_manifest import SubsetManifest
 from orapo.empty_reports import says_nothing
 from orapo.errors import OrapoError
@@ -89,10 +89,11 @@ def make_examiner(
         served: metrics of a server; None for none.
         uncertain_is_positive: of the terms of a reward, which are measured too.
     """
-    mark = None
-    if isinstance(source, MarkedSource) and (observation := source.mark_goes_with) is not None:
-        mark = Mark(observation, source.has_mark)
-    readers = {PhantomReader.name: PhantomReader(source.wording)} if isinstance(source, PhantomSource) else {}
+    mark, readers = None, {}
+    if isinstance(source, PhantomSource):
+        readers = {PhantomReader.name: PhantomReader(source.wording)}
+        if source.mark_goes_with is not None:
+            mark = Mark(source.mark_goes_with, source.has_mark)
     return Examiner(
         labeler=labeler,
         bootstrap=bootstrap,
