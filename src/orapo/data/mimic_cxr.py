@@ -267,18 +267,16 @@ def _read_images(path: Path, tell: Tell) -> dict[str, tuple[str, list[_Image], f
                 raise DataError(f"image {dicom} of study s{study} is there twice")
             seen.add(dicom)
             day, seconds = _day(date), _time(time)
-            is_other, view = _view(position, meaning)
+            view = view_name(position) or view_name(meaning)
+            is_other = not is_frontal(view, blank=False)
             order = None if day is None or seconds == _BLANK_TIME else day + seconds / 240_000
-            found = studies.get(study)
-            if found is None:
-                studies[study] = (subject, [(is_other, seconds, dicom, view)], order, day)
-                continue
-            if found[0] != subject:
+            patient, images, first, first_day = studies.setdefault(study, (subject, [], order, day))
+            if patient != subject:
                 raise DataError(f"study s{study} is of another patient than above")
-            found[1].append((is_other, seconds, dicom, view))
-            if found[2] != order:
-                first = None if order is None or found[2] is None else min(order, found[2])
-                studies[study] = (subject, found[1], first, found[3] if day is None else day)
+            images.append((is_other, seconds, dicom, view))
+            if first != order:
+                first = None if order is None or first is None else min(order, first)
+                studies[study] = (subject, images, first, first_day if day is None else day)
         except DataError as error:
             tell(f"{path} line {line}: {error}")
     return studies
@@ -322,10 +320,3 @@ def _time(cell: str) -> float:
         return _BLANK_TIME if is_blank(cell) else float(cell)
     except ValueError:
         raise DataError(f"{_TIME} is {quoted(cell)}; it must be HHMMSS.fff or blank") from None
-
-
-@cache
-def _view(position: str, meaning: str) -> tuple[bool, str]:
-    """Whether a view isn't frontal, and its name."""
-    view = view_name(position) or view_name(meaning)
-    return not is_frontal(view, blank=False), view
