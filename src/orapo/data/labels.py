@@ -3,12 +3,11 @@
 import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import TypeVar
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation, label_state_from_code
 from orapo.data.tables import number_key, quoted, read_columns
 from orapo.errors import DataError
-from orapo.labeler.types import LabeledReport
 
 logger = logging.getLogger(__name__)
 
@@ -19,14 +18,6 @@ LABEL_NAMES = tuple(observation.value for observation in OBSERVATIONS)
 
 OLD_NAMES = {Observation.LUNG_OPACITY.value: "Airspace Opacity"}
 """What older tables call an observation."""
-
-
-@runtime_checkable
-class ReportLabeler(Protocol):
-    """Labels one report: ``orapo.labeler.Labeler``, or another with the same method."""
-
-    def label(self, report: str, /) -> LabeledReport:
-        """The 14 label states of one report."""
 
 
 class SharedStates:

@@ -22,7 +22,7 @@ from orapo.data.context import make_context, read_person
 from orapo.data.expected_files import ExpectedFile, find_all
 from orapo.data.garbage_collection import collection_paused
 from orapo.data.images import LongestSide, load_image
-from orapo.data.labels import ReportLabeler, SharedStates, check_overlap, join_key, other_key, read_label_table
+from orapo.data.labels import SharedStates, check_overlap, join_key, other_key, read_label_table
 from orapo.data.progress import watched
 from orapo.data.report_sections import MissingSection
 from orapo.data.source import LeftOut, count_reasons
@@ -33,6 +33,7 @@ from orapo.data.views import Views, is_frontal
 from orapo.display import is_plain_id
 from orapo.errors import DataError, SettingError
 from orapo.labeler import Labeler
+from orapo.labeler.types import ReportLabeler
 from orapo.records import PriorStudy, Split, Study
 from orapo.settings import Fraction, settings
 

@@ -21,13 +21,14 @@ from orapo.evaluation.controls import (
     most_common_report,
 )
 from orapo.evaluation.examiner import Examiner, Mark, SystemScores
-from orapo.evaluation.report_pairs import ReportLabeler, Written
+from orapo.evaluation.report_pairs import Written
 from orapo.evaluation.resampling import Bootstrap
 from orapo.experiment.command_line import one_line
 from orapo.experiment.evaluate_config import Evaluation
 from orapo.experiment.score_file import ScoreFile
 from orapo.experiment.targets import build
 from orapo.experiment.term_scores import term_scorer
+from orapo.labeler.types import ReportLabeler
 from orapo.measures.served import ServedMetrics, ServedSettings
 from orapo.records import Question, Study
 
