@@ -18,7 +18,7 @@ from orapo.data.progress import watched
 from orapo.data.questions import Questions, QuestionSource
 from orapo.data.report_sections import MissingSection
 from orapo.data.source import LeftOut, count_reasons
-from orapo.data.tabulated import Reader, SourceSettings, StudyRow, key_finder, row_problems
+from orapo.data.tabulated import Reader, SourceSettings, StudyRow, join_labels, row_problems
 from orapo.data.target import Target, report_text
 from orapo.errors import DataError
 from orapo.records import Split
@@ -193,8 +193,7 @@ class _Check:
         except DataError as error:
             self.problems.append(str(error))
             return
-        keys_of = key_finder(reader, rows, column)
-        states = {row.study_id: labels[key] for row in rows for key in reversed(keys_of(row)) if key in labels}
+        states, known = join_labels(reader, rows, column, labels)
         self.counts[f"{word}: labels"] = len(labels)
         self.counts[f"{word}: studies with labels"] = len(states)
         is_of_test = {row.split for row in rows if row.study_id in states} == {Split.TEST}
@@ -202,7 +201,6 @@ class _Check:
         without = [row.study_id for row in expected if row.study_id not in states]
         if without:
             self.notes.append(f"{path}: {len(without):,} studies have no labels: {_first(without)}")
-        known = {key for row in rows for key in keys_of(row)}
         unknown = [key for key in labels if key not in known]
         if unknown and column == "study_id":
             self.notes.append(f"{path}: {len(unknown):,} labels are of no study: {_first(unknown)}")

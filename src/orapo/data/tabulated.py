@@ -290,7 +290,7 @@ class Reader(ABC, Generic[AnySettings]):
         return join_key(cell)
 
     def label_keys(self, row: StudyRow, column: str) -> Iterable[str]:
-        """The keys of a study, the first that has labels counts; ``key_finder`` tries others after them."""
+        """The keys of a study, the first that has labels counts; ``join_labels`` tries others after them."""
         return (join_key(row.study_id),)
 
     def overrule(self, shared: SharedStates, rows: Sequence[StudyRow]) -> Callable[[StudyRow], LabelStates | str]:
@@ -451,16 +451,9 @@ class TabulatedSource:
         else:
             path = reader.files["labels"]
             column, labels = reader.own_labels(path, shared)
-        keys_of = key_finder(reader, rows, column)
-        check_overlap(path, labels, {key for row in rows for key in keys_of(row)}, reader.title, by=column)
-
-        def by_key(row: StudyRow) -> LabelStates | str:
-            for key in keys_of(row):
-                if (states := labels.get(key)) is not None:
-                    return states
-            return NO_LABELS
-
-        return by_key
+        states, keys = join_labels(reader, rows, column, labels)
+        check_overlap(path, labels, keys, reader.title, by=column)
+        return lambda row: states.get(row.study_id, NO_LABELS)
 
     def _prior(self, row: StudyRow) -> PriorStudy | None:
         """The latest earlier study of the same patient and split that has a report."""
@@ -516,20 +509,25 @@ class TabulatedSource:
         return ", ".join(f"{view or '(blank)'}: {count:,}" for view, count in sorted(views.items()))
 
 
-def key_finder(reader: Reader[Any], rows: Iterable[StudyRow], column: str) -> Callable[[StudyRow], Sequence[str]]:
-    """By what each study is found in a table of labels: its own keys, then with or without an "s".
+def join_labels(
+    reader: Reader[Any], rows: Iterable[StudyRow], column: str, labels: Mapping[str, LabelStates]
+) -> tuple[dict[str, LabelStates], set[str]]:
+    """The labels of each study by its id, and all keys by which studies are found in a table.
 
-    The latter only where no other study is called so: 7 and s7 may be two studies.
+    These are a study's own, then, in a column study_id, those with or without an "s" where no other study is called so:
+    7 and s7 may be two studies.
     """
     own = {key for row in rows for key in reader.label_keys(row, column)}
-
-    def keys_of(row: StudyRow) -> Sequence[str]:
-        keys = tuple(reader.label_keys(row, column))
-        if column != "study_id":
-            return keys
-        return (*keys, *(other for key in keys if (other := other_key(key)) and other not in own))
-
-    return keys_of
+    states: dict[str, LabelStates] = {}
+    known: set[str] = set()
+    for row in rows:
+        keys = list(reader.label_keys(row, column))
+        if column == "study_id":
+            keys += [other for key in keys if (other := other_key(key)) and other not in own]
+        known.update(keys)
+        if (found := next(filter(labels.__contains__, keys), None)) is not None:
+            states[row.study_id] = labels[found]
+    return states, known
 
 
 def row_problems(reader: Reader[Any], rows: Sequence[StudyRow]) -> Iterator[str]:
