@@ -478,31 +478,26 @@ class TabulatedSource:
 
     def _log(self, rows: Sequence[StudyRow]) -> None:
         counts = ", ".join(f"{len(self.entries(split)):,} {split}" for split in Split)
+        title = self._reader.title
         labels = self._settings.label_table or self._settings.labels
-        logger.info("%s: %d studies (%s), labels from %s", self._reader.title, len(self._listed), counts, labels)
+        logger.info("%s: %d studies (%s), labels from %s", title, len(self._listed), counts, labels)
         for warning in self._reader.warnings:
             logger.warning("%s", warning)
         for note in self._reader.notes:
-            logger.info("%s: %s", self._reader.title, note)
+            logger.info("%s: %s", title, note)
         left_out = [study for split in Split for study in self._left_out[split]]
         if not left_out:
             return
         views = self._views_left_out(rows) if self._settings.views == "frontal" else ""
         if not self._listed and views:
             raise DataError(
-                f"{self._reader.title}: no study is left with views=frontal (images left out by view: {views}); "
+                f"{title}: no study is left with views=frontal (images left out by view: {views}); "
                 f"PA, AP, FRONTAL{' and blank' if self._reader.blank_is_frontal else ''} count as frontal; "
                 "views=all keeps every image"
             )
+        reasons = count_reasons(left_out)
         told = f"; images left out by view: {views}; views=all keeps them" if views else ""
-        logger.warning(
-            "%s: %d of %d studies left out (%s)%s",
-            self._reader.title,
-            len(left_out),
-            len(rows),
-            count_reasons(left_out),
-            told,
-        )
+        logger.warning("%s: %d of %d studies left out (%s)%s", title, len(left_out), len(rows), reasons, told)
 
     def _views_left_out(self, rows: Sequence[StudyRow]) -> str:
         views = Counter(view for row in rows for view in row.views if not self._reader.is_frontal(view))
