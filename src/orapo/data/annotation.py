@@ -1,6 +1,7 @@
 """A published split: an annotation.json, the list of samples by which many report generation papers share data."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
@@ -24,11 +25,12 @@ PREFIXES = ("", "images", "files", "PNG", "PNG/PNG")
 IN_HELD_OUT = "patient is in test or validate"
 IN_TEST = "patient is in test"
 
+_FOLDERS = re.compile(r"(?:.*/)?(?:(patient\d+/study\d+)|(p\d+)/(s\d+))/[^/]*", re.DOTALL)
 _OTHER_ENDING = {".jpg": ".png", ".png": ".jpg"}
 MOST_BYTES = 4_000_000_000
 """Of a file that holds the reports of a whole data set."""
-_STRENGTH = {Split.TRAIN: 0, Split.VALIDATE: 1, Split.TEST: 2}
-"""Where a patient or a study stands in several splits, the strongest one gets it."""
+_strength = tuple(Split).index
+"""Where a patient or a study stands in several splits, the strongest one gets it: test before validate."""
 _KINDS = {
     dict: "an object",
     list: "a list",
@@ -48,9 +50,8 @@ class Sample(NamedTuple):
         sample_id: its id.
         study_id: ``"s50414267"`` when the sample says so, else ``"patient42142/study5"`` when its images' folders say
             so, else its id.
-        patient_id: ``"p10000032"`` or ``"patient42142"`` likewise, else the study's id.
+        patient_id: ``"p10000032"`` or ``"patient42142"`` likewise, else "".
         states_study: whether the sample itself names the study.
-        states_patient: whether the sample or its images' folders name the patient.
         report: as written.
         image_paths: as written, at least one.
     """
@@ -60,7 +61,6 @@ class Sample(NamedTuple):
     study_id: str
     patient_id: str
     states_study: bool
-    states_patient: bool
     report: str
     image_paths: tuple[str, ...]
 
@@ -96,7 +96,6 @@ class AnnotationReader(Reader["Annotation"]):
         self.title = settings.annotation or self.title
         self._studies: dict[str, _Study] = {}
         self._spelled: dict[str, str] = {}
-        self.num_samples = dict.fromkeys(Split, 0)
 
     def expected(self) -> Mapping[str, ExpectedFile]:
         """Both are named; raises DataError where one isn't given or isn't there."""
@@ -121,28 +120,42 @@ class AnnotationReader(Reader["Annotation"]):
         differing: set[str] = set()
         without_patient: set[str] = set()
         for place, sample in read_samples(path, tell):
-            self.num_samples[sample.split] += 1
-            if not sample.states_patient:
+            if not sample.patient_id:
                 without_patient.add(sample.study_id)
+            patient_id = sample.patient_id or sample.study_id
             study = self._studies.get(sample.study_id)
             if study is None:
-                study = _Study(sample.patient_id, sample.split, sample.report)
-                self._studies[sample.study_id] = study
-            elif problem := _disagreement(sample, study):
-                tell(f"{path}: {place}: study {sample.study_id} {problem}")
+                study = self._studies[sample.study_id] = _Study(patient_id, sample.split, sample.report)
+            elif patient_id != study.patient_id:
+                told = "is of another patient than in an earlier sample"
+                tell(f"{path}: {place}: study {sample.study_id} {told}")
+                continue
+            elif sample.states_study and sample.report != study.report:
+                # Those of CheXpert Plus, known by folders, differ in invented dates.
+                told = "has another report than in an earlier sample; samples of one study_id are its images and must"
+                tell(f"{path}: {place}: study {sample.study_id} {told} share the report")
                 continue
             if sample.report != study.report:
                 differing.add(sample.study_id)
             if sample.split is not study.split:
                 several.add(sample.study_id)
-                study.split = max(study.split, sample.split, key=_STRENGTH.__getitem__)
+                study.split = max(study.split, sample.split, key=_strength)
             study.sample_ids.append(sample.sample_id)
             study.image_paths += [image for image in sample.image_paths if image not in study.image_paths]
-        self.warnings = list(_odd(path, len(several), len(differing), len(without_patient)))
+        odd = (
+            (several, "have samples in several splits; each counts for test, else for validate, with all its images"),
+            (differing, "have samples with different reports; the first one counts"),
+            (
+                without_patient,
+                "name no patient (no subject_id, no patientN/studyM folder); each counts as a patient of its own, so "
+                "that splits may share patients unseen",
+            ),
+        )
+        self.warnings = [f"{path}: {len(studies):,} studies {what}" for studies, what in odd if studies]
         strongest: dict[str, Split] = {}
         for study in self._studies.values():
             split = strongest.setdefault(study.patient_id, study.split)
-            strongest[study.patient_id] = max(split, study.split, key=_STRENGTH.__getitem__)
+            strongest[study.patient_id] = max(split, study.split, key=_strength)
         rows = [_row(study_id, study, strongest[study.patient_id]) for study_id, study in self._studies.items()]
         displaced = [row for row in rows if row.left_out]
         if self.settings.shared_patients == "refuse" and (displaced or several):
@@ -190,12 +203,9 @@ class AnnotationReader(Reader["Annotation"]):
     def _found(self, image: str) -> str | None:
         """Always in one order, so that the same image is found whatever was read before."""
         stem, ending = os.path.splitext(image)
-        for name in (image, f"{stem}{_OTHER_ENDING.get(ending, ending)}"):
-            for prefix in PREFIXES:
-                path = os.path.join(self.files["images"], prefix, name)
-                if os.path.isfile(path):
-                    return path
-        return None
+        names = (image, f"{stem}{_OTHER_ENDING.get(ending, ending)}")
+        paths = (os.path.join(self.files["images"], prefix, name) for name in names for prefix in PREFIXES)
+        return next(filter(os.path.isfile, paths), None)
 
     def label_key(self, column: str, cell: str) -> str:
         return super().label_key(column, cell) if column == "study_id" else cell
@@ -303,9 +313,8 @@ def _sample(sample: object, split: Split, word: str) -> Sample:
         split=split,
         sample_id=sample_id,
         study_id=study_id,
-        patient_id=patient_id or study_id,
+        patient_id=patient_id,
         states_study="study_id" in sample,
-        states_patient=bool(patient_id),
         report=sample["report"],
         image_paths=tuple(paths),
     )
@@ -316,14 +325,10 @@ def _folders(path: str) -> tuple[str, str]:
 
     ``train/patient42142/study5/view1_frontal.png`` and ``p10/p10000032/s50414267/x.jpg`` do.
     """
-    pieces = path.split("/")[-3:-1]
-    if len(pieces) == 2:
-        patient, study = pieces
-        if patient[:7] == "patient" and patient[7:].isdecimal() and study[:5] == "study" and study[5:].isdecimal():
-            return patient, f"{patient}/{study}"
-        if patient[:1] == "p" and patient[1:].isdecimal() and study[:1] == "s" and study[1:].isdecimal():
-            return patient, study
-    return "", ""
+    if (found := _FOLDERS.fullmatch(path)) is None:
+        return "", ""
+    of_chexpert, patient, study = found.groups()
+    return (of_chexpert.partition("/")[0], of_chexpert) if of_chexpert else (patient, study)
 
 
 def _name(sample: dict[str, Any], key: str) -> str:
@@ -350,30 +355,3 @@ def _views_of(image_paths: Sequence[str]) -> tuple[str, ...]:
     """The projection that each file's name tells, ``"FRONTAL"`` or ``"LATERAL"``; "" where it doesn't."""
     stems = [path.rpartition("/")[2].rpartition(".")[0] for path in image_paths]
     return tuple(next((v.upper() for v in ("frontal", "lateral") if stem.endswith(f"_{v}")), "") for stem in stems)
-
-
-def _disagreement(sample: Sample, study: _Study) -> str:
-    """How a further sample contradicts its study; rows of CheXpert Plus, known by folders, differ in invented dates."""
-    if sample.patient_id != study.patient_id:
-        return "is of another patient than in an earlier sample"
-    if sample.states_study and sample.report != study.report:
-        return (
-            "has another report than in an earlier sample; samples of one study_id are its images and must share the "
-            "report"
-        )
-    return ""
-
-
-def _odd(path: Path, num_several: int, num_differing: int, num_without_patient: int) -> Iterator[str]:
-    if num_several:
-        yield (
-            f"{path}: {num_several:,} studies have samples in several splits; each counts for test, else for validate, "
-            "with all its images"
-        )
-    if num_differing:
-        yield f"{path}: {num_differing:,} studies have samples with different reports; the first one counts"
-    if num_without_patient:
-        yield (
-            f"{path}: {num_without_patient:,} studies name no patient (no subject_id, no patientN/studyM folder); each "
-            "counts as a patient of its own, so that splits may share patients unseen"
-        )

@@ -14,14 +14,12 @@ from orapo.data.expected_files import ExpectedFile
 from orapo.data.garbage_collection import collection_paused
 from orapo.data.image_check import image_problems
 from orapo.data.labels import SharedStates
-from orapo.data.left_out import count_reasons
 from orapo.data.progress import watched
 from orapo.data.questions import Questions, QuestionSource
 from orapo.data.report_sections import MissingSection
-from orapo.data.source import LeftOut
-from orapo.data.tabulated import Reader, SourceSettings, StudyRow, key_finder, odd_ids, shared_patients, twice_listed
+from orapo.data.source import LeftOut, count_reasons
+from orapo.data.tabulated import Reader, SourceSettings, StudyRow, join_labels, row_problems
 from orapo.data.target import Target, report_text
-from orapo.data.views import is_frontal
 from orapo.errors import DataError
 from orapo.records import Split
 
@@ -30,7 +28,6 @@ MOST_SHOWN = 5
 
 _LONGEST_SIDE = 512
 _TARGETS: tuple[Target, ...] = ("findings", "impression", "both")
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,20 +111,21 @@ class _Check:
         label_files = reader.label_files()
         needed = dict(reader.expected())
         labels = needed.pop("labels", None)
-        reader.files = self._find(needed)
+        reader.files = {key: path for key, file in needed.items() if (path := file.find())}
+        self.found += [_found(needed[key], path) for key, path in reader.files.items()]
+        missing = [file.describe_missing() for key, file in needed.items() if key not in reader.files]
+        self.problems += [f"missing: {told}" for told in missing]
         label_paths = {word: path for word, file in label_files.items() if (path := file.find())}
         lacking = [file.describe_missing() for word, file in label_files.items() if word not in label_paths]
         (self.notes if label_paths or labels is None else self.problems).extend(f"missing: {told}" for told in lacking)
         self.found += [_found(label_files[word], path) for word, path in label_paths.items()]
-        if any(key not in reader.files for key in reader.tables if key != "labels"):
-            return
-        if "labels" in reader.tables:
-            if not label_paths:
-                return
+        if label_paths:
             reader.files = {**reader.files, "labels": next(iter(label_paths.values()))}
+        if any(key not in reader.files for key in reader.tables):
+            return
         rows = reader.rows(self.problems.append)
         self.notes += reader.warnings + reader.notes
-        self.problems += [*odd_ids(rows, reader), *twice_listed(reader, rows), *shared_patients(reader, rows)]
+        self.problems += row_problems(reader, rows)
         self._count(reader, rows)
         usable = self._reports(reader, rows) if "reports" in reader.files or "reports" not in needed else {}
         for word, path in label_paths.items():
@@ -138,12 +136,6 @@ class _Check:
         if left_out:
             self.notes.append(f"{len(left_out):,} studies are left out ({count_reasons(left_out)})")
 
-    def _find(self, needed: Mapping[str, ExpectedFile]) -> dict[str, Path]:
-        paths = {key: path for key, file in needed.items() if (path := file.find()) is not None}
-        self.found += [_found(needed[key], path) for key, path in paths.items()]
-        self.problems += [f"missing: {file.describe_missing()}" for key, file in needed.items() if key not in paths]
-        return paths
-
     def _count(self, reader: Reader[Any], rows: Sequence[StudyRow]) -> None:
         parts = {"": rows} | {f"{split} ": [row for row in rows if row.split is split] for split in Split}
         for name, of_part in parts.items():
@@ -152,21 +144,17 @@ class _Check:
                 f"{name}studies": len(of_part),
                 f"{name}patients": len({row.patient_id for row in of_part}),
             }
-        views = Counter(view or "(blank)" for row in rows for view in row.views)
-        blank = reader.blank_is_frontal
-        frontal = sum(
-            count for view, count in views.items() if is_frontal("" if view == "(blank)" else view, blank=blank)
-        )
-        self.counts["frontal images"] = frontal
-        self.counts |= {f"view {view}": count for view, count in views.most_common()}
-        without = sum(bool(row.views) and not any(is_frontal(v, blank=blank) for v in row.views) for row in rows)
+        views = Counter(view for row in rows for view in row.views)
+        self.counts["frontal images"] = sum(count for view, count in views.items() if reader.is_frontal(view))
+        self.counts |= {f"view {view or '(blank)'}": count for view, count in views.most_common()}
+        without = sum(bool(row.views) and not any(map(reader.is_frontal, row.views)) for row in rows)
         self.counts["studies without a frontal image"] = without
         if without:
             self.notes.append(
                 f"{without:,} studies have no frontal image and are left out unless data.source.views=all"
             )
         self.notes += [
-            f"{key}: {self.counts[key]:,} here, {published:,} in the published set"
+            f"{key}: {self.counts.get(key, 0):,} here, {published:,} in the published set"
             for key, published in reader.published.items()
             if self.counts.get(key, 0) != published
         ]
@@ -200,14 +188,12 @@ class _Check:
     def _labels(
         self, reader: Reader[Any], word: str, path: Path, rows: Sequence[StudyRow], usable: Mapping[str, set[str]]
     ) -> None:
-        reader.files = {**reader.files, "labels": path}
         try:
-            column, labels = reader.own_labels(word, SharedStates())
+            column, labels = reader.own_labels(path, SharedStates())
         except DataError as error:
             self.problems.append(str(error))
             return
-        keys_of = key_finder(reader, rows, column)
-        states = {row.study_id: labels[key] for row in rows for key in reversed(keys_of(row)) if key in labels}
+        states, known = join_labels(reader, rows, column, labels)
         self.counts[f"{word}: labels"] = len(labels)
         self.counts[f"{word}: studies with labels"] = len(states)
         is_of_test = {row.split for row in rows if row.study_id in states} == {Split.TEST}
@@ -215,7 +201,6 @@ class _Check:
         without = [row.study_id for row in expected if row.study_id not in states]
         if without:
             self.notes.append(f"{path}: {len(without):,} studies have no labels: {_first(without)}")
-        known = {key for row in rows for key in keys_of(row)}
         unknown = [key for key in labels if key not in known]
         if unknown and column == "study_id":
             self.notes.append(f"{path}: {len(unknown):,} labels are of no study: {_first(unknown)}")
@@ -239,8 +224,7 @@ class _Check:
                 try:
                     present.append((row, reader.image_path(row, image)))
                 except DataError as error:
-                    is_needed = is_frontal(view, blank=reader.blank_is_frontal)
-                    (frontal if is_needed else other).append(str(error))
+                    (frontal if reader.is_frontal(view) else other).append(str(error))
         self.counts["image files"] = len(present)
         self._tell(frontal, "image files are missing")
         if other:
@@ -294,11 +278,8 @@ def _same_images(reader: Reader[Any], images: Sequence[tuple[StudyRow, str]]) ->
 
 
 def _digest(path: str) -> bytes:
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.digest()
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _has(sections: Mapping[str, str], target: Target | None) -> bool:

@@ -84,14 +84,13 @@ CHECKED_SETS = {
     ),
 }
 _OPTIONS = {
-    "root": ("folder of the data set, or the one that image paths start from", True),
-    "reports": ("folder of MIMIC-CXR, or mimic-cxr-reports.zip; looked for in the root if not given", False),
-    "annotation": ("the JSON file", True),
-    "csv": ("the table", True),
-    "path": ("a file or folder, or a name of the hub", True),
-    "json": ("the input file of the leaderboard", True),
+    "root": "folder of the data set, or the one that image paths start from",
+    "reports": "folder of MIMIC-CXR, or mimic-cxr-reports.zip; looked for in the root if not given",
+    "annotation": "the JSON file",
+    "csv": "the table",
+    "path": "a file or folder, or a name of the hub",
+    "json": "the input file of the leaderboard",
 }
-"""Of each, what it is, and whether it must be given."""
 
 _COLUMN = "the table's own name of a column, for example report=impression; may be repeated"
 
@@ -103,10 +102,9 @@ def add_check_command(parser: ArgumentParser) -> None:
         aliases = ["chexpert_gold"] if name == "gold" else []
         options = data_sets.add_parser(name, help=checked.help, description=checked.help, aliases=aliases)
         for option, variable in checked.options.items():
-            told, needed = _OPTIONS[option]
-            told += f"; ${variable} if not given" if variable else ""
+            told = _OPTIONS[option] + (f"; ${variable} if not given" if variable else "")
             default = os.environ.get(variable) if variable else None
-            options.add_argument(f"--{option}", default=default, help=told, required=needed and variable == "")
+            options.add_argument(f"--{option}", default=default, help=told, required=variable == "")
         if checked.has_columns:
             options.add_argument(
                 "--column", action="append", default=[], metavar="NAME=OWN_NAME", type=_renaming, help=_COLUMN

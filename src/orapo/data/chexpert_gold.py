@@ -12,7 +12,7 @@ from orapo.data.chexpert_images import (
     Images,
     find_image_folders,
     images_file,
-    view_number,
+    in_order,
     view_of_stem,
 )
 from orapo.data.chexpert_plus import read_plus_table, table_file
@@ -64,11 +64,10 @@ class GoldReader(Reader["ChexpertGold"]):
         super().__init__(settings)
         self.published = PUBLISHED[settings.part]
         self.folders = find_image_folders(self._root(), images=settings.images, parts=(settings.part,))
-        self._gold = GoldLabels({}, {}, {})
+        self._gold = GoldLabels({}, {})
         self._reports: Mapping[str, Mapping[str, str]] | None = None
 
     def expected(self) -> Mapping[str, ExpectedFile]:
-        """Labels, images, and the table of reports where it is named."""
         settings, root, part = self.settings, self._root(), self.settings.part
         given = settings.gold_labels
         places = tuple(root / place for place in _PLACES[part]) if given is None else (Path(given),)
@@ -84,13 +83,14 @@ class GoldReader(Reader["ChexpertGold"]):
         self._gold = gold = read_gold_labels(path)
         if "reports" in self.files:
             self._reports = self._read_reports(tell)
-        rows = [
-            StudyRow(f"{name.patient}/{name.study}", name.patient, Split.TEST, stems, tuple(map(view_of_stem, stems)))
-            for key, name in gold.names.items()
-            if name.part == part and (stems := gold.stems[key]) is not None
-        ]
+        rows = []
+        for key, stems in gold.stems.items():
+            of, patient, study = key.split("/")
+            if of == part:
+                views = tuple(map(view_of_stem, stems))
+                rows.append(StudyRow(f"{patient}/{study}", patient, Split.TEST, stems, views))
         if not rows:
-            parts = ", ".join(sorted({name.part for name in gold.names.values()}))
+            parts = ", ".join(sorted({key.partition("/")[0] for key in gold.stems}))
             tell(f"{path} has no study of part {part!r}; its studies are of {parts}")
         return rows
 
@@ -106,12 +106,10 @@ class GoldReader(Reader["ChexpertGold"]):
         """Those on the disk, where the file of labels lists none."""
         if row.images:
             return row
-        stems = sorted(
-            self.folders.list_study(row.study_id, self.settings.part), key=lambda stem: (view_number(stem), stem)
-        )
+        stems = in_order(self.folders.list_study(row.study_id, self.settings.part))
         if not stems:
             raise DataError(f"study {row.study_id}: it has no image ({self.folders})")
-        return row._replace(images=tuple(stems), views=tuple(map(view_of_stem, stems)))
+        return row._replace(images=stems, views=tuple(map(view_of_stem, stems)))
 
     def image_path(self, row: StudyRow, image: str) -> str:
         return self.folders.require(row.study_id, self.settings.part, image)
@@ -119,7 +117,7 @@ class GoldReader(Reader["ChexpertGold"]):
     def label_files(self) -> Mapping[str, ExpectedFile]:
         return {"gold": self.expected()["labels"]}
 
-    def own_labels(self, word: str, shared: SharedStates) -> tuple[str, Mapping[str, LabelStates]]:
+    def own_labels(self, path: Path, shared: SharedStates) -> tuple[str, Mapping[str, LabelStates]]:
         return "study", self._gold.states
 
     def label_keys(self, row: StudyRow, column: str) -> Iterable[str]:

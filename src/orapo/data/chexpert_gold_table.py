@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates
-from orapo.data.chexpert_images import StudyName, parse_image_name, parse_study_name, view_number, view_of_stem
+from orapo.data.chexpert_images import in_order, parse_image_name, parse_study_name, view_of_stem
 from orapo.data.labels import LABEL_COLUMNS, SharedStates, label_columns, missing_labels
 from orapo.data.tables import quoted, read_columns
 from orapo.errors import DataError
@@ -17,13 +17,11 @@ class GoldLabels:
 
     Attributes:
         states: by "valid/patient64541/study1" or "test/...", in the order of the file; each positive or negative.
-        names: the folders of each study, by the same keys.
         stems: the images of each study as names of files without ending, in the order of the view numbers; empty for
             files that have a row for each study instead of each image.
     """
 
     states: Mapping[str, LabelStates]
-    names: Mapping[str, StudyName]
     stems: Mapping[str, tuple[str, ...]]
 
 
@@ -39,7 +37,7 @@ def read_gold_labels(path: str | Path) -> GoldLabels:
     """
     columns = read_columns(path, (), ("Path", "Study", *LABEL_COLUMNS))
     id_column = next((name for name in ("Path", "Study") if name in columns.cells), None)
-    missing = [*([] if id_column else ["Path (or Study)"]), *missing_labels(columns)]
+    missing = [*([] if id_column else ["Path (or Study)"]), *missing_labels(columns.cells)]
     if id_column is None or missing:
         raise DataError(
             f"{path} has no column {', '.join(missing)}; its columns are "
@@ -48,9 +46,8 @@ def read_gold_labels(path: str | Path) -> GoldLabels:
         )
     shared = SharedStates()
     states: dict[str, LabelStates] = {}
-    names: dict[str, StudyName] = {}
     stems: dict[str, list[str]] = {}
-    rows = zip(columns.lines, columns.cells[id_column], zip(*label_columns(columns), strict=True), strict=True)
+    rows = zip(columns.lines, columns.cells[id_column], zip(*label_columns(columns.cells), strict=True), strict=True)
     for line, cell, codes in rows:
         try:
             name, stem = parse_image_name(cell) if id_column == "Path" else (parse_study_name(cell), "")
@@ -62,12 +59,10 @@ def read_gold_labels(path: str | Path) -> GoldLabels:
             _check_agreement(labels, states.setdefault(name.key, labels), name.key)
         except DataError as error:
             raise DataError(f"{path} line {line}: {error}") from None
-        names[name.key] = name
         found = stems.setdefault(name.key, [])
         if stem and stem not in found:
             found.append(stem)
-    ordered = {key: tuple(sorted(found, key=lambda stem: (view_number(stem), stem))) for key, found in stems.items()}
-    return GoldLabels(states, names, ordered)
+    return GoldLabels(states, {key: in_order(found) for key, found in stems.items()})
 
 
 def _gold(states: LabelStates, codes: tuple[str, ...]) -> LabelStates:

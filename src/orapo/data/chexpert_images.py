@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,7 +19,8 @@ ROOT_VARIABLE = "ORAPO_CHEXPERT_PLUS_ROOT"
 """Environment variable that names the folder of CheXpert Plus, with which the radiologists' labels may lie."""
 
 _PARTS = {"train": "train", "valid": "valid", "val": "valid", "test": "test"}
-_STUDY = re.compile(r"(?:.*/)?(train|valid|val|test)/(patient\d+)/(study\d+)")
+"""The part that a folder of each name holds."""
+_STUDY = re.compile(r"(?:.*/)?(train|valid|val|test)/(patient\d+/study\d+)")
 _IMAGE = re.compile(_STUDY.pattern + r"/(view\d+(?:_[^/]*)?)\.\w+")
 
 
@@ -29,18 +29,21 @@ class StudyName(NamedTuple):
 
     Attributes:
         part: ``"train"``, ``"valid"`` or ``"test"``; a folder called val is valid.
-        patient: for example ``"patient42142"``.
-        study: for example ``"study5"``.
+        study_id: for example ``"patient42142/study5"``.
     """
 
     part: str
-    patient: str
-    study: str
+    study_id: str
+
+    @property
+    def patient(self) -> str:
+        """The first folder of the two: ``"patient42142"``."""
+        return self.study_id.partition("/")[0]
 
     @property
     def key(self) -> str:
         """One text for all three: ``"valid/patient64541/study1"``."""
-        return f"{self.part}/{self.patient}/{self.study}"
+        return f"{self.part}/{self.study_id}"
 
 
 def parse_study_name(path: str) -> StudyName:
@@ -52,8 +55,8 @@ def parse_study_name(path: str) -> StudyName:
     found = _STUDY.fullmatch(path)
     if found is None:
         raise DataError(f"{quoted(path)} does not end like train/patient00001/study1 (or valid/..., val/..., test/...)")
-    part, patient, study = found.groups()
-    return StudyName(_PARTS[part], patient, study)
+    part, study_id = found.groups()
+    return StudyName(_PARTS[part], study_id)
 
 
 def parse_image_name(path: str) -> tuple[StudyName, str]:
@@ -71,13 +74,13 @@ def parse_image_name(path: str) -> tuple[StudyName, str]:
             f"{quoted(path)} does not end like train/patient00001/study1/view1_frontal.jpg "
             "(or valid/..., val/..., test/...)"
         )
-    part, patient, study, stem = found.groups()
-    return StudyName(_PARTS[part], patient, study), stem
+    part, study_id, stem = found.groups()
+    return StudyName(_PARTS[part], study_id), stem
 
 
-def view_number(stem: str) -> int:
-    """The number in the name of an image, which orders the images of a study: 2 for ``"view2_lateral"``."""
-    return int(stem.split("_", 1)[0].removeprefix("view"))
+def in_order(stems: Iterable[str]) -> tuple[str, ...]:
+    """The images of a study by their numbers: ``"view2_lateral"`` stands before ``"view10_frontal"``."""
+    return tuple(sorted(stems, key=lambda stem: (int(stem.partition("_")[0].removeprefix("view")), stem)))
 
 
 def view_of_stem(stem: str) -> str:
@@ -106,7 +109,6 @@ def view_of_cells(frontal_lateral: str, ap_pa: str) -> str:
     return "FRONTAL" if is_blank(ap_pa) else view_name(ap_pa)
 
 
-_FOLDERS_OF_PART = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
 _CHUNK = "png_chexpert_plus_chunk_"
 # The four archives of the large CheXpert v1 unpack to these; the folders of training patients have no train/ above.
 _BATCHES = {
@@ -115,16 +117,8 @@ _BATCHES = {
 }
 
 
-class ImageKind(StrEnum):
-    """Format of the image files; the value is the word of the setting."""
-
-    PNG = "png"
-    JPEG = "jpg"
-    DICOM = "dicom"
-
-
-_ENDING = {ImageKind.PNG: ".png", ImageKind.JPEG: ".jpg", ImageKind.DICOM: ".dcm"}
-_KIND_OF_ENDING = {".png": ImageKind.PNG, ".jpg": ImageKind.JPEG, ".dcm": ImageKind.DICOM}
+_ENDINGS = {"png": ".png", "jpg": ".jpg", "dicom": ".dcm"}
+"""Of the files of each kind, by the word of the setting; the first kind that is there is preferred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,32 +126,29 @@ class ImageFolders:
     """Where the images of one kind lie.
 
     Attributes:
-        kind: their format.
+        kind: their format, as the setting names it.
         of_part: for each part that is there ("train", "valid", "test") the folders that hold folders of patients.
     """
 
-    kind: ImageKind
+    kind: str
     of_part: dict[str, tuple[str, ...]]
 
-    def places(self, study_id: str, part: str, stem: str, dicom: str = "") -> list[str]:
-        """The paths where an image file may lie.
+    def require(self, study_id: str, part: str, stem: str, dicom: str = "") -> str:
+        """Path of an image file.
 
         Args:
             study_id: its folders, ``"patient42142/study5"``.
             part: ``"train"``, ``"valid"`` or ``"test"``.
             stem: name of the file without the ending.
-            dicom: path_to_dcm of the table, with or without the part in front; used when DICOM is what is there.
-        """
-        folders = self.of_part.get(part, ())
-        places = [f"{folder}/{study_id}/{stem}{_ENDING[self.kind]}" for folder in folders]
-        if dicom and self.kind is ImageKind.DICOM:
-            below = dicom.lstrip("/").removeprefix(f"{part}/")
-            places += [place for folder in folders if (place := f"{folder}/{below}") not in places]
-        return places
+            dicom: path_to_dcm of the table, with or without the part in front; "" for other kinds.
 
-    def require(self, study_id: str, part: str, stem: str, dicom: str = "") -> str:
-        """Path of an image file; raises DataError naming the ``places`` where it isn't."""
-        places = self.places(study_id, part, stem, dicom)
+        Raises:
+            DataError: it isn't there; names the places.
+        """
+        names = [f"{study_id}/{stem}{_ENDINGS[self.kind]}"]
+        if dicom:
+            names.append(dicom.lstrip("/").removeprefix(f"{part}/"))
+        places = dict.fromkeys(f"{folder}/{name}" for name in names for folder in self.of_part.get(part, ()))
         found = next((path for path in places if os.path.isfile(path)), None)
         if found is None:
             looked_for = " and ".join(places) or f"no folder of {self.kind.upper()}s of {part}"
@@ -168,7 +159,7 @@ class ImageFolders:
         """Names, without ending, of a study's image files, in no particular order."""
         folders = (Path(folder, study_id) for folder in self.of_part.get(part, ()))
         files = (file for folder in folders if folder.is_dir() for file in folder.iterdir())
-        return [file.stem for file in files if file.suffix == _ENDING[self.kind] and file.name.startswith("view")]
+        return [file.stem for file in files if file.suffix == _ENDINGS[self.kind] and file.name.startswith("view")]
 
     def __str__(self) -> str:
         folders = ", ".join(folder for folders in self.of_part.values() for folder in folders)
@@ -196,29 +187,18 @@ def find_image_folders(root: Path, *, images: str, parts: Sequence[str]) -> Imag
     """
     found = [
         ImageFolders(kind, {part: folders for part in parts if (folders := _existing(layout[part]))})
-        for kind in (ImageKind if images == "auto" else (ImageKind(images),))
+        for kind in (_ENDINGS if images == "auto" else (images,))
         for layout in _layouts(root, kind)
     ]
     return max(found, key=lambda folders: len(folders.of_part))  # the first of equals
 
 
-def usual_places(root: Path, *, images: str, part: str) -> tuple[Path, ...]:
-    """Where images are looked for, to be named when there are none."""
-    folders = {
-        "png": ("PNG", f"{_CHUNK}0/PNG"),
-        "jpg": ("CheXpert-v1.0", "CheXpert-v1.0-small", "."),
-        "dicom": ("DICOM/Uncompressed", "DICOM/Compressed"),
-    }
-    kinds = [kind.value for kind in ImageKind] if images == "auto" else [images]
-    return tuple(root / folder / part for kind in kinds for folder in folders[kind])
-
-
-def _layouts(root: Path, kind: ImageKind) -> Iterator[dict[str, list[Path]]]:
+def _layouts(root: Path, kind: str) -> Iterator[dict[str, list[Path]]]:
     """Layouts as the folders of each part, whether they exist or not; folders of one layout complete each other."""
-    plain = [root] if _kind_below(root) is kind else []
-    if kind is ImageKind.PNG:
+    plain = [root] if _kind_below(root) == kind else []
+    if kind == "png":
         yield _below([root / "PNG", root / "PNG" / "PNG", *_chunks(root), *plain])
-    elif kind is ImageKind.DICOM:
+    elif kind == "dicom":
         yield _below([root / "DICOM" / "Uncompressed", root / "DICOM" / "Compressed", root / "DICOM"])
         yield _below(plain)
     else:  # the small JPEGs must not fill the gaps of the large ones in silence
@@ -229,8 +209,8 @@ def _layouts(root: Path, kind: ImageKind) -> Iterator[dict[str, list[Path]]]:
 
 
 def _below(bases: Iterable[Path]) -> dict[str, list[Path]]:
-    bases = list(bases)
-    return {part: [base / name for base in bases for name in names] for part, names in _FOLDERS_OF_PART.items()}
+    folders = [(of, base / name) for base in bases for name, of in _PARTS.items()]
+    return {part: [folder for of, folder in folders if of == part] for part in _PARTS.values()}
 
 
 def _existing(folders: Iterable[Path]) -> tuple[str, ...]:
@@ -244,13 +224,11 @@ def _chunks(root: Path) -> list[Path]:
     return [base for chunk in chunks if chunk.is_dir() for base in (chunk / "PNG", chunk)]
 
 
-def _kind_below(root: Path) -> ImageKind | None:
+def _kind_below(root: Path) -> str | None:
     """Format of the first image file below root/train, root/valid or root/test."""
-    for part in (name for names in _FOLDERS_OF_PART.values() for name in names):
-        for path in _first_files(root / part, depth=2):
-            if (kind := _KIND_OF_ENDING.get(path.suffix)) is not None:
-                return kind
-    return None
+    kinds = {ending: kind for kind, ending in _ENDINGS.items()}
+    files = (file for part in _PARTS for file in _first_files(root / part, depth=2))
+    return next((kinds[file.suffix] for file in files if file.suffix in kinds), None)
 
 
 def _first_files(folder: Path, depth: int) -> Iterator[Path]:
@@ -265,15 +243,14 @@ def _first_files(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def images_file(root: Path, images: str, folders: ImageFolders, *, part: str, obtain: str) -> ExpectedFile:
-    """The folders of images as found, or else where they might have been.
-
-    Args:
-        root: folder of the data set.
-        images: ``"auto"`` or the kind asked for.
-        folders: what was found.
-        part: the part to name in the list of places.
-        obtain: where one gets the images.
-    """
+    """The folders of images as found, or else where those of a part might have been, to be named in a message."""
     found = tuple(Path(folder) for of_part in folders.of_part.values() for folder in of_part)
+    usual = {
+        "png": ("PNG", f"{_CHUNK}0/PNG"),
+        "jpg": ("CheXpert-v1.0", "CheXpert-v1.0-small", "."),
+        "dicom": ("DICOM/Uncompressed", "DICOM/Compressed"),
+    }
+    kinds = usual if images == "auto" else [images]
+    named = tuple(root / folder / part for kind in kinds for folder in usual[kind])
     what = "the images" if images == "auto" else f"the images as {images}"
-    return ExpectedFile(what, found or usual_places(root, images=images, part=part), f"{obtain}, unpacked")
+    return ExpectedFile(what, found or named, f"{obtain}, unpacked")

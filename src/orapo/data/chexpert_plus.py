@@ -12,15 +12,14 @@ from orapo.chexpert import LabelStates
 from orapo.data.chexpert_gold_table import read_gold_labels
 from orapo.data.chexpert_images import (
     ROOT_VARIABLE,
-    ImageKind,
     Images,
     find_image_folders,
     images_file,
+    in_order,
     parse_image_name,
-    view_number,
     view_of_cells,
 )
-from orapo.data.context import read_age, read_order, read_sex
+from orapo.data.context import read_order
 from orapo.data.expected_files import ExpectedFile, require_root
 from orapo.data.labels import LABEL_NAMES, SharedStates
 from orapo.data.splits import hold_out
@@ -75,8 +74,7 @@ class PlusReader(Reader["ChexpertPlus"]):
     def __init__(self, settings: "ChexpertPlus") -> None:
         super().__init__(settings)
         self.folders = find_image_folders(self._root(), images=settings.images, parts=PARTS)
-        self._sections: dict[str, Sequence[str]] = {}
-        self._persons: tuple[Sequence[str], Sequence[str]] = ((), ())
+        self._cells: dict[str, Sequence[str]] = {}
         self._orders: Sequence[str] = ()
         self._image_keys: dict[str, str] = {}
         self._dicoms: dict[str, str] = {}
@@ -97,27 +95,23 @@ class PlusReader(Reader["ChexpertPlus"]):
     def rows(self, tell: Tell) -> Sequence[StudyRow]:
         """Studies in the order of their first rows, images in that of their view numbers."""
         columns, images, parts, self.warnings = read_plus_table(self.files["table"], self.settings.target, tell)
-        self._sections = {name: columns.get(f"section_{name}") for name in _SECTIONS}
-        self._persons, self._orders = (columns.get("age"), columns.get("sex")), columns.get(_ORDER)
+        self._cells = {name: columns.get(f"section_{name}") for name in _SECTIONS}
+        self._cells |= {name: columns.get(name) for name in ("age", "sex")}
+        self._orders = columns.get(_ORDER)
         train = {study_id.partition("/")[0] for study_id, part in parts.items() if part == "train"}
         held_out = hold_out(train, self.settings.num_validate_patients, self.settings.seed)
-        if self.folders.kind is ImageKind.DICOM:
-            cells = zip(columns.get("path_to_image"), columns.get(_DICOM), strict=True)
-            self._dicoms = {_key(path): dicom for path, dicom in cells}
+        if self.folders.kind == "dicom":
+            dicoms = columns.get(_DICOM)
+            self._dicoms = {
+                f"{parts[study_id]}/{study_id}/{stem}": dicoms[place]
+                for study_id, of_study in images.items()
+                for stem, (place, _) in of_study.items()
+            }
         return [self._study(study_id, of, parts[study_id], held_out) for study_id, of in images.items()]
 
     def sections(self, row: StudyRow) -> Mapping[str, str]:
         """Those of the study's first row."""
-        return {name: texts[row.place] for name, texts in self._sections.items()}
-
-    def person(self, row: StudyRow) -> tuple[int | None, str]:
-        """Those of the study's first row."""
-        ages, sexes = self._persons
-        try:
-            age = read_age(ages[row.place])
-        except DataError:  # of others' tables: "90+", say
-            age = None
-        return age, read_sex(sexes[row.place])
+        return {name: cells[row.place] for name, cells in self._cells.items()}
 
     def image_path(self, row: StudyRow, image: str) -> str:
         part = "valid" if row.split is Split.TEST else "train"
@@ -127,9 +121,9 @@ class PlusReader(Reader["ChexpertPlus"]):
         """One for each target."""
         return {f"chexbert ({target})": chexbert_file(self._root(), target) for target in CHEXBERT_FILE}
 
-    def own_labels(self, word: str, shared: SharedStates) -> tuple[str, Mapping[str, LabelStates]]:
+    def own_labels(self, path: Path, shared: SharedStates) -> tuple[str, Mapping[str, LabelStates]]:
         """CheXbert's labels, by image."""
-        return "path_to_image", read_chexbert_labels(self.files["labels"], shared)
+        return "path_to_image", read_chexbert_labels(path, shared)
 
     def label_key(self, column: str, cell: str) -> str:
         """Of an image: its path without what stands before the part and without the ending."""
@@ -168,7 +162,7 @@ class PlusReader(Reader["ChexpertPlus"]):
     ) -> StudyRow:
         first_stem, (first, _) = next(iter(images.items()))
         self._image_keys[study_id] = f"{part}/{study_id}/{first_stem}"
-        stems = sorted(images, key=lambda stem: (view_number(stem), stem)) if len(images) > 1 else images
+        stems = in_order(images)
         patient_id = study_id.partition("/")[0]
         usual = Split.VALIDATE if patient_id in held_out else Split.TRAIN
         try:
@@ -179,7 +173,7 @@ class PlusReader(Reader["ChexpertPlus"]):
             study_id=study_id,
             patient_id=patient_id,
             split=Split.TEST if part == "valid" else usual,
-            images=tuple(stems),
+            images=stems,
             views=tuple(images[stem][1] for stem in stems),
             place=first,
             order=order,
@@ -250,15 +244,14 @@ def read_plus_table(
             view = view_of_cells(frontal_lateral, ap_pa)
             if _PART_OF_WORD.get(split.lower()) != name.part:
                 raise DataError(f"split is {quoted(split)} but path_to_image starts with {name.part}")
-            study_id = f"{name.patient}/{name.study}"
-            if parts.setdefault(study_id, name.part) != name.part:
-                raise DataError(f"study {study_id} is in {name.part} and in {parts[study_id]}")
+            if parts.setdefault(name.study_id, name.part) != name.part:
+                raise DataError(f"study {name.study_id} is in {name.part} and in {parts[name.study_id]}")
         except DataError as error:
             tell(f"{path} line {line}: {error}")
             continue
         if name.patient != patient_id:
             renamed.append(line)
-        of_study = images.setdefault(study_id, {})
+        of_study = images.setdefault(name.study_id, {})
         if of_study:
             first = next(iter(of_study.values()))[0]
             if any(bool(text[first]) != bool(text[place]) for text in texts):

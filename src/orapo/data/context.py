@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date
 
 from orapo.data.tables import is_blank, quoted
@@ -19,8 +20,9 @@ _TIME = re.compile(r"(\d{1,6}|\d{1,2}:\d{2}(?::\d{2})?)(?:\.(\d*))?", re.ASCII)
 _DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})(?:[T ].*|\.0)?")
 
 
-def make_context(sections: Mapping[str, str], *, age_years: int | None, sex: str, prior: PriorStudy | None) -> Context:
-    """The context of a report's sections: ``indication``, else ``history``; ``comparison``; ``technique``."""
+def make_context(sections: Mapping[str, str], *, prior: PriorStudy | None) -> Context:
+    """What sections tell: ``indication``, else ``history``; ``comparison``; ``technique``; ``age`` and ``sex``."""
+    age_years, sex = read_person(sections.get("age", ""), sections.get("sex", ""))
     told = (without_marks(sections.get(name, "")) for name in _OF_INDICATION)
     return Context(
         indication=next(filter(None, told), ""),
@@ -36,6 +38,14 @@ def without_marks(text: str) -> str:
     """The text on one line without what stands for removed words ("___", "XXXX"); "" where nothing is said then."""
     kept = _BEFORE_SIGN.sub("", " ".join(_MARKS.sub(" ", text).split()))
     return words(kept.lstrip(" .,;:-").rstrip(" ,;:-"))
+
+
+def read_person(age: str, sex: str) -> tuple[int | None, str]:
+    """The age in years and the sex, as far as they can be read: others write "90+", say."""
+    try:
+        return read_age(age), read_sex(sex)
+    except DataError:
+        return None, read_sex(sex)
 
 
 def read_age(cell: str) -> int | None:
@@ -65,11 +75,10 @@ def read_day(cell: str) -> int | None:
     """
     if is_blank(cell):
         return None
-    found = _DATE.fullmatch(cell.strip())
-    try:
-        return date(*map(int, found.groups())).toordinal() if found else _no_date(cell)
-    except ValueError:
-        return _no_date(cell)
+    if found := _DATE.fullmatch(cell.strip()):
+        with suppress(ValueError):  # the 31st of April, say
+            return date(*map(int, found.groups())).toordinal()
+    raise DataError(f"date {quoted(cell)} is no day such as 2180-05-06 or 21800506")
 
 
 def read_time(cell: str) -> float | None:
@@ -103,7 +112,3 @@ def read_order(cell: str) -> float | None:
     if not math.isfinite(order):
         raise DataError(f"the order of a study is {quoted(cell)}; it must be a number, or blank")
     return order
-
-
-def _no_date(cell: str) -> int:
-    raise DataError(f"date {quoted(cell)} is no day such as 2180-05-06 or 21800506")

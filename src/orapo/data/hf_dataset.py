@@ -9,19 +9,17 @@ from typing import Any, ClassVar, Literal
 
 from PIL import Image
 
-from orapo.data.context import read_age, read_sex
 from orapo.data.expected_files import ExpectedFile
 from orapo.data.images import load_image
 from orapo.data.splits import name_splits, split_from_word
 from orapo.data.tables import is_blank, named, number_key, quoted
-from orapo.data.tabulated import OwnColumnsSettings, Reader, StudyRow, Tell
+from orapo.data.tabulated import CONTEXT, OwnColumnsSettings, Reader, StudyRow, Tell
 from orapo.data.target import REPORT
 from orapo.data.views import view_name
 from orapo.errors import DataError
 from orapo.records import Split
 from orapo.settings import settings
 
-_CONTEXT = ("indication", "comparison", "technique")
 _SAVED = ("dataset_dict.json", "state.json")
 
 _ROW = "row:"
@@ -41,7 +39,7 @@ class HfDatasetReader(Reader["HfDataset"]):
         super().__init__(settings)
         self.title = settings.path
         self._images: dict[str, Any] = {}
-        self._cells: dict[str, tuple[str, int, Mapping[str, str]]] = {}
+        self._cells: dict[str, Mapping[str, str]] = {}
 
     def expected(self) -> Mapping[str, ExpectedFile]:
         """Nothing is looked for: the library finds the data set."""
@@ -69,7 +67,7 @@ class HfDatasetReader(Reader["HfDataset"]):
                         "images"
                     )
                     continue
-                self._cells[study_id] = (part, index, cells)
+                self._cells[study_id] = cells
                 if not numbers:
                     tell(f"{self.title}: study {named(study_id)}, row {index} of {part}, has no image")
                     continue
@@ -96,16 +94,7 @@ class HfDatasetReader(Reader["HfDataset"]):
 
     def sections(self, row: StudyRow) -> Mapping[str, str]:
         """The report as it is, and the columns of context."""
-        cells = self._cells[row.study_id][2]
-        return {REPORT: cells["report"], **{name: cells.get(name, "") for name in _CONTEXT}}
-
-    def person(self, row: StudyRow) -> tuple[int | None, str]:
-        cells = self._cells[row.study_id][2]
-        try:
-            age = read_age(cells.get("age", ""))
-        except DataError:  # of others' tables: "90+", say
-            age = None
-        return age, read_sex(cells.get("sex", ""))
+        return {name: self._cells[row.study_id].get(name, "") for name in (REPORT, *CONTEXT)}
 
     def image_path(self, row: StudyRow, image: str) -> str:
         """A name that only this source can open: split, row and number of the image."""
@@ -190,7 +179,7 @@ class HfDataset(OwnColumnsSettings):
 
     reader: ClassVar[type[Reader[Any]]] = HfDatasetReader
     required = ("image", "report")
-    optional = ("study_id", "patient_id", "view", "split", *_CONTEXT, "age", "sex")
+    optional = ("study_id", "patient_id", "view", "split", *CONTEXT)
 
 
 def _texts(dataset: Any, column: str, name: str, title: str) -> Sequence[Any]:

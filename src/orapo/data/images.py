@@ -69,6 +69,15 @@ def check_below_root(path: str, root: str, *, study_id: str) -> None:
         raise DataError(f"study {study_id}: image {named(path)} is outside of root {root}; set a root above")
 
 
+def path_below(folder: Path, image: str, *, study_id: str) -> str:
+    """The file of an image by its path below a folder; raises DataError where it is outside, or isn't there."""
+    check_below_root(image, str(folder), study_id=study_id)
+    path = os.path.join(folder, image)
+    if not os.path.isfile(path):
+        raise DataError(f"study {study_id}: there is no image {path}")
+    return path
+
+
 def load_image(
     path: str | Path, *, study_id: str, longest_side: int | None = None, max_pixels: int | None = None
 ) -> Image.Image:

@@ -10,10 +10,9 @@ from xml.etree import ElementTree
 
 from orapo.data.annotation import read_samples
 from orapo.data.expected_files import ExpectedFile, require_root
-from orapo.data.images import check_below_root
+from orapo.data.images import path_below
 from orapo.data.tables import number_key, read_columns
-from orapo.data.tabulated import DealtOutSettings, Reader, StudyRow, Tell
-from orapo.data.target import Target
+from orapo.data.tabulated import DealtOutSettings, Reader, SectionSettings, StudyRow, Tell
 from orapo.data.views import view_name
 from orapo.errors import DataError
 from orapo.foreign import read_bytes
@@ -27,9 +26,8 @@ _NUMBER = re.compile(r"CXR(\d+)")
 
 
 class _Report(NamedTuple):
-    """A study as its file has it: where it stands, its sections, and the file names and views of its images."""
+    """A study as its file has it: its sections, and the file names and views of its images."""
 
-    place: str
     sections: Mapping[str, str]
     images: tuple[str, ...]
     views: tuple[str, ...]
@@ -51,19 +49,11 @@ class IuXrayReader(Reader["IuXray"]):
         self._reports: dict[str, _Report] = {}
 
     def expected(self) -> Mapping[str, ExpectedFile]:
-        """The tables, or the folder of XML; and the images."""
         root = require_root(self.settings.root, data_set=self.title, variable="ORAPO_IU_XRAY_ROOT")
         annotation = self.settings.annotation
         needed = {} if annotation is None else {"annotation": ExpectedFile("annotation", (Path(annotation),), "R2Gen")}
-        xml = next(
-            (
-                folder
-                for folder in (root / "ecgen-radiology", root / "NLMCXR_reports" / "ecgen-radiology")
-                if folder.is_dir()
-            ),
-            None,
-        )
-        if xml is not None:
+        folders = (root / "ecgen-radiology", root / "NLMCXR_reports" / "ecgen-radiology")
+        if (xml := next(filter(Path.is_dir, folders), None)) is not None:
             places = (root / "NLMCXR_png", root / "images", root)
             return needed | {
                 "xml": ExpectedFile("the reports", (xml,), _OPEN_I),
@@ -86,7 +76,8 @@ class IuXrayReader(Reader["IuXray"]):
         if without:
             self.notes.append(f"{self.title}: {without:,} reports have no image and are passed over")
         shown = {uid: report for uid, report in self._reports.items() if report.images}
-        splits = self._splits(list(shown), tell)
+        is_given = "annotation" in self.files
+        splits = dict(self._splits_of_annotation(tell)) if is_given else self.settings.deal_out(shown)
         unknown = len(shown.keys() - splits.keys())
         if unknown:
             self.notes.append(f"{self.title}: {unknown:,} reports are not in the annotation and are passed over")
@@ -96,11 +87,7 @@ class IuXrayReader(Reader["IuXray"]):
         return self._reports[row.study_id].sections
 
     def image_path(self, row: StudyRow, image: str) -> str:
-        check_below_root(image, str(self.files["images"]), study_id=row.study_id)
-        path = self.files["images"] / image
-        if not os.path.isfile(path):
-            raise DataError(f"study {row.study_id}: there is no image {path}")
-        return str(path)
+        return path_below(self.files["images"], image, study_id=row.study_id)
 
     def place_of_image(self, image: str) -> str:
         """The file itself, by whatever path or link."""
@@ -122,7 +109,7 @@ class IuXrayReader(Reader["IuXray"]):
                 continue
             files, views = zip(*images.get(uid, ()), strict=True) if uid in images else ((), ())
             sections = {name: table.get(name)[place] for name in _SECTIONS}
-            reports[uid] = _Report(f"{path} line {line}", sections, files, views)
+            reports[uid] = _Report(sections, files, views)
         return reports
 
     def _of_xml(self, tell: Tell) -> dict[str, _Report]:
@@ -139,15 +126,10 @@ class IuXrayReader(Reader["IuXray"]):
             texts = {str(text.get("Label", "")).lower(): text.text or "" for text in root.iter("AbstractText")}
             images = tuple(dict.fromkeys(f"{image.get('id')}.png" for image in root.iter("parentImage")))
             sections = {name: texts.get(name, "") for name in _SECTIONS}
-            reports[number_key(path.stem)] = _Report(str(path), sections, images, ("",) * len(images))
+            reports[number_key(path.stem)] = _Report(sections, images, ("",) * len(images))
         if not reports:
             tell(f"{self.files['xml']} holds no .xml file")
         return reports
-
-    def _splits(self, uids: Sequence[str], tell: Tell) -> dict[str, Split]:
-        if "annotation" in self.files:
-            return dict(self._splits_of_annotation(tell))
-        return self.settings.deal_out(uids)
 
     def _splits_of_annotation(self, tell: Tell) -> Iterator[tuple[str, Split]]:
         """R2Gen's samples are called CXR3030_IM-1405; the number is the uid."""
@@ -160,19 +142,17 @@ class IuXrayReader(Reader["IuXray"]):
 
 
 @settings
-class IuXray(DealtOutSettings):
+class IuXray(SectionSettings, DealtOutSettings):
     """Settings of IU X-Ray.
 
     Attributes:
         root: folder with indiana_reports.csv, or with ecgen-radiology/, and the images.
         annotation: annotation.json of R2Gen, for its split (2,069 / 296 / 590 studies); None splits at random.
-        target: the text to learn, as for ``SectionSettings``.
     """
 
     root: str | None
     _: KW_ONLY
     annotation: str | None = None
-    target: Target = "findings"  # type: ignore[misc]
     labels: Literal["labeler", "table"] = "labeler"
 
     reader: ClassVar[type[Reader[Any]]] = IuXrayReader

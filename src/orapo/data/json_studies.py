@@ -1,16 +1,16 @@
 """Data sets that are JSON objects of studies by id: ReXGradient-160K, and the sets of the leaderboard ReXrank."""
 
-import os
 import re
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 from orapo.data.annotation import MOST_BYTES, kind_of
-from orapo.data.context import read_age, read_day, read_sex, read_time
+from orapo.data.context import read_day, read_time
 from orapo.data.expected_files import ExpectedFile, require_root
-from orapo.data.images import check_below_root
+from orapo.data.images import path_below
 from orapo.data.report_sections import MissingSection
 from orapo.data.splits import split_from_word
 from orapo.data.tables import named, quoted
@@ -34,39 +34,22 @@ _SECONDS_OF_DAY = 100_000
 """More than a day has, so that a leap second is not the next day."""
 
 
-class _Told(NamedTuple):
-    """What is kept of a study's object beside its row."""
-
-    sections: Mapping[str, str]
-    age_years: int | None
-    sex: str
-
-
-class JsonStudiesReader(Reader[AnySettings], Generic[AnySettings]):
+class JsonStudiesReader(Reader[AnySettings]):
     """Reads objects of studies; keys count in any case, with or without spaces and underscores.
 
     Attributes:
-        keys: what each of the names here is called in the files, the likeliest first.
+        keys: what each of the names here is called in the files.
     """
 
     images_are_paths = True
-    keys: ClassVar[Mapping[str, tuple[str, ...]]]
+    keys: ClassVar[Mapping[str, str]]
 
     def __init__(self, settings: AnySettings) -> None:
         super().__init__(settings)
-        self._told: dict[str, _Told] = {}
+        self._told: dict[str, Mapping[str, str]] = {}
 
     def read_studies(self, path: Path, split: Split | None, tell: Tell) -> Iterator[StudyRow]:
-        """The studies of one file.
-
-        Args:
-            path: the file.
-            split: of all its studies; None where each says its own.
-            tell: takes studies that can't be used.
-
-        Raises:
-            DataError: it is no JSON object of objects.
-        """
+        """The studies of one file, all of a split or of the one that each names; raises DataError for another form."""
         content = read_json(path, MOST_BYTES)
         if not isinstance(content, dict) or not content:
             raise DataError(f"{path} holds {kind_of(content)}; it must be an object of studies by their ids")
@@ -78,7 +61,7 @@ class JsonStudiesReader(Reader[AnySettings], Generic[AnySettings]):
                     raise DataError(f"it is {kind_of(study)}; it must be an object")
                 cells = _by_key(study)
                 yield self._row(study_id, cells, split)
-                passed_over |= cells.keys() - {_key(name) for names in self.keys.values() for name in names}
+                passed_over |= cells.keys() - set(map(_key, self.keys.values()))
             except DataError as error:
                 tell(f"{path}: study {named(study_id)}: {error}")
         if passed_over:
@@ -86,32 +69,20 @@ class JsonStudiesReader(Reader[AnySettings], Generic[AnySettings]):
             self.notes.append(f"{path}: keys passed over: {shown}")
 
     def sections(self, row: StudyRow) -> Mapping[str, str]:
-        return self._told[row.study_id].sections
-
-    def person(self, row: StudyRow) -> tuple[int | None, str]:
-        told = self._told[row.study_id]
-        return told.age_years, told.sex
+        return self._told[row.study_id]
 
     def image_path(self, row: StudyRow, image: str) -> str:
-        """Below the folder of images, or the root."""
-        folders = self.image_folders()
-        for folder in folders:
-            check_below_root(image, str(folder), study_id=row.study_id)
-        tried = [os.path.join(folder, image) for folder in folders]
-        found = next((path for path in tried if os.path.isfile(path)), None)
-        if found is None:
-            raise DataError(f"study {row.study_id}: there is no image {' nor '.join(tried)}")
-        return found
+        return path_below(self.image_folder(), image, study_id=row.study_id)
 
-    def image_folders(self) -> Sequence[Path]:
-        """Folders that the paths of images may be relative to."""
-        raise NotImplementedError
+    @abstractmethod
+    def image_folder(self) -> Path:
+        """What the paths of images are relative to."""
 
     def _row(self, study_id: str, cells: Mapping[str, Any], split: Split | None) -> StudyRow:
         images = self._texts(cells, "images")
         views = self._texts(cells, "views") or [""] * len(images)
         if not images:
-            raise DataError(f"it has no {self.keys['images'][0]}, a list of one path or more")
+            raise DataError(f"it has no {self.keys['images']}, a list of one path or more")
         if len(views) != len(images):
             raise DataError(f"it has {len(images)} images, and {len(views)} views")
         if study_id in self._told:
@@ -121,9 +92,7 @@ class JsonStudiesReader(Reader[AnySettings], Generic[AnySettings]):
         seconds = read_time(time) if time else 0.0
         order = None if day is None or seconds is None else day + seconds / _SECONDS_OF_DAY
         told = {name: self._text(cells, name) for name in (*_SECTIONS, "age", "sex")}
-        told |= _of_context(self._text(cells, "context"))
-        sections = {name: told[name] for name in _SECTIONS}
-        self._told[study_id] = _Told(sections, _age(told["age"]), read_sex(told["sex"]))
+        self._told[study_id] = told | _of_context(self._text(cells, "context"))
         paths = tuple(image.removeprefix("../") for image in images)
         return StudyRow(
             study_id=study_id,
@@ -140,25 +109,23 @@ class JsonStudiesReader(Reader[AnySettings], Generic[AnySettings]):
         return ""
 
     def _text(self, cells: Mapping[str, Any], name: str) -> str:
-        for key in self.keys.get(name, ()):
-            value = cells.get(_key(key))
-            if value is None or value == "":
-                continue
-            if isinstance(value, bool) or not isinstance(value, str | int | float):
-                raise DataError(f"{key} is {kind_of(value)}; it must be text")
-            return str(value).strip()
-        return ""
+        key = self.keys.get(name, "")
+        value = cells.get(_key(key)) if key else None
+        if value is None:
+            return ""
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise DataError(f"{key} is {kind_of(value)}; it must be text")
+        return str(value).strip()
 
     def _texts(self, cells: Mapping[str, Any], name: str) -> list[str]:
-        for key in self.keys.get(name, ()):
-            value = cells.get(_key(key))
-            if value is None:
-                continue
-            texts = [value] if isinstance(value, str) else value
-            if not isinstance(texts, list) or not all(isinstance(text, str | None) for text in texts):
-                raise DataError(f"{key} is {kind_of(value)}; it must be a list of texts")
-            return [text or "" for text in texts]
-        return []
+        key = self.keys[name]
+        value = cells.get(_key(key))
+        if value is None:
+            return []
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, list) or not all(isinstance(text, str | None) for text in texts):
+            raise DataError(f"{key} is {kind_of(value)}; it must be a list of texts")
+        return [text or "" for text in texts]
 
 
 def _of_context(text: str) -> dict[str, str]:
@@ -183,13 +150,6 @@ def _by_key(study: Mapping[str, Any]) -> dict[str, Any]:
     return {_key(name): value for name, value in study.items()}
 
 
-def _age(cell: str) -> int | None:
-    try:
-        return read_age(cell)
-    except DataError:  # of others' tables: "090+", say
-        return None
-
-
 class RexGradientReader(JsonStudiesReader["RexGradient"]):
     """ReXGradient-160K: chest radiographs of 79 sites with the official splits, public test part included."""
 
@@ -201,22 +161,21 @@ class RexGradientReader(JsonStudiesReader["RexGradient"]):
         **{"validate studies": 10_000, "test studies": 10_000},
     }
     keys = {  # noqa: RUF012
-        "images": ("ImagePath",),
-        "views": ("ImageViewPosition",),
-        "patient": ("PatientID",),
-        "findings": ("Findings",),
-        "impression": ("Impression",),
-        "indication": ("Indication",),
-        "comparison": ("Comparison",),
-        "technique": ("Technique",),
-        "age": ("PatientAge",),
-        "sex": ("PatientSex",),
-        "date": ("StudyDate",),
-        "time": ("StudyTime",),
+        "images": "ImagePath",
+        "views": "ImageViewPosition",
+        "patient": "PatientID",
+        "findings": "Findings",
+        "impression": "Impression",
+        "indication": "Indication",
+        "comparison": "Comparison",
+        "technique": "Technique",
+        "age": "PatientAge",
+        "sex": "PatientSex",
+        "date": "StudyDate",
+        "time": "StudyTime",
     }
 
     def expected(self) -> Mapping[str, ExpectedFile]:
-        """Three files of metadata, and the pictures, unpacked."""
         root = require_root(self.settings.root, data_set=self.title, variable="ORAPO_REXGRADIENT_ROOT")
         url = "https://huggingface.co/datasets/rajpurkarlab/ReXGradient-160K"
         names = {part: f"{part}_metadata_view_position.json" for part in self.tables}
@@ -238,8 +197,8 @@ class RexGradientReader(JsonStudiesReader["RexGradient"]):
             )
         return rows
 
-    def image_folders(self) -> Sequence[Path]:
-        return [self.files["images"].parent]
+    def image_folder(self) -> Path:
+        return self.files["images"].parent
 
     def patient_of_path(self, path: str) -> str:
         """The first folder below deid_png/ that is not the image's own."""
@@ -269,14 +228,15 @@ class RexRankReader(JsonStudiesReader["RexRank"]):
     title = "ReXrank"
     tables = ("studies",)
     keys = {  # noqa: RUF012
-        "images": ("image_path",),
-        "views": ("frontal_lateral",),
-        "patient": ("subject_id",),
-        "findings": ("section_findings",),
-        "impression": ("section_impression",),
-        "context": ("context",),
-        "split": ("split",),
-        "passed over": ("key_image_path", "report"),
+        "images": "image_path",
+        "views": "frontal_lateral",
+        "patient": "subject_id",
+        "findings": "section_findings",
+        "impression": "section_impression",
+        "context": "context",
+        "split": "split",
+        "image shown first": "key_image_path",
+        "whole report": "report",
     }
 
     def expected(self) -> Mapping[str, ExpectedFile]:
@@ -297,12 +257,12 @@ class RexRankReader(JsonStudiesReader["RexRank"]):
     def sections(self, row: StudyRow) -> Mapping[str, str]:
         """A study without sections has no report."""
         sections = super().sections(row)
-        if not any(sections.values()):
+        if not any(sections[name] for name in _SECTIONS):
             raise MissingSection("no report")
         return sections
 
-    def image_folders(self) -> Sequence[Path]:
-        return [self.files["images"]]
+    def image_folder(self) -> Path:
+        return self.files["images"]
 
 
 @settings

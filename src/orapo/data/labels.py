@@ -3,29 +3,21 @@
 import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TypeVar
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation, label_state_from_code
-from orapo.data.tables import Columns, number_key, quoted, read_columns
+from orapo.data.tables import number_key, quoted, read_columns
 from orapo.errors import DataError
-from orapo.labeler.types import LabeledReport
 
 logger = logging.getLogger(__name__)
+
+Column = TypeVar("Column")
 
 LABEL_NAMES = tuple(observation.value for observation in OBSERVATIONS)
 """Names of the 14 labels in the order in which ``SharedStates`` takes codes."""
 
 OLD_NAMES = {Observation.LUNG_OPACITY.value: "Airspace Opacity"}
 """What older tables call an observation."""
-
-
-@runtime_checkable
-class ReportLabeler(Protocol):
-    """Labels one report: ``orapo.labeler.Labeler``, or another with the same method."""
-
-    def label(self, report: str, /) -> LabeledReport:
-        """The 14 label states of one report."""
-        ...
 
 
 class SharedStates:
@@ -39,17 +31,15 @@ class SharedStates:
         """The states of 14 codes in the order of ``OBSERVATIONS``; raises DataError naming the observation."""
         found = self._of_codes.get(codes)
         if found is None:
-            found = self._of_codes[codes] = self._of(
-                tuple(_state(name, code) for name, code in zip(LABEL_NAMES, codes, strict=True))
+            found = self._of_codes[codes] = self.of(
+                {o: _state(o.value, code) for o, code in zip(OBSERVATIONS, codes, strict=True)}
             )
         return found
 
     def of(self, states: LabelStates) -> LabelStates:
         """The mapping that stands for all states equal to these."""
-        return self._of(tuple(states[observation] for observation in OBSERVATIONS))
-
-    def _of(self, states: tuple[LabelState, ...]) -> LabelStates:
-        return self._of_states.setdefault(states, dict(zip(OBSERVATIONS, states, strict=True)))
+        key = tuple(states[observation] for observation in OBSERVATIONS)
+        return self._of_states.setdefault(key, dict(zip(OBSERVATIONS, key, strict=True)))
 
 
 def join_key(cell: str) -> str:
@@ -64,14 +54,14 @@ def other_key(key: str) -> str:
     return key[1:] if key[:1] == "s" and key[1:].isdecimal() else ""
 
 
-def label_columns(columns: Columns) -> list[Sequence[str]]:
-    """The 14 columns of codes in the order of ``OBSERVATIONS``, read with ``LABEL_COLUMNS`` as optional ones."""
-    return [columns.cells.get(name) or columns.cells[OLD_NAMES[name]] for name in LABEL_NAMES]
+def label_columns(columns: Mapping[str, Column]) -> list[Column]:
+    """The 14 columns of codes in the order of ``OBSERVATIONS``, of those found with ``LABEL_COLUMNS`` as optional."""
+    return [columns.get(name) or columns[OLD_NAMES[name]] for name in LABEL_NAMES]
 
 
-def missing_labels(columns: Columns) -> list[str]:
+def missing_labels(columns: Mapping[str, object]) -> list[str]:
     """The observations that a table has no column for."""
-    return [name for name in LABEL_NAMES if not {name, OLD_NAMES.get(name, name)} & columns.cells.keys()]
+    return [name for name in LABEL_NAMES if not {name, OLD_NAMES.get(name, name)} & columns.keys()]
 
 
 LABEL_COLUMNS = (*LABEL_NAMES, *OLD_NAMES.values())
@@ -79,7 +69,7 @@ LABEL_COLUMNS = (*LABEL_NAMES, *OLD_NAMES.values())
 
 
 def read_label_table(
-    path: Path, id_columns: Sequence[str], shared: SharedStates, key: Callable[[str, str], str] | None = None
+    path: Path, id_columns: Sequence[str], shared: SharedStates, key: Callable[[str, str], str]
 ) -> tuple[str, dict[str, LabelStates]]:
     """Reads a table of codes, as data sets bring them and ``orapo label`` writes them.
 
@@ -87,7 +77,7 @@ def read_label_table(
         path: .csv, .csv.gz or .parquet, with an id and the 14 observations in any order.
         id_columns: by which studies may be found; the first that the table has counts.
         shared: makes the states.
-        key: of an id, by column and cell; raises DataError where the cell is no id. ``join_key`` when None.
+        key: of an id, by column and cell; raises DataError where the cell is no id.
 
     Returns:
         The column of the ids, and the states by ``key``.
@@ -98,15 +88,15 @@ def read_label_table(
     """
     columns = read_columns(path, (), (*id_columns, *LABEL_COLUMNS))
     id_column = next((name for name in id_columns if name in columns.cells), None)
-    missing = missing_labels(columns)
+    missing = missing_labels(columns.cells)
     if id_column is None or missing:
         lacking = [*([] if id_column else [" or ".join(id_columns)]), *missing]
         raise DataError(f"{path} has no column {', '.join(lacking)}; an id and the 14 observations are needed")
     labels: dict[str, LabelStates] = {}
-    rows = zip(columns.lines, columns.cells[id_column], zip(*label_columns(columns), strict=True), strict=True)
+    rows = zip(columns.lines, columns.cells[id_column], zip(*label_columns(columns.cells), strict=True), strict=True)
     for line, cell, codes in rows:
         try:
-            row_id = join_key(cell) if key is None else key(id_column, cell)
+            row_id = key(id_column, cell)
             states = shared.of_codes(codes)
             if not row_id:
                 raise DataError(f"{id_column} is blank")

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY
-from functools import cache
+from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -12,7 +12,7 @@ from orapo.chexpert import LabelStates
 from orapo.data.context import read_day
 from orapo.data.expected_files import ExpectedFile, require_root
 from orapo.data.images import check_below_root
-from orapo.data.labels import SharedStates, check_overlap, read_label_table
+from orapo.data.labels import SharedStates, check_overlap
 from orapo.data.report_sections import parse_sections
 from orapo.data.splits import split_from_word
 from orapo.data.tables import is_blank, quoted, read_columns
@@ -66,12 +66,7 @@ class MimicReader(Reader["MimicCxr"]):
         **{"test images": 5_159, "test studies": 3_269, "test patients": 293},
     }
 
-    def __init__(self, settings: "MimicCxr") -> None:
-        super().__init__(settings)
-        self._texts: TextFiles | None = None
-
     def expected(self) -> Mapping[str, ExpectedFile]:
-        """The two tables, the labels asked for, the images and the reports."""
         settings, root = self.settings, self._root()
         needed = {key: table_file(root, key) for key in (METADATA, SPLIT)}
         if settings.labels not in ("labeler", "table"):
@@ -97,11 +92,8 @@ class MimicReader(Reader["MimicCxr"]):
         return studies
 
     def sections(self, row: StudyRow) -> Mapping[str, str]:
-        """Reads the study's report file."""
-        reports = self._reports()
         path = study_folder(row).with_suffix(".txt")
-        # "files/" is the folder's own name.
-        return parse_sections(reports.read(str(path), study_id=row.study_id))
+        return parse_sections(self._reports.read(str(path), study_id=row.study_id))
 
     def image_path(self, row: StudyRow, image: str) -> str:
         """The image's file, in whichever format it is there."""
@@ -119,9 +111,6 @@ class MimicReader(Reader["MimicCxr"]):
     def label_files(self) -> Mapping[str, ExpectedFile]:
         return {key: table_file(self._root(), key) for key in (CHEXPERT, NEGBIO, RADIOLOGIST)}
 
-    def own_labels(self, word: str, shared: SharedStates) -> tuple[str, Mapping[str, LabelStates]]:
-        return read_label_table(self.files["labels"], self.id_columns, shared, self.label_key)
-
     def label_key(self, column: str, cell: str) -> str:
         """Ids are whole numbers, with or without the leading "s"."""
         key = super().label_key(column, cell).removeprefix("s")
@@ -134,7 +123,7 @@ class MimicReader(Reader["MimicCxr"]):
         path = self.files.get(RADIOLOGIST)
         if path is None:
             return super().overrule(shared, rows)
-        labels = read_label_table(path, self.id_columns, shared, self.label_key)[1]
+        _, labels = self.table_labels(path, shared)
         test = {row.study_id[1:] for row in rows if row.split is Split.TEST}
         check_overlap(path, labels, test, "the test split", by="study_id")
 
@@ -149,10 +138,9 @@ class MimicReader(Reader["MimicCxr"]):
     def _root(self) -> Path:
         return require_root(self.settings.root, data_set=self.title, variable="ORAPO_MIMIC_ROOT")
 
+    @cached_property
     def _reports(self) -> TextFiles:
-        if self._texts is None:
-            self._texts = TextFiles(self.files["reports"], REPORTS_URL)
-        return self._texts
+        return TextFiles(self.files["reports"], REPORTS_URL)
 
 
 @settings
@@ -266,11 +254,11 @@ def _entries(folder: Path, first_letter: str) -> Iterator[Path]:
 
 def _read_images(path: Path, tell: Tell) -> dict[str, tuple[str, list[_Image], float | None, int | None]]:
     """Patient, images, time and day of each study; the time is None where that of an image isn't known."""
-    columns = read_columns(path, ("dicom_id", "subject_id", "study_id", "ViewPosition"), (_VIEW_MEANING, _DATE, _TIME))
+    required, optional = ("dicom_id", "subject_id", "study_id", "ViewPosition"), (_VIEW_MEANING, _DATE, _TIME)
+    columns = read_columns(path, required, optional)
+    cells = zip(columns.lines, *(columns.get(name) for name in required + optional), strict=True)
     studies: dict[str, tuple[str, list[_Image], float | None, int | None]] = {}
     seen: set[str] = set()
-    names = ("dicom_id", "subject_id", "study_id", "ViewPosition", _VIEW_MEANING, _DATE, _TIME)
-    cells = zip(columns.lines, *(columns.get(name) for name in names), strict=True)
     for line, dicom, subject, study, position, meaning, date, time in cells:
         try:
             if not (dicom and subject.isdecimal() and study.isdecimal()):
@@ -279,18 +267,16 @@ def _read_images(path: Path, tell: Tell) -> dict[str, tuple[str, list[_Image], f
                 raise DataError(f"image {dicom} of study s{study} is there twice")
             seen.add(dicom)
             day, seconds = _day(date), _time(time)
-            is_other, view = _view(position, meaning)
+            view = view_name(position) or view_name(meaning)
+            is_other = not is_frontal(view, blank=False)
             order = None if day is None or seconds == _BLANK_TIME else day + seconds / 240_000
-            found = studies.get(study)
-            if found is None:
-                studies[study] = (subject, [(is_other, seconds, dicom, view)], order, day)
-                continue
-            if found[0] != subject:
+            patient, images, first, first_day = studies.setdefault(study, (subject, [], order, day))
+            if patient != subject:
                 raise DataError(f"study s{study} is of another patient than above")
-            found[1].append((is_other, seconds, dicom, view))
-            if found[2] != order:
-                first = None if order is None or found[2] is None else min(order, found[2])
-                studies[study] = (subject, found[1], first, found[3] if day is None else day)
+            images.append((is_other, seconds, dicom, view))
+            if first != order:
+                first = None if order is None or first is None else min(order, first)
+                studies[study] = (subject, images, first, first_day if day is None else day)
         except DataError as error:
             tell(f"{path} line {line}: {error}")
     return studies
@@ -334,10 +320,3 @@ def _time(cell: str) -> float:
         return _BLANK_TIME if is_blank(cell) else float(cell)
     except ValueError:
         raise DataError(f"{_TIME} is {quoted(cell)}; it must be HHMMSS.fff or blank") from None
-
-
-@cache
-def _view(position: str, meaning: str) -> tuple[bool, str]:
-    """Whether a view isn't frontal, and its name."""
-    view = view_name(position) or view_name(meaning)
-    return not is_frontal(view, blank=False), view

@@ -294,8 +294,7 @@ def _read(path: Path, id_column: str) -> Iterator[tuple[str, Row]]:
                 raise DataError(f"{where}: it must be an object")
             yield where, {id_column: key, **cells} if key is not None else cells
     else:
-        table = read_csv(path)
-        yield from ((f"{path}, line {row.line}", row.cells) for row in table.rows)
+        yield from ((f"{path}, line {line}", cells) for line, cells in read_csv(path).rows)
 
 
 def _parquet_rows(path: Path) -> list[dict[str, Any]]:

@@ -36,9 +36,9 @@ def read_ranking(path: str | Path, source_digest: str | None = None) -> dict[str
     if missing:
         raise DataError(f"{path} has no column {missing[0]!r}; `orapo data rank` writes {', '.join(RANKING_COLUMNS)}")
     rates: dict[str, float] = {}
-    for row in table.rows:
-        study_id, written = row.cells["study_id"], row.cells["zero_reward_rate"]
-        where = f"{path} line {row.line}: study {named(study_id)}"
+    for line, cells in table.rows:
+        study_id, written = cells["study_id"], cells["zero_reward_rate"]
+        where = f"{path} line {line}: study {named(study_id)}"
         if study_id in rates:
             raise DataError(f"{where} stands twice")
         try:

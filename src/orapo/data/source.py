@@ -4,14 +4,20 @@ Listing comes before reading: a balanced subset is chosen from labels alone, so 
 only those of chosen studies are opened, and images only when a batch needs them.
 """
 
-from collections.abc import Callable, Sequence
+import csv
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
-from orapo.chexpert import LabelStates, Observation
+from orapo.chexpert import LabelStates
 from orapo.records import Context, Question, Split, Study
+
+logger = logging.getLogger(__name__)
 
 
 class StudyEntry(Protocol):
@@ -20,39 +26,18 @@ class StudyEntry(Protocol):
     @property
     def study_id(self) -> str:
         """Unique within the source."""
-        ...
 
     @property
     def patient_id(self) -> str:
         """Studies of one patient share it."""
-        ...
 
     @property
     def labels(self) -> LabelStates:
         """State of all 14 observations; empty for a question."""
-        ...
 
     @property
     def question(self) -> Question | None:
         """None where a report is asked for."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ListedStudy:
-    """The entry of a study that has not been read.
-
-    Attributes:
-        study_id: unique within its source.
-        patient_id: studies of one patient share it.
-        labels: state of all 14 observations; studies with the same states may share one mapping.
-        question: None: a question is listed whole.
-    """
-
-    study_id: str
-    patient_id: str
-    labels: LabelStates
-    question: None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +53,22 @@ class LeftOut:
     reason: str
 
 
+def count_reasons(left_out: Iterable[LeftOut]) -> str:
+    """The counts in words, the most frequent first: ``"no findings section: 12, no frontal image: 3"``."""
+    counts = Counter(study.reason for study in left_out)
+    return ", ".join(f"{reason}: {count:,}" for reason, count in counts.most_common())
+
+
+def write_left_out(left_out: Sequence[LeftOut], path: str | Path) -> None:
+    """Writes columns study_id and reason; logs how many and why. The file is there, and empty, when there are none."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("study_id", "reason"))
+        writer.writerows((study.study_id, study.reason) for study in left_out)
+    if left_out:
+        logger.info("%d studies left out (%s), listed in %s", len(left_out), count_reasons(left_out), path)
+
+
 @runtime_checkable
 class StudySource(Protocol):
     """A data set whose studies can be listed without opening a report file or an image."""
@@ -75,15 +76,12 @@ class StudySource(Protocol):
     @property
     def name(self) -> str:
         """Short name for logs and manifests, for example ``"phantoms"``."""
-        ...
 
     def entries(self, split: Split) -> Sequence[StudyEntry]:
         """All studies of one split that the tables allow, always in the same order."""
-        ...
 
     def left_out(self, split: Split) -> Sequence[LeftOut]:
         """The studies of one split that the tables alone rule out (no frontal image, no label, ...)."""
-        ...
 
     def read(self, study_id: str) -> Study | LeftOut:
         """A listed study with its report; ``LeftOut`` when the report lacks what the settings ask for.
@@ -91,7 +89,6 @@ class StudySource(Protocol):
         Raises:
             DataError: no such study is listed, or its files are missing or damaged.
         """
-        ...
 
     def load_images(self, study: Study, max_pixels: int | None = None) -> tuple[Image.Image, ...]:
         """Opens the study's images, in the order of ``study.image_paths``.
@@ -105,39 +102,15 @@ class StudySource(Protocol):
         Raises:
             DataError: an image can't be read.
         """
-        ...
 
     def digest(self) -> str:
         """SHA-256 (64 hex digits) of everything that determines the studies, so that a manifest can name its source."""
-        ...
 
 
 def load_prior_images(load_images: Callable[[Study], tuple[Image.Image, ...]], study: Study) -> tuple[Image.Image, ...]:
-    """Opens the images of the study's prior study, none where there is none.
-
-    Args:
-        load_images: of the study's source.
-        study: that has the prior.
-
-    Raises:
-        DataError: as ``load_images``.
-    """
+    """Opens the images of the study's prior study by its source's ``load_images``; none where there is none."""
     prior = study.context.prior
     if prior is None:
         return ()
     shown = replace(study, study_id=prior.study_id, image_paths=prior.image_paths, views=prior.views, context=Context())
     return load_images(shown)
-
-
-@runtime_checkable
-class MarkedSource(Protocol):
-    """A source some of whose images show a spurious mark, so that a system that reads it can be found out."""
-
-    @property
-    def mark_goes_with(self) -> Observation | None:
-        """The observation that the mark goes with in training; None where these settings draw no mark."""
-        ...
-
-    def has_mark(self, study_id: str) -> bool:
-        """Whether the study's images show the mark."""
-        ...

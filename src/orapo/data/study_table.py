@@ -1,28 +1,27 @@
 """A user's own studies from a CSV file and a folder of images: a row for each image."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from orapo.chexpert import OBSERVATIONS, LabelStates
-from orapo.data.context import read_age, read_day, read_order, read_sex
+from orapo.data.context import read_age, read_day, read_order
 from orapo.data.expected_files import ExpectedFile
 from orapo.data.images import check_below_root, check_image_name
-from orapo.data.labels import LABEL_COLUMNS, LABEL_NAMES, OLD_NAMES, SharedStates
+from orapo.data.labels import LABEL_COLUMNS, LABEL_NAMES, SharedStates, label_columns, missing_labels
 from orapo.data.splits import name_splits, split_from_word
-from orapo.data.tables import CsvRow, CsvTable, is_blank, named, number_key, quoted, read_csv
-from orapo.data.tabulated import OwnColumnsSettings, Reader, StudyRow, Tell
+from orapo.data.tables import CsvTable, is_blank, named, number_key, quoted, read_csv
+from orapo.data.tabulated import CONTEXT, OwnColumnsSettings, Reader, StudyRow, Tell
 from orapo.data.target import REPORT, words
 from orapo.data.views import view_name
 from orapo.errors import DataError
 from orapo.records import Split
 from orapo.settings import settings
 
-CONTEXT = ("indication", "comparison", "technique")
-OPTIONAL = ("split", *CONTEXT, "age", "sex", "study_date", "study_order")
+OPTIONAL = ("split", *CONTEXT, "study_date", "study_order")
 """Columns that it may have, beside the 14 observations."""
 
 _NOT_BLANK = ("study_id", "patient_id", "image_path", "report")
@@ -31,14 +30,14 @@ _NUM_SHOWN = 3
 
 
 class _ImageRow(NamedTuple):
-    """One row of the table; ``labels`` is None when it has no label columns, ``split`` when it has no such column."""
+    """One row of the table; ``labels`` is empty when it has no label columns, ``split`` None without such a column."""
 
     line: int
     cells: Mapping[str, str]
     study_id: str
     patient_id: str
     split: Split | None
-    labels: LabelStates | None
+    labels: LabelStates
 
     def value(self, name: str) -> object:
         return getattr(self, name) if name in ("patient_id", "labels") else self.cells.get(name)
@@ -69,15 +68,15 @@ class StudyTableReader(Reader["StudyTable"]):
         reader = _TableColumns(table, self.settings)
         images: dict[str, list[_ImageRow]] = {}
         split_of_patient: dict[str, _ImageRow] = {}
-        for record in table.rows:
+        for line, cells in table.rows:
             try:
-                row = reader.read(record)
+                row = reader.read(line, cells)
                 first = self._first.setdefault(row.study_id, row)
                 images.setdefault(row.study_id, []).append(row)
                 self._check_agreement(row, first, split_of_patient.setdefault(row.patient_id, row))
             except DataError as error:
-                study = record.cells[reader.names["study_id"]]
-                tell(f"{self.settings.csv} line {record.line}: study {named(study)}: {error}")
+                study = cells[reader.names["study_id"]]
+                tell(f"{self.settings.csv} line {line}: study {named(study)}: {error}")
         splits = {row.patient_id: row.split for row in self._first.values() if row.split}
         self.notes = reader.notes(has_split=bool(splits))
         if not splits:
@@ -87,11 +86,7 @@ class StudyTableReader(Reader["StudyTable"]):
     def sections(self, row: StudyRow) -> Mapping[str, str]:
         """The report as it is, and the columns of context."""
         cells = self._first[row.study_id].cells
-        return {REPORT: cells["report"], **{name: cells.get(name, "") for name in CONTEXT}}
-
-    def person(self, row: StudyRow) -> tuple[int | None, str]:
-        cells = self._first[row.study_id].cells
-        return read_age(cells.get("age", "")), read_sex(cells.get("sex", ""))
+        return {name: cells.get(name, "") for name in (REPORT, *CONTEXT)}
 
     def image_path(self, row: StudyRow, image: str) -> str:
         path = Path(self.settings.root) / image
@@ -108,12 +103,6 @@ class StudyTableReader(Reader["StudyTable"]):
 
     def where(self, row: StudyRow) -> str:
         return f"{self.settings.csv} line {row.place}: study {row.study_id}"
-
-    def overrule(self, shared: SharedStates, rows: Sequence[StudyRow]) -> Callable[[StudyRow], LabelStates | str]:
-        """The label columns, where the table has them and its own labels are asked for."""
-        if self.settings.labels != "auto":
-            return super().overrule(shared, rows)
-        return lambda row: self._first[row.study_id].labels or ""
 
     def check_listed(self, rows: Sequence[StudyRow]) -> None:
         """Every image must be there: a user's own table may have a wrong path in any row."""
@@ -152,6 +141,7 @@ class StudyTableReader(Reader["StudyTable"]):
             place=first.line,
             order=read_order(first.cells.get("study_order", "")),
             day=read_day(first.cells.get("study_date", "")),
+            labels=first.labels if self.settings.labels == "auto" else {},
         )
 
     def _check_agreement(self, row: _ImageRow, first: _ImageRow, of_patient: _ImageRow) -> None:
@@ -163,7 +153,7 @@ class StudyTableReader(Reader["StudyTable"]):
         for name in _ONE_PER_STUDY:
             if row.value(name) == first.value(name):
                 continue
-            if name == "labels" and row.labels and first.labels:
+            if name == "labels":
                 name = next(o.value for o in OBSERVATIONS if row.labels[o] is not first.labels[o])
             raise DataError(
                 f"{name} differs from line {first.line}; "
@@ -175,61 +165,60 @@ class _TableColumns:
     """Which columns a table has, and its rows read by them."""
 
     def __init__(self, table: CsvTable, settings: "StudyTable") -> None:
-        found = settings.find_columns(table.path, table.columns, LABEL_COLUMNS)
+        found = settings.find_columns(settings.csv, table.columns, LABEL_COLUMNS)
         self.names = {name: column for name, column in found.items() if name not in LABEL_COLUMNS}
-        self._labels = [found.get(name) or found.get(OLD_NAMES.get(name, ""), "") for name in LABEL_NAMES]
-        missing = [name for name, column in zip(LABEL_NAMES, self._labels, strict=True) if not column]
+        missing = missing_labels(found)
         if 0 < len(missing) < len(LABEL_NAMES):
             raise DataError(
-                f"{table.path} lacks the label columns {', '.join(missing)}; give all 14, "
+                f"{settings.csv} lacks the label columns {', '.join(missing)}; give all 14, "
                 "or none to have the reports labelled"
             )
-        self._has_labels = not missing
+        self._labels = [] if missing else label_columns(found)
         self._shared = SharedStates()
         self._patients: dict[str, str] = {}
         self._studies: dict[str, str] = {}
         self._passed_over = [name for name in table.columns if name not in found.values()]
         if "split" not in self.names:
-            self._refuse_split_by_another_name(table)
+            self._refuse_split_by_another_name(settings.csv, table)
 
-    def read(self, record: CsvRow) -> _ImageRow:
+    def read(self, line: int, row: Mapping[str, str]) -> _ImageRow:
         """One row; raises DataError when a cell is blank or not allowed."""
-        cells = {name: record.cells[column] for name, column in self.names.items()}
+        cells = {name: row[column] for name, column in self.names.items()}
         for name in _NOT_BLANK:
             if is_blank(cells[name]) or (name == "report" and not words(cells[name])):
                 raise DataError(f"{self.names[name]} is {quoted(cells[name])}; every row needs one")
         read_age(cells.get("age", ""))
         read_day(cells.get("study_date", ""))
         read_order(cells.get("study_order", ""))
-        codes = tuple(record.cells[column] for column in self._labels) if self._has_labels else None
+        codes = tuple(row[column] for column in self._labels)
         study_id, patient_id = cells["study_id"], cells["patient_id"]
         return _ImageRow(
-            line=record.line,
+            line=line,
             cells=cells,
             # The first spelling counts for all: 7, 7.0 and 007 are one.
             study_id=self._studies.setdefault(number_key(study_id), study_id),
             patient_id=self._patients.setdefault(number_key(patient_id), patient_id),
             split=split_from_word(cells["split"]) if "split" in cells else None,
-            labels=None if codes is None else self._shared.of_codes(codes),
+            labels=self._shared.of_codes(codes) if codes else {},
         )
 
     def notes(self, *, has_split: bool) -> list[str]:
         """What a user should know of the table, a line each."""
         notes = [] if has_split else ["no split column: patients are split at random by data.source.seed"]
-        if not self._has_labels:
+        if not self._labels:
             notes.append("no label columns: the reports will be labelled by orapo.labeler")
         if self._passed_over:
             notes.append(f"columns passed over: {', '.join(name or '(no name)' for name in self._passed_over)}")
         return notes
 
-    def _refuse_split_by_another_name(self, table: CsvTable) -> None:
+    def _refuse_split_by_another_name(self, path: str, table: CsvTable) -> None:
         """A table's split that goes unnoticed would put its test patients into training."""
         for name in self._passed_over:
-            cells = {row.cells[name].strip().lower() for row in table.rows}
+            cells = {row[name].strip().lower() for _, row in table.rows}
             if name_splits(cells):
                 shown = ", ".join(map(quoted, sorted(cells)[:_NUM_SHOWN]))
                 raise DataError(
-                    f"{table.path}: column {name!r} holds {shown}, but there is no column 'split'; "
+                    f"{path}: column {name!r} holds {shown}, but there is no column 'split'; "
                     f"name it so, or set columns={{split: {name}}}"
                 )
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from operator import itemgetter
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 from orapo.empty_reports import says_nothing
 from orapo.errors import DataError
@@ -40,31 +40,18 @@ _MOST_UNMATCHED = 2
 _SHORTEST_NEAR = 5
 
 
-class CsvRow(NamedTuple):
-    """One record.
-
-    Attributes:
-        line: the line of the file where the record starts, counted from 1 (the header is line 1).
-        cells: text of each column by its name, surrounding white space removed.
-    """
-
-    line: int
-    cells: Mapping[str, str]
-
-
 @dataclass(frozen=True, slots=True)
 class CsvTable:
     """A whole file, read once.
 
     Attributes:
-        path: the file.
         columns: names in the header's order.
-        rows: in the file's order.
+        rows: in the file's order; of each the line where it starts, counted from 1 (the header is line 1), and the text
+            of each column by its name, surrounding white space removed.
     """
 
-    path: str
     columns: tuple[str, ...]
-    rows: tuple[CsvRow, ...]
+    rows: tuple[tuple[int, Mapping[str, str]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +84,9 @@ def read_csv(path: str | Path) -> CsvTable:
     records = _records(path)
     _, header = next(records)
     rows = tuple(
-        CsvRow(line, {name: cell.strip() for name, cell in zip(header, cells, strict=True)}) for line, cells in records
+        (line, {name: cell.strip() for name, cell in zip(header, cells, strict=True)}) for line, cells in records
     )
-    return CsvTable(str(path), tuple(header), rows)
+    return CsvTable(tuple(header), rows)
 
 
 def read_columns(path: str | Path, required: Sequence[str], optional: Sequence[str] = ()) -> Columns:
@@ -108,20 +95,16 @@ def read_columns(path: str | Path, required: Sequence[str], optional: Sequence[s
     A column counts by whichever spelling of its name: case, spaces and signs are nothing ("Split", "study_id",
     "StudyID"). One whose name is only near that of an optional column is refused, since it would go unnoticed.
 
-    Args:
-        path: the file.
-        required: names of columns that it must have.
-        optional: names that it may have.
-
     Raises:
-        DataError: a column is missing, occurs twice, or is a misspelt optional one; and as ``read_csv``.
+        DataError: a required column is missing, one occurs twice or is a misspelt optional one; and as ``read_csv``.
     """
     if Path(path).suffix == ".parquet":
         return _parquet_columns(Path(path), required, optional)
     records = _records(path)
     _, header = next(records)
     places = find_columns(path, header, required, optional)
-    pick = itemgetter(*places.values()) if len(places) > 1 else lambda cells: (cells[next(iter(places.values()))],)
+    chosen = tuple(places.values())
+    pick = itemgetter(*chosen) if len(chosen) > 1 else lambda cells: tuple(cells[place] for place in chosen)
     lines: list[int] = []
     rows: list[tuple[str, ...]] = []
     for line, cells in records:
@@ -219,7 +202,7 @@ def _num_unmatched(one: str, other: str) -> int:
 def _records(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Pairs of first line and cells, the header first; blank lines are passed over."""
     try:
-        with _opened(path) as text:
+        with io.TextIOWrapper(_opened_bytes(path), encoding="utf-8-sig", newline="") as text:
             yield from _checked_records(text, path)
     except FileNotFoundError:
         raise DataError(f"there is no table {path}") from None
@@ -290,10 +273,6 @@ def _kept(lines: Iterable[str], read: list[str]) -> Iterator[str]:
     for line in lines:
         read.append(line)
         yield line
-
-
-def _opened(path: str | Path) -> IO[str]:
-    return io.TextIOWrapper(_opened_bytes(path), encoding="utf-8-sig", newline="")
 
 
 def _opened_bytes(path: str | Path) -> IO[bytes]:

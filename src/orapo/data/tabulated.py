@@ -18,15 +18,14 @@ from PIL import Image
 from pydantic import NonNegativeInt, PositiveInt
 
 from orapo.chexpert import OBSERVATIONS, LabelStates, label_state_to_code
-from orapo.data.context import make_context
+from orapo.data.context import make_context, read_person
 from orapo.data.expected_files import ExpectedFile, find_all
 from orapo.data.garbage_collection import collection_paused
 from orapo.data.images import LongestSide, load_image
-from orapo.data.labels import ReportLabeler, SharedStates, check_overlap, join_key, other_key, read_label_table
-from orapo.data.left_out import count_reasons
+from orapo.data.labels import SharedStates, check_overlap, join_key, other_key, read_label_table
 from orapo.data.progress import watched
 from orapo.data.report_sections import MissingSection
-from orapo.data.source import LeftOut, ListedStudy
+from orapo.data.source import LeftOut, count_reasons
 from orapo.data.splits import check_fractions, split_patients
 from orapo.data.tables import find_columns, named, number_key
 from orapo.data.target import Target, report_text
@@ -34,6 +33,7 @@ from orapo.data.views import Views, is_frontal
 from orapo.display import is_plain_id
 from orapo.errors import DataError, SettingError
 from orapo.labeler import Labeler
+from orapo.labeler.types import ReportLabeler
 from orapo.records import PriorStudy, Split, Study
 from orapo.settings import Fraction, settings
 
@@ -64,6 +64,8 @@ class StudyRow(NamedTuple):
         order: to sort a patient's studies by time; None where it isn't known.
         day: of the study, as a number of days; None where it isn't known.
         left_out: why the reader rules it out; "" when it doesn't.
+        labels: state of all 14 observations; studies with the same states share one mapping. The source fills them in
+            where the reader leaves them empty.
     """
 
     study_id: str
@@ -75,6 +77,12 @@ class StudyRow(NamedTuple):
     order: float | None = None
     day: int | None = None
     left_out: str = ""
+    labels: LabelStates = {}  # noqa: RUF012
+
+    @property
+    def question(self) -> None:
+        """None: a question is listed whole."""
+        return None
 
 
 @settings
@@ -118,7 +126,7 @@ class SourceSettings:
         Raises:
             DataError: files are missing (all are named), or a table can't be used; names the line or the study.
         """
-        return TabulatedSource(self.reader(self), self)
+        return TabulatedSource(self.reader(self))
 
 
 @settings
@@ -197,6 +205,9 @@ class OwnColumnsSettings(DealtOutSettings):
         return found | {name: header[places[name]] for name in also if name in places}
 
 
+CONTEXT = ("indication", "comparison", "technique", "age", "sex")
+"""Columns of a user's own table beside the report that ``Reader.sections`` gives."""
+
 AnySettings = TypeVar("AnySettings", bound=SourceSettings)
 
 
@@ -241,7 +252,7 @@ class Reader(ABC, Generic[AnySettings]):
 
     @abstractmethod
     def sections(self, row: StudyRow) -> Mapping[str, str] | None:
-        """The report by sections; None where no report of the set is public.
+        """The report by sections, with ``age`` and ``sex`` as told; None where no report of the set is public.
 
         Raises:
             DataError: the report is missing or damaged.
@@ -258,29 +269,33 @@ class Reader(ABC, Generic[AnySettings]):
         """Decodes what ``image_path`` gave, as ``images.load_image`` does."""
         return load_image(path, study_id=study_id, longest_side=longest_side, max_pixels=max_pixels)
 
-    def person(self, row: StudyRow) -> tuple[int | None, str]:
-        """Age in years and sex, as far as they are known."""
-        return None, ""
+    def is_frontal(self, view: str) -> bool:
+        """Whether an image of this view counts as frontal."""
+        return is_frontal(view, blank=self.blank_is_frontal)
 
     def images(self, row: StudyRow) -> StudyRow:
         """The row with its images where the tables don't list them; raises DataError when there is none."""
         return row
 
-    def own_labels(self, word: str, shared: SharedStates) -> tuple[str, Mapping[str, LabelStates]]:
-        """The data set's own labels that a word of ``settings.labels`` names: the column of ids, states by key."""
-        raise NotImplementedError(word)
+    def own_labels(self, path: Path, shared: SharedStates) -> tuple[str, Mapping[str, LabelStates]]:
+        """Labels of a file that comes with the data set: the column of ids, and states by key."""
+        return self.table_labels(path, shared)
+
+    def table_labels(self, path: Path, shared: SharedStates) -> tuple[str, Mapping[str, LabelStates]]:
+        """Labels of a table as ``orapo label`` writes it, likewise."""
+        return read_label_table(path, self.id_columns, shared, self.label_key)
 
     def label_key(self, column: str, cell: str) -> str:
         """By what a study is found in a table of labels; raises DataError where the cell is no id."""
         return join_key(cell)
 
     def label_keys(self, row: StudyRow, column: str) -> Iterable[str]:
-        """The keys of a study, the first that has labels counts; ``key_finder`` tries others after them."""
+        """The keys of a study, the first that has labels counts; ``join_labels`` tries others after them."""
         return (join_key(row.study_id),)
 
     def overrule(self, shared: SharedStates, rows: Sequence[StudyRow]) -> Callable[[StudyRow], LabelStates | str]:
-        """Labels that stand above the usual ones, or why a study is left out; "" for neither."""
-        return _nothing
+        """Labels that stand above the usual ones, or why a study is left out; empty for neither."""
+        return lambda row: row.labels
 
     def label_files(self) -> Mapping[str, ExpectedFile]:
         """Every file of labels that the data set has, by the word of ``labels``; for checks."""
@@ -298,43 +313,36 @@ class Reader(ABC, Generic[AnySettings]):
         """Looks at the studies that are used, before any is read; raises DataError where one can't be."""
 
 
-class _Listed(NamedTuple):
-    row: StudyRow
-    labels: LabelStates
-
-
 class TabulatedSource:
     """A ``StudySource`` of what a reader reads; studies keep the order of its rows."""
 
-    def __init__(self, reader: Reader[Any], settings: SourceSettings) -> None:
-        """Reads the tables; arguments and errors as for ``SourceSettings.open``."""
+    def __init__(self, reader: Reader[Any]) -> None:
+        """Reads the tables; raises as ``SourceSettings.open``."""
         self.name = reader.name
-        self._reader, self._settings = reader, settings
-        self._listed: dict[str, _Listed] = {}
-        self._entries: dict[Split, list[ListedStudy]] = {split: [] for split in Split}
+        self._reader = reader
+        self._settings: SourceSettings = reader.settings
+        self._listed: dict[str, StudyRow] = {}
         self._left_out: dict[Split, list[LeftOut]] = {split: [] for split in Split}
         self._of_patient: dict[str, list[StudyRow]] = {}
         self._digest = ""
         needed = dict(reader.expected())
-        if settings.label_table is not None:
-            needed["label_table"] = ExpectedFile("label_table", (Path(settings.label_table),), "orapo label")
+        if (table := self._settings.label_table) is not None:
+            needed["label_table"] = ExpectedFile("label_table", (Path(table),), "orapo label")
         reader.files = find_all(reader.title, needed)
         with collection_paused():
             rows = reader.rows(_raise)
-            for problem in (*odd_ids(rows, reader), *twice_listed(reader, rows), *shared_patients(reader, rows)):
+            for problem in row_problems(reader, rows):
                 _raise(problem)
-            if settings.prior:
+            if self._settings.prior:
                 for row in rows:
                     self._of_patient.setdefault(row.patient_id, []).append(row)
             self._list(rows)
         self._log(rows)
 
-    def entries(self, split: Split) -> Sequence[ListedStudy]:
-        """All studies of one split that the tables allow."""
-        return self._entries[split]
+    def entries(self, split: Split) -> Sequence[StudyRow]:
+        return [row for row in self._listed.values() if row.split is split]
 
     def left_out(self, split: Split) -> Sequence[LeftOut]:
-        """The studies of one split that the tables rule out: without the views, the sections or labels, say."""
         return self._left_out[split]
 
     def read(self, study_id: str) -> Study | LeftOut:
@@ -343,18 +351,17 @@ class TabulatedSource:
         Raises:
             DataError: no such study is listed, its report or an image is missing, or the report is damaged.
         """
-        listed = self._listed.get(study_id)
-        if listed is None:
+        row = self._listed.get(study_id)
+        if row is None:
             raise DataError(f"{self._reader.title}: study {study_id} is not listed, or it is left out")
         try:
-            sections = self._reader.sections(listed.row)
+            sections = self._reader.sections(row)
             report = "" if sections is None else report_text(sections, self._settings.target)
         except MissingSection as missing:
             return LeftOut(study_id, missing.reason)
-        row = self._keep_images(self._reader.images(listed.row))
+        row = self._keep_images(self._reader.images(row))
         if not row.images:
             return LeftOut(study_id, NO_FRONTAL)
-        age_years, sex = self._reader.person(row)
         return Study(
             study_id=study_id,
             patient_id=row.patient_id,
@@ -362,12 +369,11 @@ class TabulatedSource:
             image_paths=tuple(self._reader.image_path(row, image) for image in row.images),
             views=row.views,
             oracle_report=report,
-            labels=listed.labels,
-            context=make_context(sections or {}, age_years=age_years, sex=sex, prior=self._prior(row)),
+            labels=row.labels,
+            context=make_context(sections or {}, prior=self._prior(row)),
         )
 
     def load_images(self, study: Study, max_pixels: int | None = None) -> tuple[Image.Image, ...]:
-        """Decodes the study's images, in its order, as ``images.load_image`` does."""
         side = self._settings.longest_side
         return tuple(
             self._reader.load_image(path, study_id=study.study_id, longest_side=side, max_pixels=max_pixels)
@@ -383,40 +389,39 @@ class TabulatedSource:
             told = {f.name: getattr(self._settings, f.name) for f in fields(self._settings) if f.name not in _PLACES}
             digest = hashlib.sha256(json.dumps([self.name, told], sort_keys=True, default=dict).encode())
             codes: dict[int, str] = {}
-            for row, labels in self._listed.values():
-                code = codes.get(id(labels))
+            for row in self._listed.values():
+                code = codes.get(id(row.labels))
                 if code is None:
-                    code = codes[id(labels)] = ",".join(label_state_to_code(labels[o]) for o in OBSERVATIONS)
+                    code = codes[id(row.labels)] = ",".join(label_state_to_code(row.labels[o]) for o in OBSERVATIONS)
                 parts = [row.study_id, row.patient_id, row.split.value, code, str(row.order), *row.images, *row.views]
                 if self._reader.texts_in_table:
-                    parts += [repr(self._text_parts(row)), repr(self._reader.person(row))]
+                    sections = dict(self._reader.sections(row) or {})
+                    person = read_person(sections.pop("age", ""), sections.pop("sex", ""))
+                    parts += [repr(sorted(sections.items())), repr(person)]
                 digest.update("\t".join(parts).encode() + b"\n")
             self._digest = DIGEST_VERSION + digest.hexdigest()
         return self._digest
 
-    def _text_parts(self, row: StudyRow) -> list[tuple[str, str]]:
-        sections = self._reader.sections(row)
-        return sorted(sections.items()) if sections else []
-
     def _list(self, rows: Sequence[StudyRow]) -> None:
-        label = self._choose_labels(rows)
+        shared = SharedStates()
+        overrule = self._reader.overrule(shared, rows)
+        label = self._usual_labels(rows, shared)
         is_slow = self._settings.labels in ("labeler", "auto")
         for row in watched(rows, "labelling reports") if is_slow else rows:
             kept = self._keep_images(row)
-            labels = row.left_out or self._ruled_out(row, kept) or label(row)
+            try:
+                labels = row.left_out or self._ruled_out(row, kept) or overrule(row) or label(row)
+            except MissingSection as missing:
+                labels = missing.reason
             if isinstance(labels, str):
                 self._left_out[row.split].append(LeftOut(row.study_id, labels))
             else:
-                self._listed[row.study_id] = _Listed(kept, labels)
-                self._entries[row.split].append(ListedStudy(row.study_id, row.patient_id, labels))
-        self._reader.check_listed([listed.row for listed in self._listed.values()])
+                self._listed[row.study_id] = kept._replace(labels=labels)
+        self._reader.check_listed(list(self._listed.values()))
 
     def _ruled_out(self, row: StudyRow, kept: StudyRow) -> str:
         if self._reader.texts_in_table:
-            try:
-                self._text(row)
-            except MissingSection as missing:
-                return missing.reason
+            self._text(row)
         return NO_FRONTAL if row.images and not kept.images else ""
 
     def _text(self, row: StudyRow) -> str:
@@ -427,51 +432,28 @@ class TabulatedSource:
         """The row with the images of the views asked for, the first ``max_images`` of them."""
         kept: Sequence[int] = range(len(row.views))
         if self._settings.views == "frontal":
-            blank = self._reader.blank_is_frontal
-            kept = [place for place, view in enumerate(row.views) if is_frontal(view, blank=blank)]
+            kept = [place for place, view in enumerate(row.views) if self._reader.is_frontal(view)]
         kept = kept[: self._settings.max_images]
         if len(kept) == len(row.views):
             return row
         images, views = (tuple(of[place] for place in kept) for of in (row.images, row.views))
         return row._replace(images=images, views=views)
 
-    def _choose_labels(self, rows: Sequence[StudyRow]) -> Callable[[StudyRow], LabelStates | str]:
-        """The labels that the settings ask for, or why a study has none."""
-        shared = SharedStates()
-        overrule = self._reader.overrule(shared, rows)
-        usual = self._usual_labels(rows, shared)
-        return usual if overrule is _nothing else lambda row: overrule(row) or usual(row)
-
     def _usual_labels(self, rows: Sequence[StudyRow], shared: SharedStates) -> Callable[[StudyRow], LabelStates | str]:
+        """The labels that the settings ask for, or why a study has none."""
         reader, settings = self._reader, self._settings
         if settings.labels in ("labeler", "auto"):
             labeler = settings.labeler or Labeler()
-
-            def by_text(row: StudyRow) -> LabelStates | str:
-                try:
-                    return shared.of(labeler.label(self._text(row)).states)
-                except MissingSection as missing:
-                    return missing.reason
-
-            return by_text
-        path = reader.files["label_table" if settings.labels == "table" else "labels"]
-        labels: Mapping[str, LabelStates]
+            return lambda row: shared.of(labeler.label(self._text(row)).states)
         if settings.labels == "table":
-            column, labels = read_label_table(path, reader.id_columns, shared, reader.label_key)
+            path = reader.files["label_table"]
+            column, labels = reader.table_labels(path, shared)
         else:
-            column, labels = reader.own_labels(settings.labels, shared)
-        keys_of = key_finder(reader, rows, column)
-        keys = {key for row in rows for key in keys_of(row)}
+            path = reader.files["labels"]
+            column, labels = reader.own_labels(path, shared)
+        states, keys = join_labels(reader, rows, column, labels)
         check_overlap(path, labels, keys, reader.title, by=column)
-        del keys
-
-        def by_key(row: StudyRow) -> LabelStates | str:
-            for key in keys_of(row):
-                if (states := labels.get(key)) is not None:
-                    return states
-            return NO_LABELS
-
-        return by_key
+        return lambda row: states.get(row.study_id, NO_LABELS)
 
     def _prior(self, row: StudyRow) -> PriorStudy | None:
         """The latest earlier study of the same patient and split that has a report."""
@@ -495,63 +477,64 @@ class TabulatedSource:
         return None
 
     def _log(self, rows: Sequence[StudyRow]) -> None:
-        counts = ", ".join(f"{len(self._entries[split]):,} {split}" for split in Split)
+        counts = ", ".join(f"{len(self.entries(split)):,} {split}" for split in Split)
+        title = self._reader.title
         labels = self._settings.label_table or self._settings.labels
-        logger.info("%s: %d studies (%s), labels from %s", self._reader.title, len(self._listed), counts, labels)
+        logger.info("%s: %d studies (%s), labels from %s", title, len(self._listed), counts, labels)
         for warning in self._reader.warnings:
             logger.warning("%s", warning)
         for note in self._reader.notes:
-            logger.info("%s: %s", self._reader.title, note)
+            logger.info("%s: %s", title, note)
         left_out = [study for split in Split for study in self._left_out[split]]
         if not left_out:
             return
         views = self._views_left_out(rows) if self._settings.views == "frontal" else ""
         if not self._listed and views:
             raise DataError(
-                f"{self._reader.title}: no study is left with views=frontal (images left out by view: {views}); "
+                f"{title}: no study is left with views=frontal (images left out by view: {views}); "
                 f"PA, AP, FRONTAL{' and blank' if self._reader.blank_is_frontal else ''} count as frontal; "
                 "views=all keeps every image"
             )
+        reasons = count_reasons(left_out)
         told = f"; images left out by view: {views}; views=all keeps them" if views else ""
-        logger.warning(
-            "%s: %d of %d studies left out (%s)%s",
-            self._reader.title,
-            len(left_out),
-            len(rows),
-            count_reasons(left_out),
-            told,
-        )
+        logger.warning("%s: %d of %d studies left out (%s)%s", title, len(left_out), len(rows), reasons, told)
 
     def _views_left_out(self, rows: Sequence[StudyRow]) -> str:
-        blank = self._reader.blank_is_frontal
-        views = Counter(view for row in rows for view in row.views if not is_frontal(view, blank=blank))
+        views = Counter(view for row in rows for view in row.views if not self._reader.is_frontal(view))
         return ", ".join(f"{view or '(blank)'}: {count:,}" for view, count in sorted(views.items()))
 
 
-def key_finder(reader: Reader[Any], rows: Iterable[StudyRow], column: str) -> Callable[[StudyRow], Sequence[str]]:
-    """By what each study is found in a table of labels: its own keys, then with or without an "s".
+def join_labels(
+    reader: Reader[Any], rows: Iterable[StudyRow], column: str, labels: Mapping[str, LabelStates]
+) -> tuple[dict[str, LabelStates], set[str]]:
+    """The labels of each study by its id, and all keys by which studies are found in a table.
 
-    The latter only where no other study is called so: 7 and s7 may be two studies.
+    These are a study's own, then, in a column study_id, those with or without an "s" where no other study is called so:
+    7 and s7 may be two studies.
     """
     own = {key for row in rows for key in reader.label_keys(row, column)}
+    states: dict[str, LabelStates] = {}
+    known: set[str] = set()
+    for row in rows:
+        keys = list(reader.label_keys(row, column))
+        if column == "study_id":
+            keys += [other for key in keys if (other := other_key(key)) and other not in own]
+        known.update(keys)
+        if (found := next(filter(labels.__contains__, keys), None)) is not None:
+            states[row.study_id] = labels[found]
+    return states, known
 
-    def keys_of(row: StudyRow) -> Sequence[str]:
-        keys = tuple(reader.label_keys(row, column))
-        if column != "study_id":
-            return keys
-        return (*keys, *(other for key in keys if (other := other_key(key)) and other not in own))
 
-    return keys_of
-
-
-def odd_ids(rows: Iterable[StudyRow], reader: Reader[Any]) -> Iterator[str]:
-    """Studies whose ids can't be written to tables and logs as they are, a line each."""
+def row_problems(reader: Reader[Any], rows: Sequence[StudyRow]) -> Iterator[str]:
+    """What rules the rows of any data set out, a line each: first ids that can't be written to tables and logs."""
     for row in rows:
         if not (is_plain_id(row.study_id) and is_plain_id(row.patient_id)):
             yield f"{reader.where(row)}: a study's and a patient's id must be printable, and not begin with = + - or @"
+    yield from _twice_listed(reader, rows)
+    yield from _shared_patients(reader, rows)
 
 
-def twice_listed(reader: Reader[Any], rows: Iterable[StudyRow]) -> Iterator[str]:
+def _twice_listed(reader: Reader[Any], rows: Iterable[StudyRow]) -> Iterator[str]:
     """Images that stand in the tables twice, a line each: such a one could be in training and in test."""
     if not reader.images_are_paths:
         return
@@ -569,7 +552,7 @@ def twice_listed(reader: Reader[Any], rows: Iterable[StudyRow]) -> Iterator[str]
                 yield f"{reader.where(row)}: image {image} is listed twice; an image may be listed once"
 
 
-def shared_patients(reader: Reader[Any], rows: Iterable[StudyRow]) -> Iterator[str]:
+def _shared_patients(reader: Reader[Any], rows: Iterable[StudyRow]) -> Iterator[str]:
     """A line where patients have studies in several splits."""
     first: dict[str, Split] = {}
     kept = (row for row in rows if not row.left_out)
@@ -591,10 +574,6 @@ def _is_before(other: StudyRow, row: StudyRow) -> bool:
     if other.order is None or row.order is None:
         return False
     return other.order < row.order and not (other.day is not None and row.day is not None and other.day > row.day)
-
-
-def _nothing(row: StudyRow) -> str:
-    return ""
 
 
 def _raise(problem: str) -> NoReturn:

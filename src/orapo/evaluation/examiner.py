@@ -17,7 +17,7 @@ from orapo.evaluation.clinical import (
     observation_counts,
 )
 from orapo.evaluation.mark_measures import mark_measures
-from orapo.evaluation.report_pairs import Reader, ReportLabeler, ReportPair, Written, pair_reports
+from orapo.evaluation.report_pairs import Reader, ReportPair, Written, pair_reports
 from orapo.evaluation.resampling import Bootstrap, Difference, Estimate, Measures, joined
 from orapo.evaluation.text_measures import (
     attribute_measures,
@@ -27,6 +27,7 @@ from orapo.evaluation.text_measures import (
     mean_measures,
     overlap_measures,
 )
+from orapo.labeler.types import ReportLabeler
 from orapo.measures.attributes import changes_of
 from orapo.measures.ratios import UNDEFINED_RATIO
 from orapo.measures.served import ServedMetrics

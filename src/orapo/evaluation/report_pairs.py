@@ -15,15 +15,8 @@ from orapo.empty_reports import says_nothing
 from orapo.errors import DataError
 from orapo.evaluation.answers import Answered
 from orapo.json_lines import read_json_lines
-from orapo.labeler.types import LabeledReport
+from orapo.labeler.types import LabeledReport, ReportLabeler
 from orapo.records import MentionSpan, Reading, Study
-
-
-class ReportLabeler(Protocol):
-    """Reads the label states of a generated report."""
-
-    def label(self, text: str) -> LabeledReport:
-        """The 14 label states of a report, which may be empty."""
 
 
 class Reader(Protocol):

@@ -8,7 +8,7 @@ from orapo.data.balanced_subset import BalancedSubset
 from orapo.data.evaluation_studies import EvaluationStudies, read_training_studies
 from orapo.data.phantom_reader import PhantomReader
 from orapo.data.phantoms.source import PhantomSource
-from orapo.data.source import MarkedSource, StudySource
+from orapo.data.source import StudySource
 from orapo.data.subset_manifest import SubsetManifest
 from orapo.empty_reports import says_nothing
 from orapo.errors import OrapoError
@@ -21,13 +21,14 @@ from orapo.evaluation.controls import (
     most_common_report,
 )
 from orapo.evaluation.examiner import Examiner, Mark, SystemScores
-from orapo.evaluation.report_pairs import ReportLabeler, Written
+from orapo.evaluation.report_pairs import Written
 from orapo.evaluation.resampling import Bootstrap
 from orapo.experiment.command_line import one_line
 from orapo.experiment.evaluate_config import Evaluation
 from orapo.experiment.score_file import ScoreFile
 from orapo.experiment.targets import build
 from orapo.experiment.term_scores import term_scorer
+from orapo.labeler.types import ReportLabeler
 from orapo.measures.served import ServedMetrics, ServedSettings
 from orapo.records import Question, Study
 
@@ -89,10 +90,11 @@ def make_examiner(
         served: metrics of a server; None for none.
         uncertain_is_positive: of the terms of a reward, which are measured too.
     """
-    mark = None
-    if isinstance(source, MarkedSource) and (observation := source.mark_goes_with) is not None:
-        mark = Mark(observation, source.has_mark)
-    readers = {PhantomReader.name: PhantomReader(source.wording)} if isinstance(source, PhantomSource) else {}
+    mark, readers = None, {}
+    if isinstance(source, PhantomSource):
+        readers = {PhantomReader.name: PhantomReader(source.wording)}
+        if source.mark_goes_with is not None:
+            mark = Mark(source.mark_goes_with, source.has_mark)
     return Examiner(
         labeler=labeler,
         bootstrap=bootstrap,

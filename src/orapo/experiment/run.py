@@ -18,8 +18,8 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf import DictConfig, OmegaConf
 
 from orapo.comparison.run_folder import FIRST_STAGE
-from orapo.data.left_out import write_left_out
 from orapo.data.shuffled import derangement
+from orapo.data.source import write_left_out
 from orapo.errors import DataError, NonFiniteError, OrapoError, SettingError
 from orapo.evaluation.examiner import SCORE, SystemScores
 from orapo.evaluation.report_pairs import ReportPair, Written, read_report_pairs, write_report_pairs

@@ -67,7 +67,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     if path.suffix.lower() == ".jsonl":
         yield from read_json_lines(path)
     elif path.suffix.lower() == ".csv":
-        yield from ((row.line, row.cells) for row in read_csv(path).rows)
+        yield from read_csv(path).rows
     else:
         raise DataError(f"{path} is no file of scores: its name must end in .csv or .jsonl")
 

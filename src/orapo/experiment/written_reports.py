@@ -134,7 +134,7 @@ def _form(study_id: str) -> str:
 
 
 def _csv_rows(path: Path) -> list[tuple[int, Mapping[str, Any]]]:
-    return [(row.line, row.cells) for row in read_csv(path).rows]
+    return list(read_csv(path).rows)
 
 
 def _report_column(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:

@@ -1,7 +1,7 @@
 """What the labeler says of a report: mentions with their assertion, and the 14 states they aggregate to."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from orapo.chexpert import LabelState, LabelStates, Observation
 from orapo.labeler.attribute_scope import read_sentence
@@ -57,3 +57,11 @@ class LabeledReport:
 
     states: LabelStates
     mentions: tuple[Mention, ...]
+
+
+@runtime_checkable
+class ReportLabeler(Protocol):
+    """Labels one report: ``orapo.labeler.Labeler``, or another with the same method."""
+
+    def label(self, report: str, /) -> LabeledReport:
+        """The 14 label states of a report, which may be empty."""

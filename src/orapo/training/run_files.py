@@ -21,7 +21,8 @@ from orapo.chexpert import OBSERVATIONS
 from orapo.errors import CheckpointError
 from orapo.evaluation.answers import ACCURACY, ANSWERED, Answered, answer_measures
 from orapo.evaluation.clinical import clinical_measures, reading_of
-from orapo.evaluation.report_pairs import ReportLabeler, Written, labeled
+from orapo.evaluation.report_pairs import Written, labeled
+from orapo.labeler.types import ReportLabeler
 from orapo.records import Fact, RewardBreakdown, Study
 from orapo.training.experience import Experience
 from orapo.training.metrics import METRIC_NAMES, TERM_PREFIX

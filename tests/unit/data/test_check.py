@@ -228,6 +228,12 @@ def test_chexpert_plus_is_counted_by_section_and_label(plus):
     assert "patients: 3 here, 64,725 in the published set" in checked.notes
 
 
+def test_a_set_without_laterals_is_counted(plus):
+    checked = check_plus(complete(plus, [row(path) for path in PATHS if "frontal" in path]))
+    assert checked.problems == ()
+    assert "view LATERAL: 0 here, 32,391 in the published set" in checked.notes
+
+
 def test_counts_as_published_need_no_note(plus, monkeypatch):
     counts = check_plus(complete(plus)).counts
     monkeypatch.setattr(PlusReader, "published", {key: counts[key] for key in PlusReader.published})

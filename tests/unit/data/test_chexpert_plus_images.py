@@ -1,8 +1,8 @@
 import pytest
 from tests.unit.data.chexpert_folder import ChexpertFolder, label, row
 
+from orapo.data.check import check_data_set
 from orapo.data.chexpert_images import (
-    ImageKind,
     find_image_folders,
     parse_image_name,
     parse_study_name,
@@ -115,6 +115,14 @@ def test_dicom_files_are_found_by_path_to_image_or_path_to_dcm(folder, place, co
     assert paths(folder)[0] == f"DICOM/Uncompressed/{place}"
 
 
+def test_a_check_of_dicom_files_goes_on_after_a_row_that_names_no_image(folder):
+    write_dicoms(folder, [f"DICOM/Uncompressed/{path[:-4]}.dcm" for path in PATHS])
+    folder.write_table([row("train/patient1/s1/view1_frontal.jpg"), *map(row, PATHS)])
+    report = check_data_set(ChexpertPlus(str(folder.root), images="dicom"), num_opened=0)
+    assert "line 2: 'train/patient1/s1/view1_frontal.jpg' does not end like" in report.problems[0]
+    assert (report.counts["studies"], report.counts["image files"]) == (3, 3)
+
+
 def test_dicom_files_are_opened(folder):
     numpy, pydicom = pytest.importorskip("numpy"), pytest.importorskip("pydicom")
     write_dicoms(folder, names := [f"DICOM/Uncompressed/{path[:-4]}.dcm" for path in PATHS])
@@ -143,7 +151,7 @@ def test_an_empty_folder_has_no_images(tmp_path):
 def test_hidden_files_tell_no_kind(tmp_path):
     ChexpertFolder(tmp_path).write_images([TRAIN], ".", ".jpg")
     (tmp_path / "train" / "patient00001" / "study1" / ".index").write_bytes(b"")
-    assert find_image_folders(tmp_path, images="auto", parts=("train",)).kind is ImageKind.JPEG
+    assert find_image_folders(tmp_path, images="auto", parts=("train",)).kind == "jpg"
 
 
 @pytest.mark.parametrize("prefix", ["", "CheXpert-v1.0/", "/a/b/"])

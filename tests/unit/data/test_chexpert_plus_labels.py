@@ -141,6 +141,7 @@ def test_the_labeler_command_writes_such_a_table(folder, capsys):
     [
         ([["row", *NAMES], ["1", *[""] * 14]], "has no column study_id or path_to_image; an id and the 14"),
         ([["study_id", *NAMES[1:]], ["1", *[""] * 13]], "has no column No Finding; an id"),
+        ([["name", "text"], ["1", "2"]], "has no column study_id or path_to_image, No Finding, "),
         ([["study_id", *NAMES], ["a", *["2"] * 14]], "line 2: No Finding: label code '2'"),
         ([["path_to_image", *NAMES], ["a", *[""] * 14]], "line 2: 'a' does not end"),
         (

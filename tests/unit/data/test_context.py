@@ -4,7 +4,16 @@ from datetime import date
 
 import pytest
 
-from orapo.data.context import make_context, read_age, read_day, read_order, read_sex, read_time, without_marks
+from orapo.data.context import (
+    make_context,
+    read_age,
+    read_day,
+    read_order,
+    read_person,
+    read_sex,
+    read_time,
+    without_marks,
+)
 from orapo.errors import DataError
 
 
@@ -30,7 +39,7 @@ def test_marks_of_removed_words_are_kept_out(text, kept):
 
 
 def test_the_indication_is_the_first_that_says_something():
-    context = make_context({"indication": "___", "history": "Cough."}, age_years=None, sex="", prior=None)
+    context = make_context({"indication": "___", "history": "Cough."}, prior=None)
     assert context.indication == "Cough."
 
 
@@ -52,6 +61,11 @@ def test_what_is_no_age_is_refused(cell):
 )
 def test_sexes(cell, sex):
     assert read_sex(cell) == sex
+
+
+def test_what_cannot_be_read_of_a_person_is_not_known():
+    assert read_person("63", "f") == (63, "F")
+    assert read_person("90+", "F") == (None, "F")
 
 
 def test_days_and_orders():

@@ -11,8 +11,8 @@ from orapo.data.balanced_subset import BalancedSubset
 from orapo.data.collate import Collate
 from orapo.data.datamodule import BatchSettings, ReportDataModule
 from orapo.data.evaluation_studies import EvaluationStudies
-from orapo.data.left_out import write_left_out
-from orapo.data.source import LeftOut, ListedStudy, StudySource
+from orapo.data.source import LeftOut, StudySource, write_left_out
+from orapo.data.tabulated import StudyRow
 from orapo.errors import DataError
 from orapo.prompt import Prompt
 from orapo.records import Split, Study
@@ -29,7 +29,8 @@ class LazySource:
 
     def entries(self, split):
         labels = {o: LabelState.POSITIVE if o is OBSERVATIONS[0] else LabelState.UNMENTIONED for o in OBSERVATIONS}
-        return [ListedStudy(f"{split}-{index}", f"patient-{split}-{index}", labels) for index in range(12)]
+        names = [(f"{split}-{index}", f"patient-{split}-{index}") for index in range(12)]
+        return [StudyRow(*name, Split(split), (), (), labels=labels) for name in names]
 
     def left_out(self, split):
         return [LeftOut(f"{split}-lateral", "no frontal image")]

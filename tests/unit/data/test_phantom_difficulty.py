@@ -12,7 +12,6 @@ from orapo.data.phantoms.difficulty import Difficulty, SpuriousMark
 from orapo.data.phantoms.draws import Draws
 from orapo.data.phantoms.findings import FINDINGS, Finding
 from orapo.data.phantoms.signs import paint_study
-from orapo.data.source import MarkedSource
 from orapo.errors import SettingError
 from orapo.experiment.targets import build
 from orapo.records import Split
@@ -131,8 +130,7 @@ def test_the_mark_is_a_bright_tag_and_changes_nothing_else() -> None:
         assert not change.any()
 
 
-def test_who_has_marks_is_told_by_one_protocol() -> None:
-    assert isinstance(PLAIN, MarkedSource)
+def test_who_has_marks_is_told() -> None:
     assert PLAIN.mark_goes_with is None
     assert not PLAIN.has_mark("phantom-train-000003")
     assert with_difficulty(mark=MARK).mark_goes_with is PNEUMOTHORAX
