@@ -11,7 +11,6 @@ from orapo.comparison.evaluation_folder import EVALUATION, Evaluation
 from orapo.comparison.run_folder import Run, read_summary
 from orapo.data.source import LeftOut, StudySource
 from orapo.errors import DataError, OrapoError
-from orapo.experiment.command_line import one_line
 from orapo.experiment.finished_run import CONFIG_FILE, read_saved
 from orapo.experiment.targets import build
 
@@ -48,11 +47,8 @@ class CaseImages:
         """From the section ``data`` of a config; what can't be opened here is a reason, no error."""
         try:
             return cls.of_source(build(data.source, "data.source"))
-        except Exception as error:
-            # Hydra wraps what a source's constructor raises.
-            if not isinstance(error, OrapoError) and not isinstance(error.__cause__, OrapoError):
-                raise
-            return cls(None, one_line(error))
+        except OrapoError as error:
+            return cls(None, str(error))
 
 
 def data_section(run: Run) -> DictConfig:

@@ -108,6 +108,21 @@ def run_command(
             os.environ[FULL_ERROR] = asked
 
 
+def reported(task: Callable[[], None]) -> int:
+    """Runs the task of a command that Hydra does not run; returns its exit code. A user's error is one line."""
+    try:
+        task()
+    except RunPaused as pause:
+        print(f"paused: {pause}", file=sys.stderr)
+        return EXIT_PAUSED
+    except USER_ERRORS as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return 0
+
+
 def compose_config(overrides: Sequence[str]) -> DictConfig:
     """The config of a run with these overrides, outside of Hydra's command line.
 
@@ -179,13 +194,18 @@ def run_folder(resume: str | None, logs: str, run_name: str, time: str) -> str:
     return resume if resume is not None else f"{logs}/{run_name}/{time}"
 
 
-def one_line(error: BaseException) -> str:
-    """The message that helps: the innermost of our own errors, or the first lines of Hydra's as one line."""
+def own_error(error: BaseException) -> OrapoError | None:
+    """The first error of this project in the chain of ``error``; None where there is none."""
     inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, OrapoError):
-            return str(inner)
+    while inner is not None and not isinstance(inner, OrapoError):
         inner = inner.__cause__
+    return inner
+
+
+def one_line(error: BaseException) -> str:
+    """The message that helps: the first of our own errors, or the first lines of Hydra's as one line."""
+    if (own := own_error(error)) is not None:
+        return str(own)
     if isinstance(error, OverrideParseException):
         # Hydra names the argument in some cases only, and then with its value.
         key, is_given, _ = error.override.partition("=")

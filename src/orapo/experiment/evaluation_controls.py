@@ -23,7 +23,6 @@ from orapo.evaluation.controls import (
 from orapo.evaluation.examiner import Examiner, Mark, SystemScores
 from orapo.evaluation.report_pairs import ReportLabeler, Written
 from orapo.evaluation.resampling import Bootstrap
-from orapo.experiment.command_line import one_line
 from orapo.experiment.evaluate_config import Evaluation
 from orapo.experiment.score_file import ScoreFile
 from orapo.experiment.targets import build
@@ -61,11 +60,8 @@ class TrainingStudies:
             manifest = None if evaluation.manifest is None else SubsetManifest.read(evaluation.manifest)
             subset: BalancedSubset = build(section.subset, "data.subset")
             return cls(read_training_studies(source, subset, manifest, section.get("on_bad_image", "refuse")), "")
-        except Exception as error:
-            # Hydra wraps what a source's constructor raises.
-            if not isinstance(error, OrapoError) and not isinstance(error.__cause__, OrapoError):
-                raise
-            return cls((), one_line(error))
+        except OrapoError as error:
+            return cls((), str(error))
 
     def shared_patients(self, tested: Sequence[Study]) -> int:
         """How many patients of the test studies are in the training studies too."""
