@@ -22,7 +22,7 @@ from orapo.evaluation.report_pairs import write_report_pairs
 from orapo.evaluation.resampling import Difference
 from orapo.experiment.case_images import CaseImages
 from orapo.experiment.evaluate_config import Evaluation
-from orapo.experiment.evaluated_systems import open_other, open_system
+from orapo.experiment.evaluated_systems import System, open_other, open_system
 from orapo.experiment.evaluation_controls import (
     TITLES,
     TrainingStudies,
@@ -33,9 +33,8 @@ from orapo.experiment.evaluation_controls import (
 from orapo.experiment.evaluation_files import FILES, FORMAT, plain_differences, reports_name, tested, write_evaluation
 from orapo.experiment.quiet import quiet_libraries
 from orapo.experiment.results import PACKAGES, git_commit
-from orapo.experiment.score_file import ScoreFile
 from orapo.experiment.targets import build, plain
-from orapo.experiment.written_reports import NotComputed, System
+from orapo.experiment.written_reports import NotComputed, ScoreFile
 from orapo.training.metrics import Stopwatch
 
 log = logging.getLogger(__name__)

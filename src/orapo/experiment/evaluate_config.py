@@ -18,6 +18,7 @@ from orapo.experiment.targets import check, plain
 from orapo.experiment.trainer_settings import Accelerator, Precision
 from orapo.measures.served import ServedSettings
 from orapo.policy.settings import ModelSettings, SamplingSettings
+from orapo.policy.tiny import base_folder
 from orapo.settings import Count, NumWorkers, PlainName, Seed, Text, read, settings
 
 OF_THE_RUN = {
@@ -195,15 +196,9 @@ def _model(
     if kind == "run":
         model, base = model_of_run(model, Path(str(settings.run)), run, base)
     elif settings.checkpoint is not None:
-        path = _tiny_folder() if settings.checkpoint == TINY else settings.checkpoint
+        path = base_folder() if settings.checkpoint == TINY else settings.checkpoint
         model = replace(model_of_folder(model, Path(path), overrides), path=path)
     return model.for_sampling(), base
-
-
-def _tiny_folder() -> str:
-    from orapo.policy.tiny import base_folder
-
-    return base_folder()
 
 
 def _name(settings: EvaluationSettings, kind: str, model: ModelSettings) -> str:

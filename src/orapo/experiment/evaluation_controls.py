@@ -1,7 +1,6 @@
 """The controls of an evaluation: the scores of reports, labels or answers made without the study's own images."""
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orapo.data.balanced_subset import BalancedSubset
@@ -20,17 +19,15 @@ from orapo.evaluation.controls import (
     label_frequency_measures,
     most_common_report,
 )
-from orapo.evaluation.examiner import Examiner, Mark, SystemScores
+from orapo.evaluation.examiner import Examiner, Mark, Scorer, SystemScores
 from orapo.evaluation.report_pairs import ReportLabeler, Written
 from orapo.evaluation.resampling import Bootstrap
 from orapo.experiment.evaluate_config import Evaluation
-from orapo.experiment.score_file import ScoreFile
 from orapo.experiment.targets import build
-from orapo.experiment.term_scores import term_scorer
+from orapo.experiment.written_reports import ScoreFile
 from orapo.measures.served import ServedMetrics, ServedSettings
-from orapo.records import Question, Study
-
-log = logging.getLogger(__name__)
+from orapo.records import Question, RewardBreakdown, Study
+from orapo.reward.weighted import WeightedReward
 
 TITLES = {
     "shuffled_images": "shuffled images",
@@ -41,6 +38,10 @@ TITLES = {
     "majority_answer": "majority answer",
     "random_answer": "random answer",
 }
+
+TERMS = ("facts", "accuracy", "length", "no_repetition")
+"""Terms of a reward that are measured beside the run's, whatever it was paid for: those that cost nothing and that the
+examiner does not measure under a name of its own."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,18 @@ def make_examiner(
         metrics=None if served is None else ServedMetrics(served),
         mark=mark,
     )
+
+
+def term_scorer(*, uncertain_is_positive: bool) -> Scorer:
+    """Scores by ``TERMS`` with the settings of reward=fact_score: ``reward_facts`` and the like, in [0, 1]."""
+    reward = WeightedReward(dict.fromkeys(TERMS, 1.0), uncertain_is_positive=uncertain_is_positive)
+
+    def score(reports: Sequence[str], studies: Sequence[Study]) -> list[Mapping[str, float]]:
+        judged = reward.start(reports, studies).result()
+        rows = [one.terms if isinstance(one, RewardBreakdown) else {} for one in judged]
+        return [{f"reward_{name}": value for name, value in row.items() if value is not None} for row in rows]
+
+    return score
 
 
 def why_not_shuffled(studies: Sequence[Study]) -> str:

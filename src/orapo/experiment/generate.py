@@ -18,9 +18,8 @@ from orapo.data.image_studies import CollateReadable, ImageStudies, OpenedStudie
 from orapo.display import visible
 from orapo.errors import DataError, SettingError
 from orapo.experiment.generate_config import Generation
-from orapo.experiment.generated_study import ABOUT_PHANTOMS, NOT_CLINICAL, GeneratedStudy
 from orapo.experiment.quiet import quiet_libraries
-from orapo.experiment.report_reading import ReportReader
+from orapo.experiment.report_reading import ABOUT_PHANTOMS, NOT_CLINICAL, GeneratedStudy, ReportReader
 from orapo.experiment.targets import build
 from orapo.policy.checkpoints import load_checkpoint
 from orapo.training.distributed import sampling_seed
