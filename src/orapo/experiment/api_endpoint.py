@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from orapo.data.collate import StudyWithImages
 from orapo.errors import SettingError
-from orapo.experiment.api_settings import ApiSettings
+from orapo.experiment.evaluate_config import ApiSettings
 from orapo.prompt import Prompt
 from orapo.reward.llm.endpoint import Completion, Endpoint
 from orapo.reward.llm.prompts import Request

@@ -13,8 +13,7 @@ from orapo.data.collate import Collate
 from orapo.data.evaluation_studies import EvaluationStudies
 from orapo.errors import SettingError
 from orapo.evaluation.report_pairs import Written
-from orapo.experiment.api_settings import ApiSettings
-from orapo.experiment.evaluate_config import TINY, Evaluation
+from orapo.experiment.evaluate_config import TINY, ApiSettings, Evaluation
 from orapo.experiment.progress import progress
 from orapo.experiment.written_reports import ReportFile
 from orapo.policy.checkpoints import ADAPTER_CONFIG, load_checkpoint
@@ -52,13 +51,14 @@ class System(Protocol):
 
 def open_system(evaluation: Evaluation) -> System:
     """Opens the system that the config says to evaluate."""
-    if evaluation.kind == "reports":
-        return ReportFile(Path(evaluation.config.reports), evaluation.config.missing_reports)
-    if evaluation.kind == "api":
+    settings = evaluation.settings
+    if settings.reports is not None:
+        return ReportFile(Path(settings.reports), settings.missing_reports)
+    if isinstance(settings.system, ApiSettings):
         # litellm's helpers are for those who ask a model.
         from orapo.experiment.api_policy import ApiPolicy
 
-        return ApiPolicy(ApiSettings.read(evaluation.config.system), evaluation.model.prompt)
+        return ApiPolicy(settings.system, evaluation.model.prompt)
     return LocalPolicy(evaluation)
 
 
@@ -99,27 +99,26 @@ class LocalPolicy:
     @property
     def described(self) -> dict[str, Any]:
         """Kind, name, and how the model runs."""
-        evaluation, config = self._evaluation, self._evaluation.config
+        evaluation, settings = self._evaluation, self._evaluation.settings
         return {
             "kind": evaluation.kind,
             "name": evaluation.name,
             "path": evaluation.model.path,
             "is_adapter": self._policy.adapter is not None,
-            "precision": config.precision,
-            "batch_size": config.eval_batch_size,
+            "precision": settings.precision,
+            "batch_size": settings.eval_batch_size,
         }
 
     def write(self, studies: EvaluationStudies, images_of: Sequence[int] | None) -> Written:
         """Greedy reports; the studies of a batch share its seconds equally."""
-        config = self._evaluation.config
-        policy = self._policy
+        settings, policy = self._evaluation.settings, self._policy
         collate = Collate(policy.processor, policy.prompt, max_report_tokens=None)
         loader = studies.loader(
-            collate, batch_size=config.eval_batch_size, num_workers=config.num_workers, images_of=images_of
+            collate, batch_size=settings.eval_batch_size, num_workers=settings.num_workers, images_of=images_of
         )
-        held_out = HeldOutReports(policy, LocalRollouts(policy), self._evaluation.sampling, Ranks())
+        held_out = HeldOutReports(policy, LocalRollouts(policy), settings.sampling, Ranks())
         held_out.begin(len(studies.studies))
-        _trainer(config.accelerator, config.precision, shuffled=images_of is not None).test(
+        _trainer(settings.accelerator, settings.precision, shuffled=images_of is not None).test(
             _Writer(policy, held_out), dataloaders=loader, verbose=False
         )
         return held_out.end()[0]

@@ -120,14 +120,13 @@ class _Writer:
 
     def _groups(self, batch: StudyBatch) -> list[tuple[RolloutGroup, ...]]:
         """Per study the group of the greedy report and, if there are any, that of the drawn ones."""
-        greedy = self._policy.roll_out(batch, self._generation.greedy)
-        if self._generation.drawn is None:
+        settings = self._generation.settings
+        greedy = self._policy.roll_out(batch, settings.greedy)
+        if settings.drawn is None:
             return [(group,) for group in greedy]
         # By place among all studies: the same draws whatever the batch size, and whatever could not be read.
-        seeds = [
-            sampling_seed(self._generation.settings.seed, 0, self._places[study.study_id]) for study in batch.studies
-        ]
-        return list(zip(greedy, self._policy.roll_out(batch, self._generation.drawn, seeds), strict=True))
+        seeds = [sampling_seed(settings.seed, 0, self._places[study.study_id]) for study in batch.studies]
+        return list(zip(greedy, self._policy.roll_out(batch, settings.drawn, seeds), strict=True))
 
 
 def open_fabric(accelerator: str, precision: object) -> Fabric:

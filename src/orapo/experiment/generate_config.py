@@ -93,6 +93,14 @@ class GenerateSettings(Chosen):
         """Of the first report, the same as in a run's test and in an evaluation."""
         return SamplingSettings(max_new_tokens=self.max_new_tokens, min_new_tokens=self.min_new_tokens, greedy=True)
 
+    @property
+    def drawn(self) -> SamplingSettings | None:
+        """The sampling of further reports; None where there are none."""
+        if self.num_reports == 1:
+            return None
+        num_drawn = self.num_reports - 1
+        return replace(self.greedy, greedy=False, per_study=num_drawn, temperature=self.temperature, top_p=self.top_p)
+
     def __post_init__(self) -> None:
         # Both limits are checked where they are used.
         _ = self.greedy
@@ -127,25 +135,6 @@ class Generation:
     name: str
     is_embedded: bool
     config: DictConfig
-
-    @property
-    def greedy(self) -> SamplingSettings:
-        """Of the first report, the same as in a run's test and in an evaluation."""
-        return self.settings.greedy
-
-    @property
-    def drawn(self) -> SamplingSettings | None:
-        """The sampling of further reports; None where there are none."""
-        settings = self.settings
-        if settings.num_reports == 1:
-            return None
-        return replace(
-            self.greedy,
-            greedy=False,
-            per_study=settings.num_reports - 1,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-        )
 
 
 def read_generation(config: DictConfig, overrides: Sequence[str]) -> Generation:

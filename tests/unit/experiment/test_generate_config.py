@@ -137,8 +137,9 @@ def test_the_default_is_the_embedded_policy_and_says_so(image: str) -> None:
     assert generation.model.path == base_folder()
     assert read(image, "checkpoint=tiny").model == read(image, "model=tiny").model == generation.model
     assert read(image, "checkpoint=tiny").is_embedded
-    assert (generation.greedy.greedy, generation.greedy.per_study, generation.drawn) == (True, 1, None)
-    assert generation.settings.image == (image.removeprefix("image="),)
+    settings = generation.settings
+    assert (settings.greedy.greedy, settings.greedy.per_study, settings.drawn) == (True, 1, None)
+    assert settings.image == (image.removeprefix("image="),)
 
 
 def test_a_run_answers_what_the_command_line_leaves_open(image: str, run: Path) -> None:
@@ -170,7 +171,7 @@ def test_a_checkpoint_takes_its_settings_from_the_group(image: str, tmp_path: Pa
 
 
 def test_drawn_reports_beside_the_greedy_one(image: str) -> None:
-    drawn = read(image, "num_reports=4", "temperature=0.5", "top_p=0.9").drawn
+    drawn = read(image, "num_reports=4", "temperature=0.5", "top_p=0.9").settings.drawn
     assert drawn is not None
     assert (drawn.per_study, drawn.temperature, drawn.top_p, drawn.greedy) == (3, 0.5, 0.9, False)
 
