@@ -9,7 +9,6 @@ from omegaconf import DictConfig
 
 from orapo.errors import SettingError
 from orapo.experiment.command_line import run_command
-from orapo.experiment.config_help import CONF
 from orapo.experiment.evaluate_config import ApiSettings, Evaluation, read_evaluation
 from orapo.experiment.machine import refuse_unwritable
 from orapo.stopping import Stopped
@@ -24,7 +23,7 @@ SWITCHES = {"--page": "page=true", "--show-private": "show_private=true"}
 
 def main() -> None:
     """Composes the config, evaluates, and exits."""
-    run_command(evaluate_command, CONF, "evaluate", with_overrides_for_flags, tells_hydra=False)
+    run_command(evaluate_command, "evaluate", with_overrides_for_flags, tells_hydra=False)
 
 
 def with_overrides_for_flags(arguments: Sequence[str]) -> list[str]:

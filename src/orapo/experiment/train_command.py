@@ -10,7 +10,6 @@ from omegaconf import DictConfig, OmegaConf
 from orapo.errors import CheckpointError, RunInterrupted, RunPaused, SettingError
 from orapo.experiment.command_line import run_command
 from orapo.experiment.config import Experiment, read_experiment
-from orapo.experiment.config_help import CONF
 from orapo.experiment.finished_run import CONFIG_FILE, parse_saved, read_saved
 from orapo.experiment.precision import check_precision
 from orapo.experiment.processes import own_rank, started_processes
@@ -48,7 +47,7 @@ FREE_KEYS = (
 
 def main() -> None:
     """Composes the config, trains, and exits."""
-    run_command(train_command, CONF, rewrite=resumed_sweep)
+    run_command(train_command, rewrite=resumed_sweep)
 
 
 def train_command(config: DictConfig) -> float | None:

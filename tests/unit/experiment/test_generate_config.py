@@ -17,7 +17,7 @@ from orapo.policy.tiny import base_folder
 
 
 def read(*arguments: str) -> Generation:
-    overrides = with_paths_quoted(arguments, CONF / "model")
+    overrides = with_paths_quoted(arguments)
     return read_generation(composed(*overrides, name="generate"), overrides)
 
 
@@ -52,11 +52,10 @@ def run(tmp_path: Path) -> Path:
 
 def test_paths_stay_as_they_are() -> None:
     for path in ("a (1).png", "it's [x]=2,3.png", "a b/c.png", "logs/orapo/2026-01-01_10-00-00", "12"):
-        (override,) = with_paths_quoted([f"image={path}"], CONF / "model")
+        (override,) = with_paths_quoted([f"image={path}"])
         assert OverridesParser.create().parse_override(override).value() == path
     written = with_paths_quoted(
-        ["image=[a.png,b.png]", "model=tiny", "model=tiny_2", "model.path=x", "out=null", "--help", "seed=1"],
-        CONF / "model",
+        ["image=[a.png,b.png]", "model=tiny", "model=tiny_2", "model.path=x", "out=null", "--help", "seed=1"]
     )
     assert written == [
         "image=[a.png,b.png]",
