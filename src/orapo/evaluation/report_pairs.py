@@ -87,30 +87,22 @@ class ReportPair:
 
     def to_row(self) -> dict[str, Any]:
         """One row of a file: label states as words under the observations' CheXpert names."""
+        texts = {key: getattr(self, key) for key in ("study_id", "oracle_report", "generated_report")}
+        shown = {"shown_study_id": self.shown_study_id, "num_images": self.num_images}
+        scores = {"scores": dict(self.scores)}
         if self.answer is not None:
-            return {
-                "study_id": self.study_id,
-                "oracle_report": self.oracle_report,
-                "generated_report": self.generated_report,
-                "answer": asdict(self.answer),
-                "shown_study_id": self.shown_study_id,
-                "num_images": self.num_images,
-                "scores": dict(self.scores),
-            }
+            return {**texts, "answer": asdict(self.answer), **shown, **scores}
         return {
-            "study_id": self.study_id,
-            "oracle_report": self.oracle_report,
-            "generated_report": self.generated_report,
+            **texts,
             "oracle_states": _states_to_words(self.oracle_states),
             "generated_states": _states_to_words(self.generated_states),
             "generated_mentions": [mention.to_row() for mention in self.generated_mentions],
-            "shown_study_id": self.shown_study_id,
-            "num_images": self.num_images,
+            **shown,
             "readings": {
                 name: {"states": _states_to_words(read.states), "num_refused": read.num_refused}
                 for name, read in self.readings.items()
             },
-            "scores": dict(self.scores),
+            **scores,
         }
 
     @classmethod

@@ -9,7 +9,7 @@ import torch
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import WandbLogger
 from omegaconf import OmegaConf
 
 from orapo.data.collate import Collate
@@ -109,7 +109,7 @@ def build_data(
 
 
 def build_parts(
-    experiment: Experiment, folder: Path, loggers: list[Logger], ranks: Ranks, device: Device, is_resumed: bool
+    experiment: Experiment, folder: Path, loggers: list[WandbLogger], ranks: Ranks, device: Device, is_resumed: bool
 ) -> Parts:
     """Builds objective and reward, then the data, then the model, so that cheap mistakes are found early.
 
@@ -140,10 +140,10 @@ def build_parts(
     if ranks.is_first and not is_resumed:
         write_chosen(experiment, plan.experiment, folder)
     experiment = plan.experiment
-    warn_of_little_memory(plan)
+    warn_of_little_memory(plan.memory, device)
     if objective.needs_oracle:
         warn_of_cut_reports(data, collate)
-    set_matmul_precision(experiment.training.float32_matmul_precision, plan.device)
+    set_matmul_precision(experiment.training.float32_matmul_precision, device)
     policy = load_policy(experiment.model, processor)
     rollouts = build_rollouts(experiment, policy, server, folder)
     product_dtype = torch.bfloat16 if is_autocast(experiment) else None
@@ -245,7 +245,7 @@ def build_callbacks(
 def build_trainer(
     experiment: Experiment,
     callbacks: list[Callback],
-    loggers: list[Logger],
+    loggers: list[WandbLogger],
     num_steps: int,
     ranks: Ranks,
     writer: CheckpointWriter,

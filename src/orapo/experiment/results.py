@@ -37,7 +37,6 @@ class Results:
         differences: trained minus base, paired over the test studies, by measure.
         confidence: of the intervals.
         data: the studies.
-        num_steps: training steps of the run.
         seconds: by phase.
         judge: what a language-model judge did.
     """
@@ -46,7 +45,6 @@ class Results:
     differences: Mapping[str, Difference]
     confidence: float
     data: ReportDataModule
-    num_steps: int
     seconds: Mapping[str, float]
     judge: Mapping[str, float]
 
@@ -69,7 +67,7 @@ def write_results(results: Results, experiment: Experiment, folder: Path) -> dic
             "train_studies": len(data.train_studies),
             "validate_studies": len(data.validate_studies),
             "test_studies": len(trained.pairs),
-            "training_steps": results.num_steps,
+            "training_steps": data.num_steps,
         },
         "max_test_studies": experiment.data.max_test_studies,
         "seconds": {phase: round(seconds, 3) for phase, seconds in results.seconds.items()},

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import seed_everything
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf import DictConfig, OmegaConf
 
@@ -31,7 +31,7 @@ from orapo.experiment.finished_run import CONFIG_FILE
 from orapo.experiment.first_stage import begins_with, first_config
 from orapo.experiment.joining import join_ranks
 from orapo.experiment.loggers import close_loggers, log_summary, log_test_table, open_loggers
-from orapo.experiment.model_card import write_model_card
+from orapo.experiment.model_card import CARD, model_card
 from orapo.experiment.parts import CHECKPOINTS, SUBSET, Parts, build_parts
 from orapo.experiment.quiet import quiet_libraries
 from orapo.experiment.results import Results, write_pictures, write_results
@@ -134,7 +134,7 @@ def _train_in(folder: Path, experiment: Experiment, ranks: Ranks) -> dict[str, A
         start_over(folder)
         OmegaConf.save(experiment.config, folder / CONFIG_FILE, resolve=True)
     seed_everything(experiment.seed, workers=True, verbose=False)
-    loggers: list[Logger] = []
+    loggers: list[WandbLogger] = []
     try:
         if ranks.is_first:
             loggers = open_loggers(experiment.wandb, folder, experiment.run_name, plain(experiment.config))
@@ -144,7 +144,7 @@ def _train_in(folder: Path, experiment: Experiment, ranks: Ranks) -> dict[str, A
 
 
 def _run(
-    experiment: Experiment, folder: Path, checkpoint: Path | None, loggers: list[Logger], ranks: Ranks
+    experiment: Experiment, folder: Path, checkpoint: Path | None, loggers: list[WandbLogger], ranks: Ranks
 ) -> dict[str, Any]:
     watch = Stopwatch()
     with watch.phase("setup"):
@@ -192,14 +192,14 @@ def _run(
         differences=parts.examiner.differences(trained, systems["base"]),
         confidence=parts.examiner.bootstrap.confidence,
         data=parts.data,
-        num_steps=parts.data.num_steps,
         seconds=watch.seconds,
         judge=judge_totals,
     )
     summary = write_results(results, experiment, folder)
     # In a run with a first stage: what that stage began with.
     began_with = read_experiment(experiment.config).model.path
-    write_model_card(summary, experiment.config, began_with, folder / "model")
+    # In place of PEFT's own draft, which is empty.
+    (folder / "model" / CARD).write_text(model_card(summary, experiment.config, began_with), encoding="utf-8")
     table = write_pictures(results, experiment, folder)
     log_test_table(loggers, _table_rows(parts, trained.pairs, experiment))
     log_summary(loggers, summary["sortable"])

@@ -46,16 +46,12 @@ class RunPlan:
 
     Attributes:
         experiment: with numbers where it said ``auto``.
-        device: where it trains.
-        size: of the policy.
         memory: that one process needs, counted.
         keep_last: checkpoints that stay.
         lines: the block, by the word in front of each line.
     """
 
     experiment: Experiment
-    device: Device
-    size: ModelSize
     memory: MemoryCount
     keep_last: int
     lines: Mapping[str, str]
@@ -127,7 +123,7 @@ def plan_run(
     }
     keep_last = experiment.callbacks.keep_last or (1 if size.num_trained > LARGE else 2)
     lines["files"] = _files_line(experiment, folder, size, keep_last)
-    return RunPlan(experiment, device, size, memory, keep_last, lines)
+    return RunPlan(experiment, memory, keep_last, lines)
 
 
 def _longest_prompt(data: ReportDataModule, collate: Collate) -> int:
@@ -146,18 +142,17 @@ def set_matmul_precision(precision: str, device: Device) -> None:
         torch.set_float32_matmul_precision(precision)
 
 
-def warn_of_little_memory(plan: RunPlan) -> None:
+def warn_of_little_memory(memory: MemoryCount, device: Device) -> None:
     """One warning with the settings to lower, where the counted memory exceeds the free memory."""
-    if plan.memory.total <= plan.device.free_bytes:
+    if memory.total <= device.free_bytes:
         return
-    memory = plan.memory
     lower = (
         "model.gradient_checkpointing=true, training.studies_per_micro_batch=1 or rollout.max_new_tokens lower it"
         if memory.update >= memory.sampling
         else "training.batch_size, rollout.per_study or rollout.max_new_tokens lower it"
     )
     log.warning(
-        "memory may not suffice: about %s counted, %s free; %s", _gb(memory.total), _gb(plan.device.free_bytes), lower
+        "memory may not suffice: about %s counted, %s free; %s", _gb(memory.total), _gb(device.free_bytes), lower
     )
 
 
