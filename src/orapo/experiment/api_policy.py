@@ -45,10 +45,6 @@ class ApiPolicy:
     def __init__(self, settings: ApiSettings, prompt: Prompt) -> None:
         """Checks the endpoint's settings; connects to nothing yet.
 
-        Args:
-            settings: checked, privacy included.
-            prompt: the one that local policies get.
-
         Raises:
             SettingError: a value that only the endpoint can check, such as its address.
         """

@@ -28,26 +28,7 @@ Target = Mapping[str, Any]
 
 @settings
 class DataSettings:
-    """Where studies come from and how many are used.
-
-    Attributes:
-        source: config of a ``StudySource``.
-        subset: config of the ``BalancedSubset`` that picks the training studies.
-        is_private: whether the studies are of patients.
-        manifest: subset.json of an earlier run, to train on the same studies; None chooses by ``subset``.
-        max_report_tokens: an oracle report is cut to this many tokens, EOS included; at least 2.
-        uncertain_is_positive: whether an uncertain label counts as present, in subset, reward and evaluation.
-        max_validate_studies: use at most this many validation studies, the first ones; None uses all.
-        max_test_studies: the same for the test split.
-        on_bad_image: what happens to a study with an unreadable image.
-        csv: for the sources that read a table.
-        root: for the sources that read files.
-        reports: for the sources whose reports lie apart from their images.
-        annotation: for the source that reads a published split.
-        path: for the source that opens a Hugging Face data set, and for questions: their table, or one for each split.
-        json: for the source that reads a file of the leaderboard.
-        target: which sections are learnt, for the sources whose reports have some.
-    """
+    """The section ``data``: where studies come from and how many are used. conf/data/ says what each key means."""
 
     source: Target
     subset: Target
@@ -70,15 +51,7 @@ class DataSettings:
 
 @settings
 class CallbackSettings:
-    """What is written while training.
-
-    Attributes:
-        checkpoint_every_steps: training steps between checkpoints, at least 1.
-        rollouts_every_steps: training steps between samples of rollouts, at least 1.
-        rollouts_studies: studies per sample, at least 1.
-        keep_last: checkpoints that stay, at least 1; None: 2, or 1 where all weights of a large model train.
-        keep_optimizer: whether checkpoints hold what a run needs to continue from them, or only the weights that train.
-    """
+    """The section ``callbacks``: what is written while training. conf/callbacks/ says what each key means."""
 
     checkpoint_every_steps: PositiveInt
     rollouts_every_steps: PositiveInt
@@ -90,16 +63,7 @@ class CallbackSettings:
 
 @settings
 class WandbSettings:
-    """How a run appears in W&B.
-
-    Attributes:
-        project: shared by runs that are compared.
-        group: shared by the runs of a sweep; None for a single run.
-        job_type: "train" here.
-        num_table_studies: test studies in the table of images and reports, at least 1.
-        timeout_seconds: how long to wait for the server before the run goes offline, at least 1.
-        allow_external: whether that table may be of private data, which may leave this machine by it.
-    """
+    """How a run appears in W&B; conf/logger/wandb.yaml says what each key means."""
 
     project: str
     group: str | None
@@ -111,37 +75,21 @@ class WandbSettings:
 
 @settings
 class LoggerSettings:
-    """What a run is logged to besides its files.
-
-    Attributes:
-        wandb: W&B; None for nothing else.
-    """
+    """What a run is logged to besides its files; None for nothing else."""
 
     wandb: WandbSettings | None
 
 
 @settings
 class ExaminerSettings:
-    """What the test is measured by, beside the labeler.
-
-    Attributes:
-        served: metrics of a server; None for none.
-    """
+    """What the test is measured by, beside the labeler; None for nothing else."""
 
     served: ServedSettings | None = None
 
 
 @settings
 class PathSettings:
-    """Folders and files that runs share; None where the saved config of an older run has none.
-
-    Attributes:
-        logs: of single runs.
-        evaluations: of evaluate.py.
-        sweeps: of multiruns.
-        judge_cache: answers of language-model judges.
-        api_reports: reports that models behind an API wrote.
-    """
+    """Folders and files that runs share, told in conf/paths/; None where the saved config of an older run has none."""
 
     logs: Text
     evaluations: Text | None = None
@@ -152,12 +100,7 @@ class PathSettings:
 
 @settings
 class RolloutSettings(SamplingSettings):
-    """How training samples, and where.
-
-    Attributes:
-        server: a vLLM server; None samples in the training process.
-        ahead: batches that the server samples while one is updated, 0 or 1.
-    """
+    """How training samples, and where; conf/rollout/ says what each key means."""
 
     server: ServerSettings | None = None
     ahead: Annotated[int, Field(ge=0, le=1)] = 0

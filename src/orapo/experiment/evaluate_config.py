@@ -122,10 +122,6 @@ class Evaluation:
 def read_evaluation(config: DictConfig, overrides: Sequence[str]) -> Evaluation:
     """Checks every key and every value that can be checked without building anything heavy.
 
-    Args:
-        config: as composed from evaluate.yaml and the command line.
-        overrides: the command line, which stands above what a run says.
-
     Raises:
         SettingError: an unknown, missing or mistyped key, a value out of range, or two things to evaluate at once.
         CheckpointError: ``run`` is no folder of a finished run.

@@ -77,15 +77,7 @@ def make_examiner(
     *,
     uncertain_is_positive: bool,
 ) -> Examiner:
-    """The examiner of a source's studies: phantoms have a second reader, and may have a mark.
-
-    Args:
-        source: of the studies.
-        labeler: reads every report.
-        bootstrap: of intervals and paired tests.
-        served: metrics of a server; None for none.
-        uncertain_is_positive: of the terms of a reward, which are measured too.
-    """
+    """The examiner of a source's studies: phantoms have a second reader, and may have a mark."""
     mark = None
     if isinstance(source, MarkedSource) and (observation := source.mark_goes_with) is not None:
         mark = Mark(observation, source.has_mark)
@@ -126,15 +118,7 @@ def controls(
     seed: int,
     told: ScoreFile | None = None,
 ) -> dict[str, SystemScores]:
-    """The rows of the controls that look at no image, by key.
-
-    Args:
-        examiner: measures them as it measures the system.
-        training: the studies that were trained on, or why there are none.
-        studies: that are tested on.
-        seed: of the drawn labels.
-        told: another tool's scores; None for none.
-    """
+    """The rows of the controls that look at no image, by key."""
     if asked := _questions(studies):
         return _answer_controls(examiner, training, asked)
     return {

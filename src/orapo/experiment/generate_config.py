@@ -140,10 +140,6 @@ class Generation:
 def read_generation(config: DictConfig, overrides: Sequence[str]) -> Generation:
     """Checks every key, and every value and path that can be checked without building anything heavy.
 
-    Args:
-        config: as composed from generate.yaml and the command line.
-        overrides: the command line, which stands above what a run says.
-
     Raises:
         SettingError: an unknown, missing or mistyped key, or a value out of range.
         DataError: there is no such image, or none in the folder.

@@ -96,14 +96,7 @@ def _config(overrides: Sequence[str]) -> DictConfig:
 def _breakdown_tables(
     report: str, judged: Judged | FailedJudgement, labels: LabelStates | None, scored: RewardBreakdown | None
 ) -> Iterator[Table | str]:
-    """Facts, then verdicts beside the truth, then the reward in one line.
-
-    Args:
-        report: that was judged.
-        judged: by whichever judge.
-        labels: of the study, None when not given.
-        scored: the reward, None without labels.
-    """
+    """Facts, then verdicts beside the truth, then the reward in one line; no reward without labels."""
     if isinstance(judged, FailedJudgement):
         yield f"[red]not judged:[/red] {_shown(judged.reason)}"
         return

@@ -20,14 +20,7 @@ MAX_NAME = 128
 def open_loggers(
     settings: WandbSettings | None, folder: Path, run_name: str, config: dict[str, Any]
 ) -> list[WandbLogger]:
-    """The loggers besides the files: none, or W&B, offline when there is no key or no connection.
-
-    Args:
-        settings: None for no W&B.
-        folder: of the run; all that W&B writes goes below it.
-        run_name: shown in W&B, with the run's overrides.
-        config: the resolved config.
-    """
+    """The loggers besides the files: none, or W&B, offline when there is no key or no connection."""
     if settings is None:
         return []
     import wandb

@@ -33,13 +33,7 @@ _RULE = re.compile(r"^---\s*$", re.MULTILINE)
 
 
 def model_card(summary: Mapping[str, Any], config: DictConfig, path: str) -> str:
-    """Markdown below the hub's metadata; no study, no report, and of a base's folder the name alone.
-
-    Args:
-        summary: of summary.json.
-        config: of the run.
-        path: of the base, a folder or a hub name.
-    """
+    """Markdown below the hub's metadata; no study, no report, and of a base's folder the name alone."""
     is_adapter = config.model.get("lora") is not None
     base, licence = _base(path)
     metadata = {

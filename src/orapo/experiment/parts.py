@@ -111,16 +111,7 @@ def build_data(
 def build_parts(
     experiment: Experiment, folder: Path, loggers: list[WandbLogger], ranks: Ranks, device: Device, is_resumed: bool
 ) -> Parts:
-    """Builds objective and reward, then the data, then the model, so that cheap mistakes are found early.
-
-    Args:
-        experiment: checked settings.
-        folder: of the run.
-        loggers: besides the files that every run writes.
-        ranks: the processes that train together.
-        device: of ``chosen_device``, with the free memory of the fullest of all processes.
-        is_resumed: whether the run began before.
-    """
+    """Builds objective and reward, then the data, then the model, so that cheap mistakes are found early."""
     objective = build_objective(experiment)
     reward = build_reward(experiment, ranks)
     check_zero_term(objective, reward)

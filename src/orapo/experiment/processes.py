@@ -83,10 +83,6 @@ def scratch_folder() -> str:
 def started_processes(config: DictConfig, folder: Path) -> Iterator[None]:
     """Within the block, the other processes of this machine run; no effect for a run in one process.
 
-    Args:
-        config: of the run; the others get the same.
-        folder: of the run.
-
     Raises:
         SettingError: several machines are asked for, which only torchrun or SLURM can start.
     """

@@ -69,12 +69,7 @@ class SweepJobs(Launcher):
     """A launcher that passes jobs to another one, and never lets one job's failure end the others."""
 
     def __init__(self, launcher: Launcher, folder: Path) -> None:
-        """Starts no job yet.
-
-        Args:
-            launcher: set up already.
-            folder: of the sweep.
-        """
+        """Starts no job yet; ``launcher`` is set up already."""
         self.folder = folder
         self._launcher = launcher
         self._unfinished: list[JobOutcome] = []
