@@ -1,4 +1,4 @@
-"""Pictures of studies: a sheet of test studies with both reports, and a card of one study with its labels."""
+"""Pictures of studies: a sheet of test studies with both reports, a card of one with its labels, a grid of settings."""
 
 import textwrap
 from collections.abc import Sequence
@@ -31,6 +31,12 @@ _MAX_LINES = 18
 _FONT_SIZE = 10.5
 # Left edges in inches: image, oracle report, generated report, observations.
 _EDGES = (_MARGIN, 1.95, 4.98, 8.01)
+
+_GRID_SIDE = 2.1
+_GRID_GAP = 0.12
+_GRID_HEADER = 0.36
+_GRID_TEXT_WIDTH = 3.4
+_GRID_TEXT_COLUMNS = 42
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,40 @@ def phantom_card(image: "Picture", report: str, labels: LabelStates, path: Path)
         _write(figure, text_edge, top, [_Line(title)], weight="bold", size=11.5)
         _write(figure, text_edge, top - 0.28, block, size=_FONT_SIZE)
         top -= 0.28 + _LINE_HEIGHT * len(block) + 0.22
+    save_figure(figure, path)
+
+
+def image_grid(titles: Sequence[str], rows: "Sequence[tuple[Sequence[Image], str]]", path: Path) -> None:
+    """Draws the same studies under several settings: a row a study, a column of images a setting, a last one of text.
+
+    Args:
+        titles: of the columns of images, then of the text.
+        rows: for each study its images, grey, 8 bits, one for each column, and its text, in which line breaks stay.
+        path: the picture to write, as PNG.
+
+    Raises:
+        DataError: no row, or a row without just one image for each column.
+    """
+    columns = len(titles) - 1
+    if not rows or any(len(images) != columns for images, _ in rows):
+        raise DataError(f"an image grid of {columns} columns needs at least 1 row of {columns} images each")
+    width = (columns + 1) * _GRID_GAP + columns * _GRID_SIDE + _GRID_TEXT_WIDTH
+    height = _GRID_HEADER + len(rows) * (_GRID_SIDE + _GRID_GAP)
+    figure = new_figure(width, height)
+    lefts = [_GRID_GAP + column * (_GRID_SIDE + _GRID_GAP) for column in range(columns + 1)]
+    for left, title in zip(lefts, titles, strict=True):
+        figure.text(left / width, (height - 0.1) / height, title, color=INK, fontsize=10.5, weight="bold", va="top")
+    for row, (images, text) in enumerate(rows):
+        top = height - _GRID_HEADER - row * (_GRID_SIDE + _GRID_GAP)
+        for left, image in zip(lefts, images, strict=False):
+            box = (left / width, (top - _GRID_SIDE) / height, _GRID_SIDE / width, _GRID_SIDE / height)
+            panel = figure.add_axes(box)
+            panel.imshow(np.asarray(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            panel.axis("off")
+        lines = [line for part in text.split("\n") for line in textwrap.wrap(part, _GRID_TEXT_COLUMNS) or [""]]
+        figure.text(
+            lefts[-1] / width, top / height, "\n".join(lines), color=INK, fontsize=9, va="top", parse_math=False
+        )
     save_figure(figure, path)
 
 

@@ -5,7 +5,7 @@ import hashlib
 import io
 import logging
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from PIL import Image
@@ -110,18 +110,8 @@ class VisionEndpoint(Endpoint):
 
 def open_endpoint(asked: ApiSettings) -> VisionEndpoint:
     """The endpoint of these settings; connects to nothing yet."""
-    return VisionEndpoint(
-        asked.model,
-        api_base=asked.api_base,
-        api_key_variable=asked.api_key_variable,
-        temperature=asked.temperature,
-        max_output_tokens=asked.max_output_tokens,
-        timeout_seconds=asked.timeout_seconds,
-        structured_output="none",
-        prices=asked.prices,
-        identity=asked.identity,
-        reasoning_effort=asked.reasoning_effort,
-    )
+    same = {field.name: getattr(asked, field.name) for field in fields(VisionEndpoint) if hasattr(asked, field.name)}
+    return VisionEndpoint(**same, structured_output="none")
 
 
 def check_privacy(asked: ApiSettings) -> None:

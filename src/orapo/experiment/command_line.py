@@ -80,12 +80,9 @@ def run_command(
             command()
         except PastHydra as carried:
             raise carried.error from carried.error.__cause__
-    except RunInterrupted as stop:
-        print(stop, file=sys.stderr)
+    except (RunInterrupted, RunPaused) as stop:
+        print(f"paused: {stop}" if isinstance(stop, RunPaused) else stop, file=sys.stderr)
         sys.exit(exit_code(stop))
-    except RunPaused as pause:
-        print(f"paused: {pause}", file=sys.stderr)
-        sys.exit(exit_code(pause))
     except USER_ERRORS as error:
         if asked == "1":
             raise

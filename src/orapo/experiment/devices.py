@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.accelerators.cuda import CUDAAccelerator
 
 from orapo.errors import SettingError, first_line
-from orapo.experiment.host_memory import free_memory_bytes, memory_bytes
+from orapo.experiment.machine import free_memory_bytes, memory_bytes
 
 _NVIDIA = Path("/proc/driver/nvidia/version")
 
@@ -31,10 +31,6 @@ class Device:
 
 def chosen_device(accelerator: str, index: int = 0) -> Device:
     """The device that ``trainer.accelerator`` stands for on this machine.
-
-    Args:
-        accelerator: as Lightning names it.
-        index: of the GPU.
 
     Raises:
         SettingError: a GPU is asked for, and none works.

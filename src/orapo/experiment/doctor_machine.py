@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orapo.errors import first_line
-from orapo.experiment.host_memory import free_memory_bytes, memory_bytes
+from orapo.experiment.machine import free_memory_bytes, memory_bytes
 from orapo.labeler.arguments import num_cores
 
 OK, NOTE, PROBLEM = "ok", "note", "PROBLEM"
@@ -137,11 +137,7 @@ def check_cpu() -> Iterator[Finding]:
 
 
 def check_disk(logs: Path) -> Iterator[Finding]:
-    """Whether runs can be written where they go.
-
-    Args:
-        logs: ``paths.logs``; it need not exist yet.
-    """
+    """Whether runs can be written to ``logs``, which need not exist yet."""
     place = logs.resolve()
     exists = next(folder for folder in (place, *place.parents) if folder.exists())
     if not exists.is_dir() or not os.access(exists, os.W_OK | os.X_OK):

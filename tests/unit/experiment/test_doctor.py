@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from orapo.data.miniature.mimic_cxr import write_miniature_mimic_cxr
-from orapo.experiment import doctor_machine, host_memory
+from orapo.experiment import doctor_machine, machine
 from orapo.experiment.doctor_access import EXTRAS
 from orapo.experiment.doctor_command import main
 
@@ -136,7 +136,7 @@ def test_runs_that_could_not_be_written_stop_training(
 def test_memory_is_that_of_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = tmp_path / "memory.max"
     limit.write_text(f"{2**30}\n")
-    monkeypatch.setattr(host_memory, "LIMIT", limit)
+    monkeypatch.setattr(machine, "LIMIT", limit)
     (found,) = doctor_machine.check_cpu()
     assert " 1.0 GiB of memory" in found.told
     limit.write_text("max\n")
