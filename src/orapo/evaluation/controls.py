@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,21 +18,6 @@ NUM_DRAWS = 1000
 _DRAWS_AT_ONCE = 100
 
 
-@dataclass(frozen=True, slots=True)
-class CommonReport:
-    """The report that occurs most often.
-
-    Attributes:
-        text: the report; of equally frequent ones the first.
-        count: how often it occurs; 1 says that no report occurs twice.
-        num_reports: the number of reports counted.
-    """
-
-    text: str
-    count: int
-    num_reports: int
-
-
 def always_positive_states(num_studies: int) -> tuple[LabelStates, ...]:
     """Label states of reports that affirm all 14 observations, "No Finding" included.
 
@@ -44,8 +28,8 @@ def always_positive_states(num_studies: int) -> tuple[LabelStates, ...]:
     return (states,) * num_studies
 
 
-def most_common_report(reports: Sequence[str]) -> CommonReport:
-    """The most frequent of the training reports, white space aside.
+def most_common_report(reports: Sequence[str]) -> tuple[str, int]:
+    """The most frequent of the training reports, white space aside, and how often it occurs; of equals the first.
 
     Raises:
         DataError: no reports.
@@ -53,7 +37,7 @@ def most_common_report(reports: Sequence[str]) -> CommonReport:
     if not reports:
         raise DataError("there is no training report, so none is the most common one")
     ((text, count),) = Counter(" ".join(report.split()) for report in reports).most_common(1)
-    return CommonReport(text, count, len(reports))
+    return text, count
 
 
 def label_frequency_measures(

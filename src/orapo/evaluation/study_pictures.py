@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates
+from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation, positive_observations
 from orapo.errors import DataError
 from orapo.evaluation.figures import AMBER, BLUE, GREEN, GREY, INK, VERMILLION, new_figure, save_figure
-from orapo.evaluation.report_pairs import ReportPair, agreement
+from orapo.evaluation.report_pairs import ReportPair
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -161,11 +161,18 @@ _STATE_LINES = {
 }
 
 
+def agreement(pair: ReportPair, *, uncertain_is_positive: bool = False) -> tuple[list[Observation], ...]:
+    """Which observations the generated report gets right, misses and invents, each in the order of ``OBSERVATIONS``."""
+    true = positive_observations(pair.oracle_states, uncertain_is_positive=uncertain_is_positive)
+    called = positive_observations(pair.generated_states, uncertain_is_positive=uncertain_is_positive)
+    return tuple([o for o in OBSERVATIONS if o in found] for found in (true & called, true - called, called - true))
+
+
 def _sheet_columns(pair: ReportPair, uncertain_is_positive: bool) -> tuple[list[_Line], list[_Line], list[_Line]]:
-    found = agreement(pair, uncertain_is_positive=uncertain_is_positive)
-    marks = [_Line(f"✓ {o.value}", GREEN) for o in found.agreed]
-    marks += [_Line(f"○ {o.value}", BLUE) for o in found.missed]
-    marks += [_Line(f"✗ {o.value}", VERMILLION) for o in found.false_alarms]
+    agreed, missed, false_alarms = agreement(pair, uncertain_is_positive=uncertain_is_positive)
+    marks = [_Line(f"✓ {o.value}", GREEN) for o in agreed]
+    marks += [_Line(f"○ {o.value}", BLUE) for o in missed]
+    marks += [_Line(f"✗ {o.value}", VERMILLION) for o in false_alarms]
     marks = [
         _Line(text, mark.colour)
         for mark in marks

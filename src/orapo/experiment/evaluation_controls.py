@@ -180,9 +180,9 @@ def _common_report(
     reports = [study.oracle_report for study in training.studies if not says_nothing(study.oracle_report)]
     if not reports:
         return SystemScores(title, not_computed=training.reason or "no training study has a report")
-    common = most_common_report(reports)
-    note = f"occurs {common.count} times among {common.num_reports} training reports"
-    if common.count == 1:
-        note = f"the first of {common.num_reports} training reports, of which none occurs twice"
-    pairs = examiner.read(studies, Written((common.text,) * len(studies)))
+    text, count = most_common_report(reports)
+    note = f"occurs {count} times among {len(reports)} training reports"
+    if count == 1:
+        note = f"the first of {len(reports)} training reports, of which none occurs twice"
+    pairs = examiner.read(studies, Written((text,) * len(studies)))
     return examiner.scored(title, told.added("most_common_report", pairs), note=note)
