@@ -10,7 +10,7 @@ from importlib.metadata import requires
 from orapo.errors import OrapoError
 from orapo.experiment.command_line import compose_config
 from orapo.experiment.config_help import CONF, group_options
-from orapo.experiment.doctor_machine import NOTE, OK, Finding, missing_or_other
+from orapo.experiment.doctor_command import NOTE, OK, Finding, missing_or_other
 from orapo.experiment.targets import build
 
 EXTRAS = {

@@ -20,8 +20,7 @@ from orapo.experiment.finished_run import CONFIG_FILE
 from orapo.experiment.machine import machine_error, refuse_unwritable
 from orapo.experiment.processes import own_rank
 from orapo.experiment.sweeps.earlier_jobs import is_finished, refuse_another
-from orapo.experiment.sweeps.folders import is_run_by_another
-from orapo.experiment.sweeps.lock import LOCK, folder_lock
+from orapo.experiment.sweeps.folders import LOCK, folder_lock, is_run_by_another
 
 WORKERS_LAST_SECONDS = 15.0
 """How long what a killed run had started, such as processes that open images, may outlive it and hold its lock."""
