@@ -7,8 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from orapo.comparison.case_page import case_page
-from orapo.comparison.cases import Cases, CaseSystem
+from orapo.comparison.cases import CaseSystem
 from orapo.data.evaluation_studies import EvaluationStudies
 from orapo.data.shuffled import derangement, with_other_priors
 from orapo.data.source import StudySource
@@ -20,7 +19,7 @@ from orapo.evaluation.examiner import Examiner, SystemScores
 from orapo.evaluation.exports import export_reports
 from orapo.evaluation.report_pairs import write_report_pairs
 from orapo.evaluation.resampling import Difference
-from orapo.experiment.case_images import CaseImages
+from orapo.experiment.case_images import page_with_images
 from orapo.experiment.evaluate_config import Evaluation
 from orapo.experiment.evaluated_systems import System, open_other, open_system
 from orapo.experiment.evaluation_controls import (
@@ -98,19 +97,13 @@ def evaluate(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
 
 def _case_page(evaluation: Evaluation, source: StudySource, scores: Mapping[str, SystemScores]) -> str:
     shown = [scores[key] for key in ("system", "against") if key in scores]
-    data, shows_private = evaluation.settings.data, evaluation.settings.show_private
-    images = CaseImages(None)
-    if shows_private or not data.is_private:
-        images = CaseImages.of_source(source)
-    return case_page(
-        Cases(
-            systems=tuple(CaseSystem(system.title, system.pairs) for system in shown),
-            is_private=data.is_private,
-            shows_private=shows_private,
-            uncertain_is_positive=data.uncertain_is_positive,
-            images_of=images.images_of,
-            no_images=images.reason,
-        )
+    data = evaluation.settings.data
+    return page_with_images(
+        tuple(CaseSystem(system.title, system.pairs) for system in shown),
+        lambda: source,
+        is_private=data.is_private,
+        shows_private=evaluation.settings.show_private,
+        uncertain_is_positive=data.uncertain_is_positive,
     )
 
 
