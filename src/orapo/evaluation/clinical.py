@@ -93,7 +93,7 @@ def clinical_measures(
     for reading in readings:
         predicted, true = _matrices(predicted_states, true_states, reading)
         called = predicted.astype(np.float64)
-        parts.append(from_expected(f"{prefix}{reading}", called, true, _example_ratios(predicted, true)))
+        parts.append(from_expected(f"{prefix}{reading}", called, true, example_ratios(predicted, true).T))
     return joined(*parts)
 
 
@@ -139,17 +139,15 @@ def from_expected(reading: str, predicted: Array, true: NDArray[np.bool_], examp
     return Measures(np.concatenate(columns, axis=1), partial(_from_sums, reading), {})
 
 
-def _example_ratios(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> Array:
-    """[N, 6]: each study's own precision, recall and F1, over each observation set."""
-    return np.concatenate([np.stack(example_ratios(predicted, true, name), axis=1) for name in OBSERVATION_SETS], 1)
-
-
-def example_ratios(predicted: NDArray[np.bool_], true: NDArray[np.bool_], observation_set: str) -> tuple[Array, ...]:
-    """Precision, recall and F1 over the observations of each study: three arrays of the leading shape of [..., 14]."""
-    places = [OBSERVATIONS.index(observation) for observation in OBSERVATION_SETS[observation_set]]
-    called, present = predicted[..., places], true[..., places]
-    hits = (called & present).sum(axis=-1)
-    return _ratios(hits, called.sum(axis=-1) - hits, present.sum(axis=-1) - hits, ratio)
+def example_ratios(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> Array:
+    """[6, ...]: each study's own precision, recall and F1 over each observation set; of label sets [..., 14]."""
+    found: list[Array] = []
+    for observations in OBSERVATION_SETS.values():
+        places = [OBSERVATIONS.index(observation) for observation in observations]
+        called, present = predicted[..., places], true[..., places]
+        hits = (called & present).sum(axis=-1)
+        found += _ratios(hits, called.sum(axis=-1) - hits, present.sum(axis=-1) - hits, ratio)
+    return np.stack(found)
 
 
 def _ratios(

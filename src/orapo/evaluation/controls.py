@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates
 from orapo.errors import DataError
-from orapo.evaluation.clinical import OBSERVATION_SETS, READINGS, from_expected, positive_matrix
+from orapo.evaluation.clinical import OBSERVATION_SETS, READINGS, example_ratios, from_expected, positive_matrix
 from orapo.evaluation.resampling import Array, Measures, joined
-from orapo.measures.ratios import ratio
 
 NUM_DRAWS = 1000
 """Label sets drawn for the example averages of ``label_frequency_measures``."""
@@ -72,23 +71,8 @@ def label_frequency_measures(
 def _example_means(frequencies: Array, true: NDArray[np.bool_], seed: int) -> Array:
     """[N, 6]: each study's expected precision, recall and F1, over each observation set."""
     generator = np.random.default_rng(seed)
-    total = np.zeros((len(true), 3 * len(OBSERVATION_SETS)))
+    total = np.zeros((3 * len(OBSERVATION_SETS), len(true)))
     for first in range(0, NUM_DRAWS, _DRAWS_AT_ONCE):
-        size = (min(_DRAWS_AT_ONCE, NUM_DRAWS - first), len(OBSERVATIONS))
-        drawn = generator.random(size) < frequencies
-        total += np.concatenate([_summed(drawn, true, name) for name in OBSERVATION_SETS], axis=1)
-    return total / NUM_DRAWS
-
-
-def _summed(drawn: NDArray[np.bool_], true: NDArray[np.bool_], observation_set: str) -> Array:
-    """[N, 3]: precision, recall and F1 of every drawn label set [D, 14] for every study, added over the sets."""
-    places = [OBSERVATIONS.index(observation) for observation in OBSERVATION_SETS[observation_set]]
-    called, present = drawn[:, places].astype(np.float64), true[:, places].astype(np.float64)
-    hits = called @ present.T
-    num_called, num_present = called.sum(axis=1)[:, None], present.sum(axis=1)[None]
-    ratios = (
-        ratio(hits, np.broadcast_to(num_called, hits.shape)),
-        ratio(hits, np.broadcast_to(num_present, hits.shape)),
-        ratio(2 * hits, num_called + num_present),
-    )
-    return np.stack([each.sum(axis=0) for each in ratios], axis=1)
+        size = (min(_DRAWS_AT_ONCE, NUM_DRAWS - first), 1, len(OBSERVATIONS))
+        total += example_ratios(generator.random(size) < frequencies, true).sum(axis=1)
+    return total.T / NUM_DRAWS

@@ -36,11 +36,7 @@ class TimedCompletion(Completion):
 
 @dataclass(frozen=True)
 class VisionRequest(Request):
-    """The images and words of one study's prompt; ``subject`` is a digest of the images.
-
-    Attributes:
-        num_images: in the prompt.
-    """
+    """The images and words of one study's prompt; ``subject`` is a digest of the images."""
 
     num_images: int = 1
 
@@ -71,11 +67,7 @@ def vision_request(row: StudyWithImages, prompt: Prompt) -> VisionRequest:
 
 @settings
 class VisionEndpoint(Endpoint):
-    """An endpoint for images.
-
-    Args:
-        reasoning_effort: sent where it is not None.
-    """
+    """An endpoint for images; ``reasoning_effort`` is sent where it is not None."""
 
     reasoning_effort: str | None = None
 

@@ -41,7 +41,10 @@ def generate(generation: Generation) -> None:
     num_unreadable, seconds = 0, []
     rexrank = generation.rexrank
     output = nullcontext(None) if rexrank else _output(settings.out)
-    with output as file, _progress(len(images.studies), is_shown=settings.out is not None) as progress:
+    # A bar where a terminal watches and the reports go into a file.
+    is_hidden = settings.out is None or not sys.stderr.isatty()
+    with output as file, Progress(console=Console(stderr=True), transient=True, disable=is_hidden) as progress:
+        bar = progress.add_task("Writing reports", total=len(images.studies))
         if file is not None and settings.format == "text":
             print(f"{notice} Model: {generation.name}\n", file=file, flush=True)
         for opened in writer.opened():
@@ -58,7 +61,7 @@ def generate(generation: Generation) -> None:
                     )
                 seconds += [written.seconds_per_image] * len(written.study.image_paths)
             num_unreadable += len(opened.unreadable)
-            progress.advance(progress.task_ids[0], settings.batch_size)
+            progress.advance(bar, settings.batch_size)
     if rexrank is not None:
         rexrank.finish()
     if seconds:
@@ -151,16 +154,6 @@ def _output(out: str | None) -> Iterator[TextIO]:
             yield file
     except FileExistsError:
         raise SettingError(f"out={out} exists already; choose another name") from None
-
-
-@contextmanager
-def _progress(num_studies: int, *, is_shown: bool) -> Iterator[Progress]:
-    """A bar on standard error where a terminal watches and the reports go into a file."""
-    with Progress(
-        console=Console(stderr=True), transient=True, disable=not (is_shown and sys.stderr.isatty())
-    ) as progress:
-        progress.add_task("Writing reports", total=num_studies)
-        yield progress
 
 
 def _counted(count: int, noun: str) -> str:

@@ -58,11 +58,7 @@ class Chosen:
 
 @settings
 class GenerateSettings(Chosen):
-    """The keys of generate.yaml, whose comments say what each means.
-
-    Attributes:
-        image: paths; one for a file or a folder, several for the images of one study.
-    """
+    """The keys of generate.yaml, whose comments say what each means."""
 
     image: ImagePaths | None
     rexrank: Text | None
