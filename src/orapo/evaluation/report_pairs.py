@@ -135,7 +135,7 @@ class ReportPair:
                 for name, read in row.get("readings", {}).items()
             },
             scores=row.get("scores", {}),
-            answer=_answer_from_row(row["answer"], where) if is_answer else None,
+            answer=Answered.from_row(row["answer"], where) if is_answer else None,
         )
 
 
@@ -230,13 +230,6 @@ def _states_from_words(words: Any, where: str) -> dict[Observation, LabelState]:
         if (word := words.get(observation.value)) not in _STATES:
             raise DataError(f"{where}: {observation.value} is {word!r}, allowed are {', '.join(_STATES)}")
     return {observation: _STATES[words[observation.value]] for observation in OBSERVATIONS}
-
-
-def _answer_from_row(row: Any, where: str) -> Answered:
-    try:
-        return Answered.from_row(row)
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from None
 
 
 def _mentions_from_rows(rows: Sequence[Mapping[str, Any]], where: str) -> tuple[MentionSpan, ...]:

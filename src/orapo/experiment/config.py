@@ -162,7 +162,7 @@ def read_experiment(config: DictConfig) -> Experiment:
     check_data(experiment.data)
     for section, path in ((experiment.labeler, "labeler"), (experiment.reward, "reward")):
         check(section, path)
-    check_reward(experiment.reward)
+    _check_terms(experiment.reward)
     # Last, as its losses import torch.
     objective = build(experiment.objective, "objective")
     server = experiment.server
@@ -214,22 +214,13 @@ def read_model(content: dict[str, Any]) -> None:
     content["model"] = replace(model, context=context)
 
 
-def check_reward(reward: Target) -> None:
-    """Checks the terms of a reward that has them.
-
-    Raises:
-        SettingError: an unknown term, or a setting of a term that is not allowed.
-    """
+def _check_terms(reward: Target) -> None:
     if "terms" not in reward:
         return
     from orapo.reward.terms.registry import check_terms
 
-    check_terms(
-        reward["terms"] or {},
-        reward.get("term_settings"),
-        reward.get("modules") or (),
-        has_model="model" in reward,
-    )
+    modules = reward.get("modules") or ()
+    check_terms(reward["terms"] or {}, reward.get("term_settings"), modules, has_model="model" in reward)
 
 
 def check_data(data: DataSettings) -> None:

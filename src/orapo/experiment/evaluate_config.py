@@ -153,19 +153,14 @@ def _settings(config: DictConfig) -> EvaluationSettings:
     content = plain(config)
     read_model(content)
     if "system" in content:
-        content["system"] = read_system(content["system"])
+        content["system"] = _read_system(content["system"])
     made = read(EvaluationSettings, content)
     check_data(made.data)
     check(made.labeler, "labeler")
     return made
 
 
-def read_system(content: Any) -> LocalSettings | ApiSettings:
-    """The section ``system``: who writes the reports.
-
-    Raises:
-        SettingError: another kind, an unknown or missing key, or a value out of range.
-    """
+def _read_system(content: Any) -> LocalSettings | ApiSettings:
     kinds = {"local": LocalSettings, "api": ApiSettings}
     kind = content.get("kind") if isinstance(content, Mapping) else content
     if kind not in kinds:

@@ -30,7 +30,6 @@ from orapo.experiment.rollouts import build_ahead, build_rollouts, reach_server
 from orapo.experiment.run_plan import (
     TimeLeft,
     plan_run,
-    set_matmul_precision,
     warn_of_cut_reports,
     warn_of_little_memory,
 )
@@ -134,7 +133,9 @@ def build_parts(
     warn_of_little_memory(plan.memory, device)
     if objective.needs_oracle:
         warn_of_cut_reports(data, collate)
-    set_matmul_precision(experiment.training.float32_matmul_precision, device)
+    if device.kind == "cuda":
+        # A GPU may multiply float32 in fewer bits; a CPU stays exact.
+        torch.set_float32_matmul_precision(experiment.training.float32_matmul_precision)
     policy = load_policy(experiment.model, processor)
     rollouts = build_rollouts(experiment, policy, server, folder)
     product_dtype = torch.bfloat16 if is_autocast(experiment) else None

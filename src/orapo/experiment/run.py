@@ -52,12 +52,6 @@ log = logging.getLogger(__name__)
 BASE_REPORTS = "base_test_reports.jsonl"
 
 
-def quiet_other_ranks() -> None:
-    """Silences this process's log and warnings, errors apart: the first process speaks for all."""
-    logging.getLogger("orapo").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore")
-
-
 def train(config: DictConfig, folder: Path) -> dict[str, Any]:
     """Trains by ``config`` and writes everything to ``folder``.
 
@@ -84,7 +78,9 @@ def _train(config: DictConfig, experiment: Experiment, folder: Path) -> dict[str
     with join_ranks(config) as ranks:
         STOP_SIGNALS.is_told = ranks.is_first
         if ranks.shard.rank:
-            quiet_other_ranks()
+            # The first process speaks for all, errors apart.
+            logging.getLogger("orapo").setLevel(logging.ERROR)
+            warnings.filterwarnings("ignore")
         try:
             shared = ranks.broadcast(folder.resolve)
             folder = folder if ranks.is_first else shared

@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.utils import get_object
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -123,12 +122,6 @@ def _longest_prompt(data: ReportDataModule, collate: Collate) -> int:
         return len(message["content"]), len(message["content"][-1]["text"])
 
     return len(collate([data.load_images(max(data.train_studies, key=size))]).prompt_ids[0])
-
-
-def set_matmul_precision(precision: str, device: Device) -> None:
-    """Lets a GPU multiply float32 in fewer bits, as ``training.float32_matmul_precision`` says; a CPU stays exact."""
-    if device.kind == "cuda":
-        torch.set_float32_matmul_precision(precision)
 
 
 def warn_of_little_memory(memory: MemoryCount, device: Device) -> None:
