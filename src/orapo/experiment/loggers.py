@@ -58,7 +58,7 @@ def shown_name(run_name: str, folder: Path) -> str:
 
 def _open_run(wandb: Any, arguments: dict[str, Any], timeout_seconds: int) -> Any:
     # An old error in the key or the connection must not stop a run: each way down is said aloud.
-    if os.environ.get("WANDB_MODE") not in ("offline", "disabled") and _has_key(wandb):
+    if os.environ.get("WANDB_MODE") not in ("offline", "disabled") and wandb.login(prompt=False, verify=False):
         try:
             settings = wandb.Settings(init_timeout=timeout_seconds, login_timeout=timeout_seconds)
             return wandb.init(**arguments, settings=settings)
@@ -71,10 +71,6 @@ def _open_run(wandb: Any, arguments: dict[str, Any], timeout_seconds: int) -> An
     except Exception as error:
         log.warning("W&B can't be started (%s): this run is logged to its files only", str(error).split("\n")[0])
         return None
-
-
-def _has_key(wandb: Any) -> bool:
-    return bool(wandb.login(prompt=False, verify=False))
 
 
 def log_test_table(loggers: list[WandbLogger], rows: list[dict[str, Any]]) -> None:

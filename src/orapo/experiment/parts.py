@@ -23,8 +23,8 @@ from orapo.experiment.config import Experiment
 from orapo.experiment.devices import Device
 from orapo.experiment.evaluation_controls import make_examiner
 from orapo.experiment.fitting import write_chosen
-from orapo.experiment.joining import judge_share
 from orapo.experiment.precision import is_autocast
+from orapo.experiment.processes import judge_share
 from orapo.experiment.progress import progress
 from orapo.experiment.rollouts import build_ahead, build_rollouts, reach_server
 from orapo.experiment.run_plan import (

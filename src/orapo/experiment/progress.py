@@ -13,8 +13,6 @@ from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 60.0
-SHUFFLED = ", images shuffled"
-"""What the second loader of a test or validation shows."""
 
 
 def progress(test: str = "test") -> ProgressBar:
@@ -23,7 +21,8 @@ def progress(test: str = "test") -> ProgressBar:
 
 
 def _loader(name: str, index: int) -> str:
-    return f"{name}{SHUFFLED if index else ''}"
+    """The second loader of a test or validation shows shuffled images."""
+    return f"{name}{', images shuffled' if index else ''}"
 
 
 class PhaseBar(TQDMProgressBar):

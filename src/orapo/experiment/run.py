@@ -25,11 +25,10 @@ from orapo.evaluation.examiner import SCORE, SystemScores
 from orapo.evaluation.report_pairs import ReportPair, Written, read_report_pairs, write_report_pairs
 from orapo.experiment.command_line import exit_code
 from orapo.experiment.config import Experiment, read_experiment
-from orapo.experiment.devices import Device, chosen_device
+from orapo.experiment.devices import Device, chosen_device, join_ranks
 from orapo.experiment.evaluation_controls import TITLES, TrainingStudies, controls, why_not_shuffled
 from orapo.experiment.finished_run import CONFIG_FILE
 from orapo.experiment.first_stage import begins_with, first_config
-from orapo.experiment.joining import join_ranks
 from orapo.experiment.loggers import close_loggers, log_summary, log_test_table, open_loggers
 from orapo.experiment.model_card import CARD, model_card
 from orapo.experiment.parts import CHECKPOINTS, SUBSET, Parts, build_parts
