@@ -140,11 +140,6 @@ class Experiment:
         """The server that samples rollouts, if any."""
         return self.rollout.server
 
-    @property
-    def wandb(self) -> WandbSettings | None:
-        """The settings of W&B, where that is the logger."""
-        return self.logger.wandb
-
 
 def read_experiment(config: DictConfig) -> Experiment:
     """Checks every key and every value that can be checked without reading data or weights.

@@ -92,7 +92,7 @@ def check_packages() -> Iterator[Finding]:
 
 def missing_or_other(requirement: str) -> str | None:
     """What is wrong with one of the package's requirements, and what to do; None when it is met."""
-    name, wanted = _name_of(requirement), requirement.partition(";")[0].strip()
+    name, wanted = re.split(r"[^\w.-]", requirement, maxsplit=1)[0], requirement.partition(";")[0].strip()
     try:
         found = version(name)
     except PackageNotFoundError:
@@ -102,12 +102,6 @@ def missing_or_other(requirement: str) -> str | None:
     if Requirement(requirement).specifier.contains(found, prereleases=True):
         return None
     return f"{name} is {found}: pip install '{wanted}'"
-
-
-def _name_of(requirement: str) -> str:
-    found = re.match(r"[\w.-]+", requirement)
-    assert found is not None
-    return found[0]
 
 
 def check_torch() -> Iterator[Finding]:

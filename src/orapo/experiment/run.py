@@ -132,7 +132,7 @@ def _train_in(folder: Path, experiment: Experiment, ranks: Ranks) -> dict[str, A
     loggers: list[WandbLogger] = []
     try:
         if ranks.is_first:
-            loggers = open_loggers(experiment.wandb, folder, experiment.run_name, plain(experiment.config))
+            loggers = open_loggers(experiment.logger.wandb, folder, experiment.run_name, plain(experiment.config))
         return _run(experiment, folder, checkpoint, loggers, ranks)
     finally:
         close_loggers(loggers)
@@ -316,14 +316,14 @@ def _save_offending(error: NonFiniteError, parts: Parts, path: Path) -> None:
 
 
 def _table_rows(parts: Parts, pairs: Sequence[ReportPair], experiment: Experiment) -> list[dict[str, Any]]:
-    if experiment.wandb is None:
+    if experiment.logger.wandb is None:
         return []
-    if experiment.data.is_private and not experiment.wandb.allow_external:
+    if experiment.data.is_private and not experiment.logger.wandb.allow_external:
         log.info("private data: W&B gets no table of images and reports (logger.wandb.allow_external)")
         return []
     rows = []
     names = dict.fromkeys(name for pair in pairs for name in pair.scores)
-    studies = parts.data.test_studies[: experiment.wandb.num_table_studies]
+    studies = parts.data.test_studies[: experiment.logger.wandb.num_table_studies]
     for study, pair in zip(studies, pairs, strict=False):
         judged = parts.reward.start([pair.generated_report], [study]).result()[0]
         rows.append(

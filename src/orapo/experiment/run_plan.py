@@ -276,7 +276,7 @@ def _files_line(experiment: Experiment, folder: Path, size: ModelSize, keep_last
         )
     kept = "checkpoint" if keep_last == 1 else f"{keep_last} checkpoints"
     line = f"{folder}, the last {kept} of {_gb(checkpoint)} ({_gb(free)} free)"
-    return line if experiment.wandb is None else f"{line}, W&B project {experiment.wandb.project}"
+    return line if experiment.logger.wandb is None else f"{line}, W&B project {experiment.logger.wandb.project}"
 
 
 def _gb(number: float) -> str:

@@ -19,7 +19,7 @@ from orapo.comparison.run_state import RunState, read_state
 from orapo.errors import DataError, OrapoError, RunInterrupted, RunPaused, SweepFailed, first_line
 from orapo.experiment.config_keys import in_order
 from orapo.experiment.run_state import ended
-from orapo.experiment.sweeps.stopping import REQUESTED, UntilStopped, mark_of_stop
+from orapo.experiment.sweeps.slots import REQUESTED, UntilStopped, mark_of_stop
 from orapo.stopping import SIGNALS, STOP_SIGNALS, Stopped
 
 
