@@ -14,10 +14,15 @@ from orapo.experiment.first_stage import first_config
 from orapo.experiment.targets import build, check, plain
 from orapo.experiment.trainer_settings import TrainerSettings, read_trainer
 from orapo.measures.served import ServedSettings
+from orapo.policy.embedded import EMBEDDED
 from orapo.policy.settings import ModelSettings, PromptSettings, SamplingSettings
 from orapo.policy.vllm.settings import ServerSettings
 from orapo.settings import PlainName, Seed, Text, read, settings
 from orapo.training.settings import TrainingSettings
+
+FLOAT32 = ("32-true", "32", 32)
+MIXED = ("bf16-mixed", "bf16")
+HALF = ("bf16-true", "16-true")
 
 OptimizedMetric = Literal["macro_f1", "macro_precision", "macro_recall", "micro_f1", "accuracy"]
 """Columns of validation.csv that a search may optimise; the test split is for the end."""
@@ -140,6 +145,11 @@ class Experiment:
         """The server that samples rollouts, if any."""
         return self.rollout.server
 
+    @property
+    def is_autocast(self) -> bool:
+        """Whether products are rounded to bfloat16 over float32 weights."""
+        return self.config.trainer.get("precision") in MIXED and self.model.dtype == "float32"
+
 
 def read_experiment(config: DictConfig) -> Experiment:
     """Checks every key and every value that can be checked without reading data or weights.
@@ -154,8 +164,9 @@ def read_experiment(config: DictConfig) -> Experiment:
     experiment = read(Experiment, content)
     if experiment.server is not None:
         experiment.server.check(experiment.rollout, experiment.data.is_private)
-    check_data(experiment.data)
-    for section, path in ((experiment.labeler, "labeler"), (experiment.reward, "reward")):
+    data = experiment.data
+    sections = {"data.subset": data.subset, "data.source": data.source, "labeler": experiment.labeler}
+    for path, section in {**sections, "reward": experiment.reward}.items():
         check(section, path)
     _check_terms(experiment.reward)
     # Last, as its losses import torch.
@@ -218,11 +229,24 @@ def _check_terms(reward: Target) -> None:
     check_terms(reward["terms"] or {}, reward.get("term_settings"), modules, has_model="model" in reward)
 
 
-def check_data(data: DataSettings) -> None:
-    """Checks the settings of the source and of the choice of studies; reads nothing.
+def check_precision(experiment: Experiment) -> None:
+    """Refuses what would train all weights in vain or at many times the cost.
 
     Raises:
-        SettingError: an argument that they do not know, or that is not allowed.
+        SettingError: all weights train in bfloat16, where small updates are lost, or in float32 without mixed
+            precision on what may be a GPU; the embedded policies may.
     """
-    check(data.subset, "data.subset")
-    check(data.source, "data.source")
+    model, trainer = experiment.model, experiment.config.trainer
+    if model.lora is not None or model.path in EMBEDDED:
+        return
+    precision = trainer.get("precision", FLOAT32[0])
+    if model.dtype != "float32" or precision in HALF:
+        raise SettingError(
+            f"model.dtype is {model.dtype!r} and trainer.precision {precision!r}, and all weights train: small updates "
+            "are lost in them; add model.dtype=float32 trainer.precision=bf16-mixed"
+        )
+    if precision in FLOAT32 and trainer.get("accelerator") != "cpu":
+        raise SettingError(
+            f"trainer.precision is {precision!r} and all weights of {model.path} train; "
+            "add trainer.precision=bf16-mixed (bfloat16 products, float32 weights), or trainer.accelerator=cpu"
+        )

@@ -23,14 +23,7 @@ _NVIDIA = Path("/proc/driver/nvidia/version")
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where the weights go.
-
-    Attributes:
-        kind: "cpu", "cuda" or "mps".
-        name: for a person.
-        free_bytes: of its memory, now.
-        total_bytes: of its memory.
-    """
+    """Where the weights go: a "cpu", "cuda" or "mps", with a name for a person and what is free of its memory now."""
 
     kind: str
     name: str

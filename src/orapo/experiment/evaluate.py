@@ -29,7 +29,7 @@ from orapo.experiment.evaluation_controls import (
     make_examiner,
     why_not_shuffled,
 )
-from orapo.experiment.evaluation_files import FILES, FORMAT, plain_differences, reports_name, tested, write_evaluation
+from orapo.experiment.evaluation_files import FILES, FORMAT, reports_name, tested, write_evaluation
 from orapo.experiment.quiet import quiet_libraries
 from orapo.experiment.results import PACKAGES, git_commit
 from orapo.experiment.targets import build, plain
@@ -74,7 +74,7 @@ def evaluate(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
         "scores": {key: row.to_dict() for key, row in scores.items()},
         "against": None
         if other is None
-        else {"system": other.described, "differences": plain_differences(differences)},
+        else {"system": other.described, "differences": {name: asdict(found) for name, found in differences.items()}},
         "bootstrap": asdict(evaluation.settings.bootstrap),
         "seed": evaluation.settings.seed,
         "seconds": {phase: round(seconds, 3) for phase, seconds in watch.seconds.items()},

@@ -10,7 +10,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from orapo.errors import SettingError
 from orapo.evaluation.resampling import Bootstrap
-from orapo.experiment.config import DataSettings, ExaminerSettings, PathSettings, Target, check_data, read_model
+from orapo.experiment.config import DataSettings, ExaminerSettings, PathSettings, Target, read_model
 from orapo.experiment.config_tree import without_training
 from orapo.experiment.finished_run import MODEL_FOLDER, model_of_folder, model_of_run, run_config, with_run
 from orapo.experiment.targets import check, plain
@@ -155,8 +155,9 @@ def _settings(config: DictConfig) -> EvaluationSettings:
     if "system" in content:
         content["system"] = _read_system(content["system"])
     made = read(EvaluationSettings, content)
-    check_data(made.data)
-    check(made.labeler, "labeler")
+    sections = {"data.subset": made.data.subset, "data.source": made.data.source, "labeler": made.labeler}
+    for path, section in sections.items():
+        check(section, path)
     return made
 
 

@@ -23,7 +23,6 @@ from orapo.experiment.config import Experiment
 from orapo.experiment.devices import Device
 from orapo.experiment.evaluation_controls import make_examiner
 from orapo.experiment.fitting import write_chosen
-from orapo.experiment.precision import is_autocast
 from orapo.experiment.processes import judge_share
 from orapo.experiment.progress import progress
 from orapo.experiment.rollouts import build_ahead, build_rollouts, reach_server
@@ -138,7 +137,7 @@ def build_parts(
         torch.set_float32_matmul_precision(experiment.training.float32_matmul_precision)
     policy = load_policy(experiment.model, processor)
     rollouts = build_rollouts(experiment, policy, server, folder)
-    product_dtype = torch.bfloat16 if is_autocast(experiment) else None
+    product_dtype = torch.bfloat16 if experiment.is_autocast else None
     module = OrapoModule(
         policy=policy,
         rollouts=rollouts,

@@ -4,7 +4,7 @@ import json
 import math
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from orapo.evaluation.figures import ANSWERS, REPORTS, learning_curve
 from orapo.evaluation.resampling import Difference
 from orapo.evaluation.study_pictures import study_sheet
 from orapo.experiment.config import Experiment
-from orapo.experiment.evaluation_files import plain_differences, tested
+from orapo.experiment.evaluation_files import tested
 from orapo.training.metrics import METRIC_NAMES
 
 PACKAGES = ("orapo", "torch", "transformers", "peft", "lightning", "hydra-core", "numpy")
@@ -62,7 +62,7 @@ def write_results(results: Results, experiment: Experiment, folder: Path) -> dic
         "shuffled_images": None if shuffled.not_computed else shuffled.summary(reading),
         **({} if floor is None else {"always_positive": floor.clinical(reading, len(trained.pairs))}),
         "scores": {key: row.to_dict() for key, row in results.systems.items()},
-        "differences_from_base": plain_differences(results.differences),
+        "differences_from_base": {name: asdict(found) for name, found in results.differences.items()},
         "counts": {
             "train_studies": len(data.train_studies),
             "validate_studies": len(data.validate_studies),

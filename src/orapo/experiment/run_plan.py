@@ -20,7 +20,6 @@ from orapo.experiment.config import Experiment
 from orapo.experiment.devices import Device, cuda_fault
 from orapo.experiment.fitting import automatic, fitted, read_chosen
 from orapo.experiment.judge_cost import estimate_cost
-from orapo.experiment.precision import is_autocast
 from orapo.experiment.processes import is_distributed
 from orapo.objective.orapo import OrapoObjective
 from orapo.policy.memory import ADAM_STATES, Load, MemoryCount, ModelSize, count_memory, model_size
@@ -172,7 +171,7 @@ def _load(experiment: Experiment, objective: OrapoObjective, prompt_tokens: int,
         prompt_tokens=prompt_tokens,
         new_tokens=sampling.max_new_tokens,
         checkpointing=bool(experiment.model.gradient_checkpointing),
-        autocast=is_autocast(experiment),
+        autocast=experiment.is_autocast,
         has_reference=objective.needs_reference,
         shards=num_processes if _is_sharded(experiment) else 1,
     )

@@ -9,9 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from orapo.errors import CheckpointError, RunInterrupted, RunPaused, SettingError
 from orapo.experiment.command_line import run_command
-from orapo.experiment.config import Experiment, read_experiment
+from orapo.experiment.config import Experiment, check_precision, read_experiment
 from orapo.experiment.finished_run import CONFIG_FILE, parse_saved, read_saved
-from orapo.experiment.precision import check_precision
 from orapo.experiment.processes import own_rank, started_processes
 from orapo.experiment.sweeps.earlier_jobs import (
     MAX_TOLD,
