@@ -59,7 +59,8 @@ def evaluate(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
     if evaluation.settings.page and studies.studies[0].question is not None:
         raise SettingError("page=true shows reports, and these studies are questions; leave it out")
     _warn_of_shared_patients(training, studies)
-    _warn_of_unfilled_context(evaluation, studies)
+    if evaluation.kind != "reports" and (unfilled := evaluation.model.prompt.unfilled(studies.studies)):
+        log.warning("prompt.context asks for %s, which no test study has", ", ".join(unfilled))
     work = _Work.of(evaluation, studies)
     with watch.phase("model"):
         against = evaluation.settings.against
@@ -218,11 +219,6 @@ class _Work:
             return SystemScores(title, not_computed="fewer than two studies have a prior study")
         told = replace(self.studies, studies=with_other_priors(studies, self.evaluation.settings.seed))
         return self.examined("shuffled_priors", title, system, told=told)
-
-
-def _warn_of_unfilled_context(evaluation: Evaluation, studies: EvaluationStudies) -> None:
-    if evaluation.kind != "reports" and (unfilled := evaluation.model.prompt.unfilled(studies.studies)):
-        log.warning("prompt.context asks for %s, which no test study has", ", ".join(unfilled))
 
 
 def _warn_of_shared_patients(training: TrainingStudies, studies: EvaluationStudies) -> None:

@@ -36,8 +36,7 @@ PER_RUN = ("max_cost", "requests_per_minute", "tokens_per_minute")
 
 def is_distributed(config: DictConfig) -> bool:
     """Whether the trainer's strategy is one of this package's for several processes."""
-    strategy = config.trainer.get("strategy", "auto")
-    return isinstance(strategy, DictConfig)
+    return isinstance(config.trainer.get("strategy"), DictConfig)
 
 
 def adopt_slurm() -> None:
