@@ -37,6 +37,18 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     return tell
 
 
+def test_what_is_refused_before_the_task_stands_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "+lr=1"])
+    with pytest.raises(SystemExit):
+        run_command(lambda _: None, "evaluate", tells_hydra=False)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: lr is not a setting"), "without Hydra's own line above it"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "meant"),
