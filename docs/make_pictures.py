@@ -7,8 +7,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 
 from orapo.data.phantoms.source import PhantomSource
-from orapo.evaluation.image_grid import image_grid
-from orapo.evaluation.study_pictures import phantom_card
+from orapo.evaluation.study_pictures import image_grid, phantom_card
 from orapo.experiment.config import build
 from orapo.records import Split
 

@@ -50,4 +50,4 @@ def task(config: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    run_command(task, Path(__file__).parents[2] / "conf", rewrite=resumed_sweep)
+    run_command(task, rewrite=resumed_sweep)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
-from tests.configs import CONF, composed
+from tests.configs import composed
 from tests.conftest import noise_image
 from tests.tiny_models import write
 
@@ -88,7 +88,7 @@ def test_a_run_trains_goes_on_and_its_model_writes(
         arguments = [f"checkpoint='{model}'", f"image='{image}'", "format=json", "accelerator=cpu"]
         monkeypatch.setattr(sys, "argv", ["generate.py", *arguments, "max_new_tokens=12", "longest_side=512"])
         capfd.readouterr()
-        run_command(generate_command, CONF, "generate", tells_hydra=False)
+        run_command(generate_command, "generate", tells_hydra=False)
         (line,) = capfd.readouterr().out.splitlines()
         reports.append(json.loads(line)["report"])
     assert reports[0]
@@ -97,7 +97,7 @@ def test_a_run_trains_goes_on_and_its_model_writes(
     arguments = [*PHANTOMS, f"checkpoint='{run / 'model'}'", "data.max_report_tokens=12", "data.subset.num_studies=8"]
     arguments += ["bootstrap.num_resamples=100", "accelerator=cpu", f"paths.evaluations={tmp_path}/evaluations"]
     monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments])
-    run_command(evaluate_command, CONF, "evaluate")
+    run_command(evaluate_command, "evaluate")
     (file,) = (tmp_path / "evaluations").rglob("evaluation.json")
     evaluated = json.loads(file.read_text())["scores"]["system"]["measures"]
     tested = json.loads((run / "summary.json").read_text())

@@ -64,7 +64,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
 
     def train_py(*arguments: str, task: Callable[[DictConfig], Any] = train_command) -> Path:
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-        run_command(task, ROOT / "conf", rewrite=resumed_sweep)
+        run_command(task, rewrite=resumed_sweep)
         return tmp_path
 
     return train_py

@@ -55,7 +55,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
     def refuse(*overrides: str) -> str:
         monkeypatch.setattr(sys, "argv", ["train.py", *overrides, f"paths.logs={tmp_path}/logs"])
         with pytest.raises(SystemExit) as stop:
-            run_command(train_command, ROOT / "conf")
+            run_command(train_command)
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         assert stop.value.code == 1
         out, err = capfd.readouterr()
@@ -230,7 +230,7 @@ def test_ctrl_c_saves_and_resume_goes_on(
     assert not (folder / "summary.json").exists()
     assert "seed=3" in refused(f"resume={folder}", "seed=3")
     monkeypatch.setattr(sys, "argv", ["train.py", f"resume={folder}"])
-    run_command(train_command, ROOT / "conf")
+    run_command(train_command)
     rows = (folder / "metrics.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["step", *(str(step) for step in range(1, 13))]
     assert json.loads((folder / "summary.json").read_text())["counts"]["training_steps"] == 12

@@ -283,7 +283,7 @@ def test_settings_that_several_processes_cannot_have(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["train.py", *SMALL, *overrides, f"hydra.run.dir={tmp_path}"])
     with pytest.raises(SystemExit) as stop:
-        run_command(train_command, ROOT / "conf")
+        run_command(train_command)
     assert stop.value.code == 1
     (told,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error:")]
     assert message in told

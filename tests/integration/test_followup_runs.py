@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.configs import CONF, composed
+from tests.configs import composed
 
 from orapo.data.phantoms import PhantomSource
 from orapo.data.source import load_prior_images
@@ -57,7 +57,7 @@ def test_an_evaluation_tells_the_same_and_shuffles_the_priors(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["evaluate.py", f"run={run}", "bootstrap.num_resamples=100"])
-    run_command(evaluate_command, CONF, "evaluate")
+    run_command(evaluate_command, "evaluate")
     (file,) = (run / "evaluation").rglob("evaluation.json")
     scores = json.loads(file.read_text())["scores"]
     rows = [json.loads(line) for line in (file.parent / "reports.jsonl").read_text().splitlines()]
@@ -85,7 +85,7 @@ def test_a_context_given_by_hand_is_the_one_that_the_test_told(
     def written(*context: str) -> dict[str, Any]:
         own = [f"image={tmp_path}/now.png", f"checkpoint={run}", "format=json", *context]
         monkeypatch.setattr(sys, "argv", ["generate.py", *own])
-        run_command(generate_command, CONF, "generate", tells_hydra=False)
+        run_command(generate_command, "generate", tells_hydra=False)
         row: dict[str, Any] = json.loads(capsys.readouterr().out)
         return row
 
@@ -104,6 +104,6 @@ def test_a_prior_that_no_study_has_is_refused_in_one_line(
     arguments = ["+experiment=followup", *SMALL, "data=phantoms", f"paths.logs={tmp_path}"]
     monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
     with pytest.raises(SystemExit):
-        run_command(train_command, CONF)
+        run_command(train_command)
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert "prompt.context asks for prior_image, which none of the 12 training studies of phantoms has" in line

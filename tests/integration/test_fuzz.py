@@ -31,9 +31,8 @@ from orapo.data.tables import read_columns
 from orapo.errors import DataError, OrapoError, RunPaused
 from orapo.experiment.command_line import compose_config
 from orapo.experiment.finished_run import read_saved
-from orapo.experiment.judged_reports import read_labels, read_reports_with_labels
-from orapo.experiment.score_file import ScoreFile
-from orapo.experiment.written_reports import ReportFile
+from orapo.experiment.judge_tasks import read_labels, read_reports_with_labels
+from orapo.experiment.written_reports import ReportFile, ScoreFile
 from orapo.foreign import parse_json
 from orapo.labeler import Labeler
 from orapo.measures.served_server import _values

@@ -37,13 +37,13 @@ def generated(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 
     def call(*arguments: str, code: int = 0) -> Any:
         options = ["accelerator=cpu", *arguments]
-        monkeypatch.setattr(sys, "argv", ["generate.py", *with_paths_quoted(options, ROOT / "conf" / "model")])
+        monkeypatch.setattr(sys, "argv", ["generate.py", *with_paths_quoted(options)])
         capfd.readouterr()
         if not code:
-            run_command(generate_command, ROOT / "conf", "generate", tells_hydra=False)
+            run_command(generate_command, "generate", tells_hydra=False)
             return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
         with pytest.raises(SystemExit) as stop:
-            run_command(generate_command, ROOT / "conf", "generate", tells_hydra=False)
+            run_command(generate_command, "generate", tells_hydra=False)
         assert stop.value.code == code
         out, err = capfd.readouterr()
         assert out == ""

@@ -31,7 +31,7 @@ def test_a_run_on_spurious_phantoms_is_evaluated_and_compared(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["train.py", "data=phantoms_spurious", *TINY])
-    run_command(train_command, ROOT / "conf")
+    run_command(train_command)
     (folder,) = (tmp_path / "logs" / "orapo").iterdir()
     summary = json.loads((folder / "summary.json").read_text())
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.configs import CONF, composed
+from tests.configs import composed
 from tests.conftest import noise_image
 
 from orapo.errors import SettingError
@@ -69,7 +69,7 @@ def test_sums_are_trained_on_and_examined(sums: Path) -> None:
 @pytest.mark.slow
 def test_an_evaluation_of_the_run_agrees(sums: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["evaluate.py", f"run={sums}", "bootstrap.num_resamples=100"])
-    run_command(evaluate_command, CONF, "evaluate")
+    run_command(evaluate_command, "evaluate")
     (found,) = (sums / "evaluation").glob("*/evaluation.json")
     scores = json.loads(found.read_text())["scores"]
     trained = summary_of(sums)["scores"]

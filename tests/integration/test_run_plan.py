@@ -65,7 +65,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> int
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     monkeypatch.setattr(sys, "argv", ["train.py", *SMALL, *overrides, f"paths.logs={tmp_path}/logs"])
     try:
-        run_command(train_command, ROOT / "conf")
+        run_command(train_command)
     except SystemExit as stop:
         return stop.code
     return 0
@@ -154,7 +154,7 @@ def test_what_is_auto_follows_the_free_memory_and_changes_nothing_else(
     device = devices.Device("cpu", "CPU", 64 * 10**9, 64 * 10**9)
     monkeypatch.setattr("orapo.experiment.run.chosen_device", lambda *_: device)
     monkeypatch.setattr(sys, "argv", ["train.py", f"resume={tmp_path / 'little'}"])
-    run_command(train_command, ROOT / "conf")
+    run_command(train_command)
     assert (tmp_path / "little" / "train.log").read_text().count("1 study at a time, gradient checkpointing on") == 2
 
 

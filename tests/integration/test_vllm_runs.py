@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import DictConfig
-from tests.configs import CONF, composed
+from tests.configs import composed
 from tests.vllm_server import StandInServer
 
 from orapo.errors import RunPaused, SettingError
@@ -235,7 +235,7 @@ def test_the_command_line_says_so_in_one_line(
     arguments = [*SMALL, address, *overrides, f"paths.logs={tmp_path}/logs"]
     monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
     with pytest.raises(SystemExit) as stop:
-        run_command(train_command, CONF)
+        run_command(train_command)
     assert stop.value.code == code
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith(("error:", "paused:"))]
     assert line.startswith(message)

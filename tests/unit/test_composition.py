@@ -9,12 +9,11 @@ from omegaconf import DictConfig, OmegaConf
 from tests.configs import CONF, ROOT, composed
 
 from orapo.errors import SettingError
-from orapo.experiment.config import Experiment, read_experiment
+from orapo.experiment.config import Experiment, check_precision, read_experiment
 from orapo.experiment.config_keys import WORDS, check_words, in_order
 from orapo.experiment.config_tree import check_targets
 from orapo.experiment.finished_run import read_saved
 from orapo.experiment.parts import build_reward
-from orapo.experiment.precision import check_precision
 from orapo.experiment.targets import build
 from orapo.policy.embedded import EMBEDDED
 from orapo.reward.llm.judge import LlmJudge

@@ -56,7 +56,7 @@ def test_a_command_is_read_by_its_own_command_line(page: str, command: str) -> N
     if name not in CONFIGS or {"--help", "-h"} & set(arguments):
         return
     if name == "generate":
-        arguments = with_paths_quoted(arguments, CONF / "model")
+        arguments = with_paths_quoted(arguments)
     arguments = [each for each in with_overrides_for_flags(arguments) if each not in ("-m", "...")]
     config = composed(CONFIGS[name], arguments)
     assert isinstance(config, DictConfig)
@@ -75,7 +75,7 @@ def composed(name: str, arguments: list[str]) -> DictConfig:
         elif not override.is_sweep_override():
             first.append(str(override.input_line))
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    check_arguments(first, CONF)
+    check_arguments(first)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             return compose(name, in_order(first))

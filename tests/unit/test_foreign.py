@@ -30,9 +30,8 @@ from orapo.experiment.command_line import compose_config
 from orapo.experiment.config import read_experiment
 from orapo.experiment.config_keys import check_values
 from orapo.experiment.finished_run import read_saved
-from orapo.experiment.judged_reports import read_labels, read_report
-from orapo.experiment.score_file import ScoreFile
-from orapo.experiment.written_reports import ReportFile
+from orapo.experiment.judge_tasks import read_labels, read_report
+from orapo.experiment.written_reports import ReportFile, ScoreFile
 from orapo.foreign import MOST_DEPTH, parse_json, parse_yaml, read_bytes, read_json, read_text, read_yaml
 from orapo.json_lines import read_json_lines
 from orapo.labeler.tables.reports import open_reports

@@ -8,8 +8,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from orapo.experiment.sweeps.folders import folder_lock
 from orapo.experiment.sweeps.jobs import SweepJobs
-from orapo.experiment.sweeps.lock import folder_lock
 
 
 class GridSweeper(BasicSweeper):

@@ -8,8 +8,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from orapo.experiment.sweeps.folders import folder_lock
 from orapo.experiment.sweeps.jobs import SweepJobs
-from orapo.experiment.sweeps.lock import folder_lock
 from orapo.experiment.sweeps.resume import MULTIRUN
 from orapo.experiment.sweeps.search import described_config, fixed_and_swept, overrides_of_a_point, run_search
 from orapo.search.study import SearchSettings, open_search

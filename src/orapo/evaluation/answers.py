@@ -37,16 +37,16 @@ class Answered:
         return cls(question.answer, given.text, given.is_correct, question.group)
 
     @classmethod
-    def from_row(cls, row: Any) -> "Answered":
+    def from_row(cls, row: Any, where: str) -> "Answered":
         """Reads what ``dataclasses.asdict`` made.
 
         Raises:
-            ValueError: it is something else.
+            DataError: it is something else; begins with ``where``.
         """
         match row:
             case {"expected": str(), "given": str() | None, "is_correct": bool(), "group": str()}:
                 return cls(row["expected"], row["given"], row["is_correct"], row["group"])
-        raise ValueError("answer must have expected, given, is_correct and group")
+        raise DataError(f"{where}: answer must have expected, given, is_correct and group")
 
 
 def answer_measures(answers: Sequence[Answered]) -> Measures:

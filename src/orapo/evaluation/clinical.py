@@ -9,7 +9,7 @@ competition, in three averages: macro (mean of the observations' ratios), micro 
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,33 +37,28 @@ RATIOS = ("precision", "recall", "f1")
 COUNTED = ("support", "true_positives", "false_positives", "false_negatives")
 """Of each observation, beside its ratios."""
 
-_EXAMPLE = len(RATIOS) * len(OBSERVATION_SETS)
 
+def _from_sums(reading: str, sums: Array) -> dict[str, Array]:
+    """Column sums [R, C] to ratios [R], as ``Measures`` has them.
 
-@dataclass(frozen=True)
-class _Layout:
-    """The columns of one reading: TP, FP, FN of 14 observations, then the example ratios of each set."""
-
-    reading: str
-
-    def from_sums(self, sums: Array) -> dict[str, Array]:
-        """Column sums [R, C] to ratios [R], as ``Measures`` has them; the last column counts studies."""
-        counts = sums[:, : 3 * len(OBSERVATIONS)].reshape(len(sums), 3, len(OBSERVATIONS))
-        examples = sums[:, -1 - _EXAMPLE : -1] / sums[:, -1:]
-        single = _ratios(counts[:, 0], counts[:, 1], counts[:, 2], ratio_of_sums)
-        found: dict[str, Array] = {}
-        for number, (name, observations) in enumerate(OBSERVATION_SETS.items()):
-            places = [OBSERVATIONS.index(observation) for observation in observations]
-            added = counts[:, :, places].sum(axis=2)
-            micro = _ratios(added[:, 0], added[:, 1], added[:, 2], ratio_of_sums)
-            for place, kind in enumerate(RATIOS):
-                found[f"{self.reading}/{name}/macro/{kind}"] = mean_of_defined(single[place][:, places])
-                found[f"{self.reading}/{name}/micro/{kind}"] = micro[place]
-                found[f"{self.reading}/{name}/example/{kind}"] = examples[:, number * len(RATIOS) + place]
-        for column, observation in enumerate(OBSERVATIONS):
-            for place, kind in enumerate(RATIOS):
-                found[f"{self.reading}/{observation.value}/{kind}"] = single[place][:, column]
-        return found
+    The columns: TP, FP and FN of 14 observations, the example ratios of each set, and 1 a study.
+    """
+    counts = sums[:, : 3 * len(OBSERVATIONS)].reshape(len(sums), 3, len(OBSERVATIONS))
+    examples = sums[:, 3 * len(OBSERVATIONS) : -1] / sums[:, -1:]
+    single = _ratios(counts[:, 0], counts[:, 1], counts[:, 2], ratio_of_sums)
+    found: dict[str, Array] = {}
+    for number, (name, observations) in enumerate(OBSERVATION_SETS.items()):
+        places = [OBSERVATIONS.index(observation) for observation in observations]
+        added = counts[:, :, places].sum(axis=2)
+        micro = _ratios(added[:, 0], added[:, 1], added[:, 2], ratio_of_sums)
+        for place, kind in enumerate(RATIOS):
+            found[f"{reading}/{name}/macro/{kind}"] = mean_of_defined(single[place][:, places])
+            found[f"{reading}/{name}/micro/{kind}"] = micro[place]
+            found[f"{reading}/{name}/example/{kind}"] = examples[:, number * len(RATIOS) + place]
+    for column, observation in enumerate(OBSERVATIONS):
+        for place, kind in enumerate(RATIOS):
+            found[f"{reading}/{observation.value}/{kind}"] = single[place][:, column]
+    return found
 
 
 def positive_matrix(states: Sequence[LabelStates], *, uncertain_is_positive: bool) -> NDArray[np.bool_]:
@@ -98,7 +93,7 @@ def clinical_measures(
     for reading in readings:
         predicted, true = _matrices(predicted_states, true_states, reading)
         called = predicted.astype(np.float64)
-        parts.append(from_expected(f"{prefix}{reading}", called, true, _example_ratios(predicted, true)))
+        parts.append(from_expected(f"{prefix}{reading}", called, true, example_ratios(predicted, true).T))
     return joined(*parts)
 
 
@@ -141,20 +136,18 @@ def from_expected(reading: str, predicted: Array, true: NDArray[np.bool_], examp
         example: [N, 6], each study's own ratios, expected: precision, recall, F1 of each observation set.
     """
     columns = [predicted * true, predicted * ~true, (1 - predicted) * true, example, np.ones((len(true), 1))]
-    return Measures(np.concatenate(columns, axis=1), _Layout(reading).from_sums, {})
+    return Measures(np.concatenate(columns, axis=1), partial(_from_sums, reading), {})
 
 
-def _example_ratios(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> Array:
-    """[N, 6]: each study's own precision, recall and F1, over each observation set."""
-    return np.concatenate([np.stack(example_ratios(predicted, true, name), axis=1) for name in OBSERVATION_SETS], 1)
-
-
-def example_ratios(predicted: NDArray[np.bool_], true: NDArray[np.bool_], observation_set: str) -> tuple[Array, ...]:
-    """Precision, recall and F1 over the observations of each study: three arrays of the leading shape of [..., 14]."""
-    places = [OBSERVATIONS.index(observation) for observation in OBSERVATION_SETS[observation_set]]
-    called, present = predicted[..., places], true[..., places]
-    hits = (called & present).sum(axis=-1)
-    return _ratios(hits, called.sum(axis=-1) - hits, present.sum(axis=-1) - hits, ratio)
+def example_ratios(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> Array:
+    """[6, ...]: each study's own precision, recall and F1 over each observation set; of label sets [..., 14]."""
+    found: list[Array] = []
+    for observations in OBSERVATION_SETS.values():
+        places = [OBSERVATIONS.index(observation) for observation in observations]
+        called, present = predicted[..., places], true[..., places]
+        hits = (called & present).sum(axis=-1)
+        found += _ratios(hits, called.sum(axis=-1) - hits, present.sum(axis=-1) - hits, ratio)
+    return np.stack(found)
 
 
 def _ratios(

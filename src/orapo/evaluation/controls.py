@@ -2,36 +2,19 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates
 from orapo.errors import DataError
-from orapo.evaluation.clinical import OBSERVATION_SETS, READINGS, from_expected, positive_matrix
+from orapo.evaluation.clinical import OBSERVATION_SETS, READINGS, example_ratios, from_expected, positive_matrix
 from orapo.evaluation.resampling import Array, Measures, joined
-from orapo.measures.ratios import ratio
 
 NUM_DRAWS = 1000
 """Label sets drawn for the example averages of ``label_frequency_measures``."""
 
 _DRAWS_AT_ONCE = 100
-
-
-@dataclass(frozen=True, slots=True)
-class CommonReport:
-    """The report that occurs most often.
-
-    Attributes:
-        text: the report; of equally frequent ones the first.
-        count: how often it occurs; 1 says that no report occurs twice.
-        num_reports: the number of reports counted.
-    """
-
-    text: str
-    count: int
-    num_reports: int
 
 
 def always_positive_states(num_studies: int) -> tuple[LabelStates, ...]:
@@ -44,8 +27,8 @@ def always_positive_states(num_studies: int) -> tuple[LabelStates, ...]:
     return (states,) * num_studies
 
 
-def most_common_report(reports: Sequence[str]) -> CommonReport:
-    """The most frequent of the training reports, white space aside.
+def most_common_report(reports: Sequence[str]) -> tuple[str, int]:
+    """The most frequent of the training reports, white space aside, and how often it occurs; of equals the first.
 
     Raises:
         DataError: no reports.
@@ -53,7 +36,7 @@ def most_common_report(reports: Sequence[str]) -> CommonReport:
     if not reports:
         raise DataError("there is no training report, so none is the most common one")
     ((text, count),) = Counter(" ".join(report.split()) for report in reports).most_common(1)
-    return CommonReport(text, count, len(reports))
+    return text, count
 
 
 def label_frequency_measures(
@@ -88,23 +71,8 @@ def label_frequency_measures(
 def _example_means(frequencies: Array, true: NDArray[np.bool_], seed: int) -> Array:
     """[N, 6]: each study's expected precision, recall and F1, over each observation set."""
     generator = np.random.default_rng(seed)
-    total = np.zeros((len(true), 3 * len(OBSERVATION_SETS)))
+    total = np.zeros((3 * len(OBSERVATION_SETS), len(true)))
     for first in range(0, NUM_DRAWS, _DRAWS_AT_ONCE):
-        size = (min(_DRAWS_AT_ONCE, NUM_DRAWS - first), len(OBSERVATIONS))
-        drawn = generator.random(size) < frequencies
-        total += np.concatenate([_summed(drawn, true, name) for name in OBSERVATION_SETS], axis=1)
-    return total / NUM_DRAWS
-
-
-def _summed(drawn: NDArray[np.bool_], true: NDArray[np.bool_], observation_set: str) -> Array:
-    """[N, 3]: precision, recall and F1 of every drawn label set [D, 14] for every study, added over the sets."""
-    places = [OBSERVATIONS.index(observation) for observation in OBSERVATION_SETS[observation_set]]
-    called, present = drawn[:, places].astype(np.float64), true[:, places].astype(np.float64)
-    hits = called @ present.T
-    num_called, num_present = called.sum(axis=1)[:, None], present.sum(axis=1)[None]
-    ratios = (
-        ratio(hits, np.broadcast_to(num_called, hits.shape)),
-        ratio(hits, np.broadcast_to(num_present, hits.shape)),
-        ratio(2 * hits, num_called + num_present),
-    )
-    return np.stack([each.sum(axis=0) for each in ratios], axis=1)
+        size = (min(_DRAWS_AT_ONCE, NUM_DRAWS - first), 1, len(OBSERVATIONS))
+        total += example_ratios(generator.random(size) < frequencies, true).sum(axis=1)
+    return total.T / NUM_DRAWS

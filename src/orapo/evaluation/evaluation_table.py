@@ -116,9 +116,8 @@ def _reading_title(reading: str) -> str:
 
 
 def _clinical_table(systems: Mapping[str, SystemScores], reading: str, observation_set: str) -> Table:
-    table = _table(f"Clinical: {SET_TITLES[observation_set]}, {_reading_title(reading)}")
-    for heading in ("average", "P", "R", "F1"):
-        table.add_column(heading, justify="left" if heading == "average" else "right", no_wrap=True)
+    title = f"Clinical: {SET_TITLES[observation_set]}, {_reading_title(reading)}"
+    table = _table(title, "P", "R", "F1", words="average")
     for system in systems.values():
         for number, average in enumerate(AVERAGES):
             cells = [_cell(system.estimates[f"{reading}/{observation_set}/{average}/{kind}"]) for kind in RATIOS]
@@ -132,9 +131,7 @@ def _answer_table(systems: Mapping[str, SystemScores]) -> Table:
     groups = [name.removeprefix(f"{ACCURACY}/") for name in own.estimates if name.startswith(f"{ACCURACY}/")]
     shown = groups[:_MOST_GROUPS]
     left = f"; {len(groups) - len(shown)} more groups in the files" if len(groups) > len(shown) else ""
-    table = _table(f"Accuracy of answers; by group, with its number of questions{left}")
-    for heading in ("all", "with an answer"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = _table(f"Accuracy of answers; by group, with its number of questions{left}", "all", "with an answer")
     for group in shown:
         table.add_column(f"{_short(group, 9)} {own.counts[f'{group}/support']:.0f}", justify="right")
     for system in systems.values():
@@ -150,9 +147,8 @@ def _observation_table(systems: Mapping[str, SystemScores], reading: str) -> Tab
     others = {
         title: systems[key] for key, title in (("base", "base"), ("shuffled_images", "shuffled")) if key in systems
     }
-    table = _table(f"Each observation: {_short(own.title)}, {READING_TITLES[reading]}")
-    for heading in ("support", "P", "R", "F1", *(f"{title} F1" for title in others)):
-        table.add_column(heading, justify="right", no_wrap=True)
+    headings = ("support", "P", "R", "F1", *(f"{title} F1" for title in others))
+    table = _table(f"Each observation: {_short(own.title)}, {READING_TITLES[reading]}", *headings)
     for observation in OBSERVATIONS:
         name = f"{reading}/{observation.value}"
         cells = [_cell(own.estimates[f"{name}/{kind}"]) for kind in RATIOS]
@@ -168,14 +164,13 @@ def _mark_table(systems: Mapping[str, SystemScores], reading: str) -> Iterator[T
     if not marked:
         return
     observation = next(name for name in marked[0].estimates if name.startswith(start)).split("/")[2]
-    table = _table(f"{observation}, studies with and without the spurious mark, {READING_TITLES[reading]}")
-    for heading in ("studies", "F1", "recall", "false positive rate"):
-        table.add_column(heading, justify="left" if heading == "studies" else "right", no_wrap=True)
+    title = f"{observation}, studies with and without the spurious mark, {READING_TITLES[reading]}"
+    table = _table(title, "F1", "recall", "false positive rate", words="studies")
     for system in marked:
         for side in (*SIDES, DIFFERENCE):
             cells = [_cell(system.estimates[f"{start}{observation}/{side}/{kind}"]) for kind in KINDS]
-            title = _short(system.title) if side == SIDES[0] else ""
-            table.add_row(title, MARK_TITLES[side], *cells, end_section=side == DIFFERENCE)
+            name = _short(system.title) if side == SIDES[0] else ""
+            table.add_row(name, MARK_TITLES[side], *cells, end_section=side == DIFFERENCE)
     yield table
 
 
@@ -198,9 +193,7 @@ def _text_table(systems: Mapping[str, SystemScores]) -> Table:
 
 
 def _difference_table(tables: EvaluationTables, readings: Sequence[str]) -> Table:
-    table = _table(f"Difference to {tables.against_title} (paired over studies)")
-    table.add_column("difference", justify="right", no_wrap=True)
-    table.add_column("p", justify="right", no_wrap=True)
+    table = _table(f"Difference to {tables.against_title} (paired over studies)", "difference", "p")
     readers = [f"{reader}/" for reader in readers_of(tables.systems["system"])]
     names = [
         f"{reader}{reading}/{observations}/{average}/f1"
@@ -234,10 +227,14 @@ def _notes(tables: EvaluationTables) -> Iterator[str]:
     )
 
 
-def _table(title: str) -> Table:
+def _table(title: str, *numbers: str, words: str | None = None) -> Table:
+    """An empty table whose rows have a name, then perhaps a column of words, then numbers."""
     style = {"title_justify": "left", "title_style": "bold", "box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0)}
     table = Table(title=f"\n{title}", **style)  # type: ignore[arg-type]
-    table.add_column("", no_wrap=True)
+    for heading in ("",) if words is None else ("", words):
+        table.add_column(heading, no_wrap=True)
+    for heading in numbers:
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 

@@ -3,15 +3,12 @@
 Drawn on matplotlib's Agg canvas through ``Figure`` alone: no window, no global state, no display needed.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from orapo.errors import DataError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,8 +26,10 @@ DOTS_PER_INCH = 150
 WINDOWS_PER_CURVE = 15
 """A training curve of n steps is drawn as its running mean over n // 15 of them, the single steps faintly behind."""
 
-MetricsRow = Mapping[str, float | str | None]
-"""One row of a run's metrics; a blank, absent or NaN value is a gap. Strings are what a CSV reader gives."""
+Curves = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""Steps and values, both [n], by quantity; steps without a value are left out."""
+
+_NOTHING = (np.empty(0), np.empty(0))
 
 
 def new_figure(width_inches: float, height_inches: float) -> "Figure":
@@ -65,42 +64,34 @@ ANSWERS = Score("accuracy", "Validation accuracy", "share of right answers", "ma
 
 
 def learning_curve(
-    metrics_rows: Sequence[MetricsRow],
-    validation_rows: Sequence[MetricsRow],
-    path: Path,
-    *,
-    floor: float | None = None,
-    score: Score = REPORTS,
+    training: Curves, validation: Curves, path: Path, *, floor: float | None = None, score: Score = REPORTS
 ) -> None:
     """Draws reward, the score of validation, zero-reward rate and mixing weight against the training step.
 
     Args:
-        metrics_rows: one a step, with ``step``, ``reward``, ``zero_reward_rate``, ``mixing_weight``; other keys are
-            ignored, and a panel without values says so.
-        validation_rows: one a validation, with ``step``, the score's column, and that with ``shuffled_`` before it.
+        training: ``reward``, ``zero_reward_rate`` and ``mixing_weight``; a panel without values says so.
+        validation: the score's column, and that with ``shuffled_`` before it.
         path: the picture to write, 1350 x 870 pixels as PNG.
         floor: of the report or answer that looks at nothing, on the same studies, drawn as a line when given.
         score: what validation is drawn by.
-
-    Raises:
-        DataError: a row without ``step``, or a value that is no number.
     """
     figure = new_figure(9.0, 5.8)
     axes = figure.subplots(2, 2, sharex=True)
-    _training_panel(axes[0, 0], metrics_rows, "reward", "Reward of the rollouts", "mean reward (0 to 1)", GREEN)
-    _validation_panel(axes[0, 1], validation_rows, score, floor)
+    _training_panel(axes[0, 0], training, "reward", "Reward of the rollouts", "mean reward (0 to 1)", GREEN)
+    _validation_panel(axes[0, 1], validation, score, floor)
     _training_panel(
-        axes[1, 0], metrics_rows, "zero_reward_rate", "Zero-reward rate", "fraction of rollouts (0 to 1)", VERMILLION
+        axes[1, 0], training, "zero_reward_rate", "Zero-reward rate", "fraction of rollouts (0 to 1)", VERMILLION
     )
     _training_panel(
-        axes[1, 1], metrics_rows, "mixing_weight", "Mixing weight w of the oracle term", "mean weight (0 to 1)", BLUE
+        axes[1, 1], training, "mixing_weight", "Mixing weight w of the oracle term", "mean weight (0 to 1)", BLUE
     )
     # Fractions start at 0 and get their own top; only the weight, which moves within a narrow band, is zoomed in.
     for panel in (axes[0, 0], axes[0, 1], axes[1, 0]):
         panel.set_ylim(0.0, None)
     for panel in axes[1]:
         panel.set_xlabel("training step", color=INK)
-    axes[0, 0].set_xlim(0, _last_step(metrics_rows, validation_rows))
+    last_steps = (steps.max() for steps, _ in (*training.values(), *validation.values()) if len(steps))
+    axes[0, 0].set_xlim(0, max(last_steps, default=0.0) or 1.0)
     smoothing = f"Thick: running mean over 1/{WINDOWS_PER_CURVE} of the run; faint: single steps."
     note = f"{smoothing} The axis of the mixing weight does not start at 0."
     figure.text(0.012, 0.012, note, fontsize=8, color=GREY)
@@ -108,9 +99,9 @@ def learning_curve(
     save_figure(figure, path)
 
 
-def _training_panel(panel: Any, rows: Sequence[MetricsRow], key: str, title: str, unit: str, colour: str) -> None:
+def _training_panel(panel: Any, curves: Curves, key: str, title: str, unit: str, colour: str) -> None:
     dress(panel, title, unit)
-    steps, values = series(rows, key)
+    steps, values = curves.get(key, _NOTHING)
     if not len(values):
         _say_absent(panel)
         return
@@ -120,13 +111,13 @@ def _training_panel(panel: Any, rows: Sequence[MetricsRow], key: str, title: str
     panel.plot(steps, running_mean(values, window), color=colour, linewidth=2.0, solid_capstyle="round")
 
 
-def _validation_panel(panel: Any, rows: Sequence[MetricsRow], score: Score, floor: float | None) -> None:
+def _validation_panel(panel: Any, curves: Curves, score: Score, floor: float | None) -> None:
     dress(panel, score.title, score.unit)
     shuffled = f"shuffled_{score.column}"
-    curves = [(score.column, "own images", BLUE, "o", "-"), (shuffled, "shuffled images", AMBER, "s", "--")]
+    styles = [(score.column, "own images", BLUE, "o", "-"), (shuffled, "shuffled images", AMBER, "s", "--")]
     drawn = 0
-    for key, label, colour, marker, dash in curves:
-        steps, values = series(rows, key)
+    for key, label, colour, marker, dash in styles:
+        steps, values = curves.get(key, _NOTHING)
         if len(values):
             style = {"color": colour, "linestyle": dash, "marker": marker, "ms": 4.5, "linewidth": 2.0}
             # Not clipped: the first and last markers sit on the frame.
@@ -160,24 +151,6 @@ def _say_absent(panel: Any) -> None:
     panel.text(0.5, 0.5, "not recorded in this run", transform=panel.transAxes, ha="center", va="center", color=GREY)
 
 
-def series(rows: Sequence[MetricsRow], key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Steps and values of one key, both [n], gaps left out.
-
-    Raises:
-        DataError: a row without ``step``, or a value that is no number.
-    """
-    steps, values = [], []
-    for row in rows:
-        value = _number(row, key)
-        if not math.isnan(value):
-            step = _number(row, "step")
-            if math.isnan(step):
-                raise DataError(f"a row of metrics with {key} = {value} has no step")
-            steps.append(step)
-            values.append(value)
-    return np.array(steps, dtype=np.float64), np.array(values, dtype=np.float64)
-
-
 def running_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
     """Centred mean [n] over up to ``window`` values; near the ends over those that exist, never padded."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
@@ -185,18 +158,3 @@ def running_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float64
     first = np.maximum(index - (window - 1) // 2, 0)
     end = np.minimum(index + window // 2 + 1, len(values))
     return np.asarray((sums[end] - sums[first]) / (end - first), dtype=np.float64)
-
-
-def _number(row: MetricsRow, key: str) -> float:
-    value = row.get(key)
-    if value is None or value == "":
-        return math.nan
-    try:
-        return float(value)
-    except ValueError as error:
-        raise DataError(f"metrics: {key} is {value!r} at step {row.get('step')!r}, a number is needed") from error
-
-
-def _last_step(*tables: Sequence[MetricsRow]) -> float:
-    steps = [_number(row, "step") for rows in tables for row in rows]
-    return max((step for step in steps if step > 0), default=1.0)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation, positive_observations
+from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation
 from orapo.empty_reports import says_nothing
 from orapo.errors import DataError
 from orapo.evaluation.answers import Answered
@@ -80,30 +80,22 @@ class ReportPair:
 
     def to_row(self) -> dict[str, Any]:
         """One row of a file: label states as words under the observations' CheXpert names."""
+        texts = {key: getattr(self, key) for key in ("study_id", "oracle_report", "generated_report")}
+        shown = {"shown_study_id": self.shown_study_id, "num_images": self.num_images}
+        scores = {"scores": dict(self.scores)}
         if self.answer is not None:
-            return {
-                "study_id": self.study_id,
-                "oracle_report": self.oracle_report,
-                "generated_report": self.generated_report,
-                "answer": asdict(self.answer),
-                "shown_study_id": self.shown_study_id,
-                "num_images": self.num_images,
-                "scores": dict(self.scores),
-            }
+            return {**texts, "answer": asdict(self.answer), **shown, **scores}
         return {
-            "study_id": self.study_id,
-            "oracle_report": self.oracle_report,
-            "generated_report": self.generated_report,
+            **texts,
             "oracle_states": _states_to_words(self.oracle_states),
             "generated_states": _states_to_words(self.generated_states),
             "generated_mentions": [mention.to_row() for mention in self.generated_mentions],
-            "shown_study_id": self.shown_study_id,
-            "num_images": self.num_images,
+            **shown,
             "readings": {
                 name: {"states": _states_to_words(read.states), "num_refused": read.num_refused}
                 for name, read in self.readings.items()
             },
-            "scores": dict(self.scores),
+            **scores,
         }
 
     @classmethod
@@ -114,42 +106,30 @@ class ReportPair:
             DataError: a key or observation is missing, a label state is none of the four words, or a mention has no
                 place.
         """
-        study_id = row.get("study_id")
+        where = f"study {row.get('study_id')!r}"
         is_answer = "answer" in row
-        states = () if is_answer else ("oracle_states", "generated_states")
-        keys = ("study_id", "oracle_report", "generated_report", *states)
+        told = () if is_answer else ("oracle_states", "generated_states")
+        keys = ("study_id", "oracle_report", "generated_report", *told)
         missing = [key for key in keys if key not in row]
         if missing:
-            raise DataError(f"study {study_id!r}: the row of generated reports lacks {', '.join(missing)}")
-        where = f"study {study_id!r}"
-        readings = row.get("readings", {})
+            raise DataError(f"{where}: the row of generated reports lacks {', '.join(missing)}")
+        states = {key: _states_from_words(row[key], f"{where}: {key}") for key in told}
         return cls(
-            study_id=str(study_id),
+            study_id=str(row["study_id"]),
             oracle_report=str(row["oracle_report"]),
             generated_report=str(row["generated_report"]),
-            oracle_states={} if is_answer else _states_from_words(row["oracle_states"], f"{where}: oracle_states"),
-            generated_states={}
-            if is_answer
-            else _states_from_words(row["generated_states"], f"{where}: generated_states"),
+            oracle_states=states.get("oracle_states", {}),
+            generated_states=states.get("generated_states", {}),
             generated_mentions=_mentions_from_rows(row.get("generated_mentions", ()), where),
             shown_study_id=row.get("shown_study_id"),
             num_images=row.get("num_images", 1),
             readings={
                 name: Reading(_states_from_words(read["states"], f"{where}: readings.{name}"), read["num_refused"])
-                for name, read in readings.items()
+                for name, read in row.get("readings", {}).items()
             },
             scores=row.get("scores", {}),
-            answer=_answer_from_row(row["answer"], where) if is_answer else None,
+            answer=Answered.from_row(row["answer"], where) if is_answer else None,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """Observations present in the study, in the generated report, or in both."""
-
-    agreed: tuple[Observation, ...]
-    missed: tuple[Observation, ...]
-    false_alarms: tuple[Observation, ...]
 
 
 def pair_reports(
@@ -198,17 +178,6 @@ def labeled(generated_report: str, labeler: ReportLabeler) -> LabeledReport:
     return labeler.label(generated_report)
 
 
-def agreement(pair: ReportPair, *, uncertain_is_positive: bool = False) -> Agreement:
-    """Which observations the generated report gets right, misses or invents, in the order of ``OBSERVATIONS``."""
-    true = positive_observations(pair.oracle_states, uncertain_is_positive=uncertain_is_positive)
-    called = positive_observations(pair.generated_states, uncertain_is_positive=uncertain_is_positive)
-    return Agreement(
-        agreed=tuple(o for o in OBSERVATIONS if o in true and o in called),
-        missed=tuple(o for o in OBSERVATIONS if o in true and o not in called),
-        false_alarms=tuple(o for o in OBSERVATIONS if o in called and o not in true),
-    )
-
-
 def write_report_pairs(path: Path, pairs: Sequence[ReportPair]) -> None:
     """Writes one study a line, UTF-8, in the order given; the whole file or none of it."""
     lines = [json.dumps(pair.to_row(), ensure_ascii=False) + "\n" for pair in pairs]
@@ -254,13 +223,6 @@ def _states_from_words(words: Any, where: str) -> dict[Observation, LabelState]:
         if (word := words.get(observation.value)) not in _STATES:
             raise DataError(f"{where}: {observation.value} is {word!r}, allowed are {', '.join(_STATES)}")
     return {observation: _STATES[words[observation.value]] for observation in OBSERVATIONS}
-
-
-def _answer_from_row(row: Any, where: str) -> Answered:
-    try:
-        return Answered.from_row(row)
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from None
 
 
 def _mentions_from_rows(rows: Sequence[Mapping[str, Any]], where: str) -> tuple[MentionSpan, ...]:

@@ -196,11 +196,9 @@ def renamed(measures: Measures, names: Mapping[str, str]) -> Measures:
 
 def mean_of(runs: Sequence[Measures]) -> Measures:
     """The mean over several systems on the same studies, of each measure that all of them have."""
-    widths = np.cumsum([0, *(run.columns.shape[1] for run in runs)]).tolist()
 
     def from_sums(sums: Array) -> dict[str, Array]:
-        parts = zip(runs, pairwise(widths), strict=True)
-        found = [run.from_sums(sums[:, first:last]) for run, (first, last) in parts]
+        found = _of_each(runs, sums)
         common = [name for name in found[0] if all(name in one for one in found)]
         return {name: mean_of_defined(np.stack([one[name] for one in found], axis=1)) for name in common}
 
@@ -213,13 +211,15 @@ def mean_of(runs: Sequence[Measures]) -> Measures:
 
 def joined(*parts: Measures) -> Measures:
     """Joins measures of the same studies."""
-    widths = np.cumsum([0, *(part.columns.shape[1] for part in parts)]).tolist()
 
     def from_sums(sums: Array) -> dict[str, Array]:
-        found: dict[str, Array] = {}
-        for part, first, last in zip(parts, widths, widths[1:], strict=False):
-            found |= part.from_sums(sums[:, first:last])
-        return found
+        return {name: values for found in _of_each(parts, sums) for name, values in found.items()}
 
     stated = {name: value for part in parts for name, value in part.stated.items()}
     return Measures(np.concatenate([part.columns for part in parts], axis=1), from_sums, stated)
+
+
+def _of_each(parts: Sequence[Measures], sums: Array) -> list[dict[str, Array]]:
+    """The values of measures whose columns stand side by side in ``sums``."""
+    widths = np.cumsum([0, *(part.columns.shape[1] for part in parts)]).tolist()
+    return [part.from_sums(sums[:, first:last]) for part, (first, last) in zip(parts, pairwise(widths), strict=True)]

@@ -1,4 +1,4 @@
-"""Pictures of studies: a sheet of test studies with both reports, and a card of one study with its labels."""
+"""Pictures of studies: a sheet of test studies with both reports, a card of one with its labels, a grid of settings."""
 
 import textwrap
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates
+from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation, positive_observations
 from orapo.errors import DataError
 from orapo.evaluation.figures import AMBER, BLUE, GREEN, GREY, INK, VERMILLION, new_figure, save_figure
-from orapo.evaluation.report_pairs import ReportPair, agreement
+from orapo.evaluation.report_pairs import ReportPair
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,6 +31,12 @@ _MAX_LINES = 18
 _FONT_SIZE = 10.5
 # Left edges in inches: image, oracle report, generated report, observations.
 _EDGES = (_MARGIN, 1.95, 4.98, 8.01)
+
+_GRID_SIDE = 2.1
+_GRID_GAP = 0.12
+_GRID_HEADER = 0.36
+_GRID_TEXT_WIDTH = 3.4
+_GRID_TEXT_COLUMNS = 42
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,40 @@ def phantom_card(image: "Picture", report: str, labels: LabelStates, path: Path)
     save_figure(figure, path)
 
 
+def image_grid(titles: Sequence[str], rows: "Sequence[tuple[Sequence[Image], str]]", path: Path) -> None:
+    """Draws the same studies under several settings: a row a study, a column of images a setting, a last one of text.
+
+    Args:
+        titles: of the columns of images, then of the text.
+        rows: for each study its images, grey, 8 bits, one for each column, and its text, in which line breaks stay.
+        path: the picture to write, as PNG.
+
+    Raises:
+        DataError: no row, or a row without just one image for each column.
+    """
+    columns = len(titles) - 1
+    if not rows or any(len(images) != columns for images, _ in rows):
+        raise DataError(f"an image grid of {columns} columns needs at least 1 row of {columns} images each")
+    width = (columns + 1) * _GRID_GAP + columns * _GRID_SIDE + _GRID_TEXT_WIDTH
+    height = _GRID_HEADER + len(rows) * (_GRID_SIDE + _GRID_GAP)
+    figure = new_figure(width, height)
+    lefts = [_GRID_GAP + column * (_GRID_SIDE + _GRID_GAP) for column in range(columns + 1)]
+    for left, title in zip(lefts, titles, strict=True):
+        figure.text(left / width, (height - 0.1) / height, title, color=INK, fontsize=10.5, weight="bold", va="top")
+    for row, (images, text) in enumerate(rows):
+        top = height - _GRID_HEADER - row * (_GRID_SIDE + _GRID_GAP)
+        for left, image in zip(lefts, images, strict=False):
+            box = (left / width, (top - _GRID_SIDE) / height, _GRID_SIDE / width, _GRID_SIDE / height)
+            panel = figure.add_axes(box)
+            panel.imshow(np.asarray(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            panel.axis("off")
+        lines = [line for part in text.split("\n") for line in textwrap.wrap(part, _GRID_TEXT_COLUMNS) or [""]]
+        figure.text(
+            lefts[-1] / width, top / height, "\n".join(lines), color=INK, fontsize=9, va="top", parse_math=False
+        )
+    save_figure(figure, path)
+
+
 _STATE_ORDER = (LabelState.POSITIVE, LabelState.UNCERTAIN, LabelState.NEGATIVE)
 _STATE_LINES = {
     LabelState.POSITIVE: lambda name: _Line(f"● {name}: positive", BLUE),
@@ -121,11 +161,18 @@ _STATE_LINES = {
 }
 
 
+def agreement(pair: ReportPair, *, uncertain_is_positive: bool = False) -> tuple[list[Observation], ...]:
+    """Which observations the generated report gets right, misses and invents, each in the order of ``OBSERVATIONS``."""
+    true = positive_observations(pair.oracle_states, uncertain_is_positive=uncertain_is_positive)
+    called = positive_observations(pair.generated_states, uncertain_is_positive=uncertain_is_positive)
+    return tuple([o for o in OBSERVATIONS if o in found] for found in (true & called, true - called, called - true))
+
+
 def _sheet_columns(pair: ReportPair, uncertain_is_positive: bool) -> tuple[list[_Line], list[_Line], list[_Line]]:
-    found = agreement(pair, uncertain_is_positive=uncertain_is_positive)
-    marks = [_Line(f"✓ {o.value}", GREEN) for o in found.agreed]
-    marks += [_Line(f"○ {o.value}", BLUE) for o in found.missed]
-    marks += [_Line(f"✗ {o.value}", VERMILLION) for o in found.false_alarms]
+    agreed, missed, false_alarms = agreement(pair, uncertain_is_positive=uncertain_is_positive)
+    marks = [_Line(f"✓ {o.value}", GREEN) for o in agreed]
+    marks += [_Line(f"○ {o.value}", BLUE) for o in missed]
+    marks += [_Line(f"✗ {o.value}", VERMILLION) for o in false_alarms]
     marks = [
         _Line(text, mark.colour)
         for mark in marks

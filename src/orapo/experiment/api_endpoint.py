@@ -5,7 +5,7 @@ import hashlib
 import io
 import logging
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from PIL import Image
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from orapo.data.collate import StudyWithImages
 from orapo.errors import SettingError
-from orapo.experiment.api_settings import ApiSettings
+from orapo.experiment.evaluate_config import ApiSettings
 from orapo.prompt import Prompt
 from orapo.reward.llm.endpoint import Completion, Endpoint
 from orapo.reward.llm.prompts import Request
@@ -36,11 +36,7 @@ class TimedCompletion(Completion):
 
 @dataclass(frozen=True)
 class VisionRequest(Request):
-    """The images and words of one study's prompt; ``subject`` is a digest of the images.
-
-    Attributes:
-        num_images: in the prompt.
-    """
+    """The images and words of one study's prompt; ``subject`` is a digest of the images."""
 
     num_images: int = 1
 
@@ -71,11 +67,7 @@ def vision_request(row: StudyWithImages, prompt: Prompt) -> VisionRequest:
 
 @settings
 class VisionEndpoint(Endpoint):
-    """An endpoint for images.
-
-    Args:
-        reasoning_effort: sent where it is not None.
-    """
+    """An endpoint for images; ``reasoning_effort`` is sent where it is not None."""
 
     reasoning_effort: str | None = None
 
@@ -110,18 +102,8 @@ class VisionEndpoint(Endpoint):
 
 def open_endpoint(asked: ApiSettings) -> VisionEndpoint:
     """The endpoint of these settings; connects to nothing yet."""
-    return VisionEndpoint(
-        asked.model,
-        api_base=asked.api_base,
-        api_key_variable=asked.api_key_variable,
-        temperature=asked.temperature,
-        max_output_tokens=asked.max_output_tokens,
-        timeout_seconds=asked.timeout_seconds,
-        structured_output="none",
-        prices=asked.prices,
-        identity=asked.identity,
-        reasoning_effort=asked.reasoning_effort,
-    )
+    same = {field.name: getattr(asked, field.name) for field in fields(VisionEndpoint) if hasattr(asked, field.name)}
+    return VisionEndpoint(**same, structured_output="none")
 
 
 def check_privacy(asked: ApiSettings) -> None:

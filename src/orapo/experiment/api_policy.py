@@ -16,7 +16,7 @@ from orapo.data.evaluation_studies import EvaluationStudies
 from orapo.errors import OrapoError, RunPaused, SettingError
 from orapo.evaluation.report_pairs import Written
 from orapo.experiment.api_endpoint import TimedCompletion, VisionRequest, open_endpoint, vision_request
-from orapo.experiment.api_settings import ApiSettings
+from orapo.experiment.evaluate_config import ApiSettings
 from orapo.prompt import Prompt
 from orapo.remote.background import background_loop
 from orapo.remote.cache import Answer, AnswerCache, CacheMiss, cache_key
@@ -44,10 +44,6 @@ class ApiPolicy:
 
     def __init__(self, settings: ApiSettings, prompt: Prompt) -> None:
         """Checks the endpoint's settings; connects to nothing yet.
-
-        Args:
-            settings: checked, privacy included.
-            prompt: the one that local policies get.
 
         Raises:
             SettingError: a value that only the endpoint can check, such as its address.

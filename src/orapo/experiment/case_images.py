@@ -1,58 +1,47 @@
-"""The images of a case page: from a saved config to its data source, if that can be opened here."""
+"""The case page with its images: from a saved config to its data source, if that can be opened here."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from orapo.comparison.cases import THUMBNAIL_PIXELS, ImagesOf
+from orapo.comparison.cases import THUMBNAIL_PIXELS, Cases, CaseSystem, ImagesOf, case_page
 from orapo.comparison.evaluation_folder import Evaluation
 from orapo.comparison.run_folder import EVALUATION, Run, read_summary
 from orapo.data.source import LeftOut, StudySource
 from orapo.errors import DataError, OrapoError
-from orapo.experiment.command_line import one_line
 from orapo.experiment.finished_run import CONFIG_FILE, read_saved
-from orapo.experiment.targets import build
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-@dataclass(frozen=True)
-class CaseImages:
-    """Images by study, or why there are none.
-
-    Attributes:
-        images_of: None without images.
-        reason: why; "" with them.
-    """
-
-    images_of: ImagesOf | None
-    reason: str = ""
-
-    @classmethod
-    def of_source(cls, source: StudySource) -> "CaseImages":
-        """Images of an open source."""
-
-        def images_of(study_id: str) -> "Sequence[Image]":
-            study = source.read(study_id)
-            if isinstance(study, LeftOut):
-                raise DataError(f"study {study_id}: {study.reason}")
-            return source.load_images(study, 4 * THUMBNAIL_PIXELS)
-
-        return cls(images_of)
-
-    @classmethod
-    def of_config(cls, data: DictConfig) -> "CaseImages":
-        """From the section ``data`` of a config; what can't be opened here is a reason, no error."""
+def page_with_images(
+    systems: tuple[CaseSystem, ...],
+    source: Callable[[], StudySource],
+    *,
+    is_private: bool,
+    shows_private: bool,
+    uncertain_is_positive: bool,
+) -> str:
+    """The case page, with images where they may be shown and ``source`` opens; why it doesn't stands on the page."""
+    images, reason = None, ""
+    if shows_private or not is_private:
         try:
-            return cls.of_source(build(data.source, "data.source"))
-        except Exception as error:
-            # Hydra wraps what a source's constructor raises.
-            if not isinstance(error, OrapoError) and not isinstance(error.__cause__, OrapoError):
-                raise
-            return cls(None, one_line(error))
+            images = _images_of(source())
+        except OrapoError as error:
+            reason = str(error)
+    return case_page(Cases(systems, is_private, shows_private, uncertain_is_positive, images, reason))
+
+
+def _images_of(source: StudySource) -> ImagesOf:
+    def images_of(study_id: str) -> "Sequence[Image]":
+        study = source.read(study_id)
+        if isinstance(study, LeftOut):
+            raise DataError(f"study {study_id}: {study.reason}")
+        return source.load_images(study, 4 * THUMBNAIL_PIXELS)
+
+    return images_of
 
 
 def data_section(run: Run) -> DictConfig:

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -45,7 +44,6 @@ class PastHydra(BaseException):
 
 def run_command(
     task: Callable[[DictConfig], Any],
-    config_folder: Path,
     config_name: str = "config",
     rewrite: Callable[[Sequence[str]], list[str]] | None = None,
     *,
@@ -59,7 +57,6 @@ def run_command(
 
     Args:
         task: is given the config.
-        config_folder: of the config tree.
         config_name: of the file where composing begins.
         rewrite: makes the arguments that Hydra reads of those on the command line; None leaves them.
         tells_hydra: whether Hydra's callbacks learn of an error, as the record of a run's state must; one of them
@@ -71,28 +68,25 @@ def run_command(
     asked = os.environ.get(FULL_ERROR)
     # Hydra would print its own report and exit; the error itself is needed here.
     os.environ[FULL_ERROR] = "1"
-    checked = _Checked(task if tells_hydra else _without_hydra(task))
-    command = hydra.main(version_base="1.3", config_path=str(config_folder.resolve()), config_name=config_name)(checked)
+    checked = _Checked(task, tells_hydra=tells_hydra)
+    command = hydra.main(version_base="1.3", config_path=str(CONF.resolve()), config_name=config_name)(checked)
     try:
         check_values(sys.argv[1:])
         if rewrite is not None:
             sys.argv[1:] = rewrite(sys.argv[1:])
-        check_arguments(sys.argv[1:], config_folder)
+        check_arguments(sys.argv[1:])
         sys.argv[1:] = in_order(sys.argv[1:])
         try:
             command()
         except PastHydra as carried:
             raise carried.error from carried.error.__cause__
-    except RunInterrupted as stop:
-        print(stop, file=sys.stderr)
+    except (RunInterrupted, RunPaused) as stop:
+        print(f"paused: {stop}" if isinstance(stop, RunPaused) else stop, file=sys.stderr)
         sys.exit(exit_code(stop))
-    except RunPaused as pause:
-        print(f"paused: {pause}", file=sys.stderr)
-        sys.exit(exit_code(pause))
     except USER_ERRORS as error:
         if asked == "1":
             raise
-        told = explained(error, sys.argv[1:], config_folder, config_name) or one_line(error)
+        told = explained(error, sys.argv[1:], config_name) or one_line(error)
         print(f"error: {visible(told)}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
     except Exception as error:
@@ -108,6 +102,21 @@ def run_command(
             os.environ[FULL_ERROR] = asked
 
 
+def reported(task: Callable[[], None]) -> int:
+    """Runs the task of a command that Hydra does not run; returns its exit code. A user's error is one line."""
+    try:
+        task()
+    except RunPaused as pause:
+        print(f"paused: {pause}", file=sys.stderr)
+        return EXIT_PAUSED
+    except USER_ERRORS as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return 0
+
+
 def compose_config(overrides: Sequence[str]) -> DictConfig:
     """The config of a run with these overrides, outside of Hydra's command line.
 
@@ -115,12 +124,12 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
         SettingError: an override names a key or file that doesn't exist, or can't be parsed.
     """
     check_values(overrides)
-    check_arguments(overrides, CONF)
+    check_arguments(overrides)
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra.compose("config", in_order(overrides))
     except (HydraException, OmegaConfBaseException) as error:
-        raise SettingError(explained(error, overrides, CONF, "config") or one_line(error)) from error
+        raise SettingError(explained(error, overrides, "config") or one_line(error)) from error
     except (ValueError, TypeError, AttributeError, LookupError, AssertionError) as error:
         raise SettingError(_not_composed(error)) from error
     check_targets(config)
@@ -131,13 +140,22 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
 class _Checked:
     """A task that is given a checked config, within which signals are heard."""
 
-    def __init__(self, task: Callable[[DictConfig], Any]) -> None:
+    def __init__(self, task: Callable[[DictConfig], Any], *, tells_hydra: bool) -> None:
         functools.update_wrapper(self, task)
         self.has_begun = False
         self._task = task
+        self._tells_hydra = tells_hydra
 
     def __call__(self, config: DictConfig) -> Any:
         self.has_begun = True
+        try:
+            return self._run(config)
+        except USER_ERRORS as error:
+            if self._tells_hydra:
+                raise
+            raise PastHydra(error) from None
+
+    def _run(self, config: DictConfig) -> Any:
         try:
             with STOP_SIGNALS.heard():
                 check_targets(config)
@@ -150,17 +168,6 @@ class _Checked:
 def _not_composed(error: Exception) -> str:
     """What Hydra and OmegaConf let through raw, as for a key within a list, or a number as the name of a group."""
     return f"the overrides can't be composed: {first_line(error)}; every key stands with a comment in conf/"
-
-
-def _without_hydra(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    @functools.wraps(task)
-    def carried(config: DictConfig) -> Any:
-        try:
-            return task(config)
-        except USER_ERRORS as error:
-            raise PastHydra(error) from None
-
-    return carried
 
 
 def exit_code(error: OrapoError) -> int:
@@ -179,13 +186,18 @@ def run_folder(resume: str | None, logs: str, run_name: str, time: str) -> str:
     return resume if resume is not None else f"{logs}/{run_name}/{time}"
 
 
-def one_line(error: BaseException) -> str:
-    """The message that helps: the innermost of our own errors, or the first lines of Hydra's as one line."""
+def own_error(error: BaseException) -> OrapoError | None:
+    """The first error of this project in the chain of ``error``; None where there is none."""
     inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, OrapoError):
-            return str(inner)
+    while inner is not None and not isinstance(inner, OrapoError):
         inner = inner.__cause__
+    return inner
+
+
+def one_line(error: BaseException) -> str:
+    """The message that helps: the first of our own errors, or the first lines of Hydra's as one line."""
+    if (own := own_error(error)) is not None:
+        return str(own)
     if isinstance(error, OverrideParseException):
         # Hydra names the argument in some cases only, and then with its value.
         key, is_given, _ = error.override.partition("=")

@@ -86,26 +86,21 @@ def _write(
 
 
 def _case_page(comparison: "Comparison", *, shows_private: bool) -> str:
-    from orapo.comparison.cases import Cases, case_page, case_systems, shown_groups
-    from orapo.experiment.case_images import CaseImages, data_section
+    from orapo.comparison.cases import case_systems, shown_groups
+    from orapo.experiment.case_images import data_section, page_with_images
+    from orapo.experiment.targets import build
 
     groups = shown_groups(comparison)
     if left_out := sum(bool(group.finished) for group in comparison.groups) - len(groups):
         print(f"--cases shows {len(groups)} groups, the baseline first; {left_out} more are left out")
     systems, (data, *others) = case_systems(groups), [data_section(group.finished[0]) for group in groups]
     is_private = any(one.get("is_private", True) for one in (data, *others))
-    images = CaseImages(None)
-    if shows_private or not is_private:
-        images = CaseImages.of_config(data)
-    return case_page(
-        Cases(
-            systems=systems,
-            is_private=is_private,
-            shows_private=shows_private,
-            uncertain_is_positive=data.get("uncertain_is_positive") is True,
-            images_of=images.images_of,
-            no_images=images.reason,
-        )
+    return page_with_images(
+        systems,
+        lambda: build(data.source, "data.source"),
+        is_private=is_private,
+        shows_private=shows_private,
+        uncertain_is_positive=data.get("uncertain_is_positive") is True,
     )
 
 

@@ -14,10 +14,15 @@ from orapo.experiment.first_stage import first_config
 from orapo.experiment.targets import build, check, plain
 from orapo.experiment.trainer_settings import TrainerSettings, read_trainer
 from orapo.measures.served import ServedSettings
+from orapo.policy.embedded import EMBEDDED
 from orapo.policy.settings import ModelSettings, PromptSettings, SamplingSettings
 from orapo.policy.vllm.settings import ServerSettings
 from orapo.settings import PlainName, Seed, Text, read, settings
 from orapo.training.settings import TrainingSettings
+
+FLOAT32 = ("32-true", "32", 32)
+MIXED = ("bf16-mixed", "bf16")
+HALF = ("bf16-true", "16-true")
 
 OptimizedMetric = Literal["macro_f1", "macro_precision", "macro_recall", "micro_f1", "accuracy"]
 """Columns of validation.csv that a search may optimise; the test split is for the end."""
@@ -28,26 +33,7 @@ Target = Mapping[str, Any]
 
 @settings
 class DataSettings:
-    """Where studies come from and how many are used.
-
-    Attributes:
-        source: config of a ``StudySource``.
-        subset: config of the ``BalancedSubset`` that picks the training studies.
-        is_private: whether the studies are of patients.
-        manifest: subset.json of an earlier run, to train on the same studies; None chooses by ``subset``.
-        max_report_tokens: an oracle report is cut to this many tokens, EOS included; at least 2.
-        uncertain_is_positive: whether an uncertain label counts as present, in subset, reward and evaluation.
-        max_validate_studies: use at most this many validation studies, the first ones; None uses all.
-        max_test_studies: the same for the test split.
-        on_bad_image: what happens to a study with an unreadable image.
-        csv: for the sources that read a table.
-        root: for the sources that read files.
-        reports: for the sources whose reports lie apart from their images.
-        annotation: for the source that reads a published split.
-        path: for the source that opens a Hugging Face data set, and for questions: their table, or one for each split.
-        json: for the source that reads a file of the leaderboard.
-        target: which sections are learnt, for the sources whose reports have some.
-    """
+    """The section ``data``: where studies come from and how many are used. conf/data/ says what each key means."""
 
     source: Target
     subset: Target
@@ -70,15 +56,7 @@ class DataSettings:
 
 @settings
 class CallbackSettings:
-    """What is written while training.
-
-    Attributes:
-        checkpoint_every_steps: training steps between checkpoints, at least 1.
-        rollouts_every_steps: training steps between samples of rollouts, at least 1.
-        rollouts_studies: studies per sample, at least 1.
-        keep_last: checkpoints that stay, at least 1; None: 2, or 1 where all weights of a large model train.
-        keep_optimizer: whether checkpoints hold what a run needs to continue from them, or only the weights that train.
-    """
+    """The section ``callbacks``: what is written while training. conf/callbacks/ says what each key means."""
 
     checkpoint_every_steps: PositiveInt
     rollouts_every_steps: PositiveInt
@@ -90,16 +68,7 @@ class CallbackSettings:
 
 @settings
 class WandbSettings:
-    """How a run appears in W&B.
-
-    Attributes:
-        project: shared by runs that are compared.
-        group: shared by the runs of a sweep; None for a single run.
-        job_type: "train" here.
-        num_table_studies: test studies in the table of images and reports, at least 1.
-        timeout_seconds: how long to wait for the server before the run goes offline, at least 1.
-        allow_external: whether that table may be of private data, which may leave this machine by it.
-    """
+    """How a run appears in W&B; conf/logger/wandb.yaml says what each key means."""
 
     project: str
     group: str | None
@@ -111,37 +80,21 @@ class WandbSettings:
 
 @settings
 class LoggerSettings:
-    """What a run is logged to besides its files.
-
-    Attributes:
-        wandb: W&B; None for nothing else.
-    """
+    """What a run is logged to besides its files; None for nothing else."""
 
     wandb: WandbSettings | None
 
 
 @settings
 class ExaminerSettings:
-    """What the test is measured by, beside the labeler.
-
-    Attributes:
-        served: metrics of a server; None for none.
-    """
+    """What the test is measured by, beside the labeler; None for nothing else."""
 
     served: ServedSettings | None = None
 
 
 @settings
 class PathSettings:
-    """Folders and files that runs share; None where the saved config of an older run has none.
-
-    Attributes:
-        logs: of single runs.
-        evaluations: of evaluate.py.
-        sweeps: of multiruns.
-        judge_cache: answers of language-model judges.
-        api_reports: reports that models behind an API wrote.
-    """
+    """Folders and files that runs share, told in conf/paths/; None where the saved config of an older run has none."""
 
     logs: Text
     evaluations: Text | None = None
@@ -152,12 +105,7 @@ class PathSettings:
 
 @settings
 class RolloutSettings(SamplingSettings):
-    """How training samples, and where.
-
-    Attributes:
-        server: a vLLM server; None samples in the training process.
-        ahead: batches that the server samples while one is updated, 0 or 1.
-    """
+    """How training samples, and where; conf/rollout/ says what each key means."""
 
     server: ServerSettings | None = None
     ahead: Annotated[int, Field(ge=0, le=1)] = 0
@@ -198,9 +146,9 @@ class Experiment:
         return self.rollout.server
 
     @property
-    def wandb(self) -> WandbSettings | None:
-        """The settings of W&B, where that is the logger."""
-        return self.logger.wandb
+    def is_autocast(self) -> bool:
+        """Whether products are rounded to bfloat16 over float32 weights."""
+        return self.config.trainer.get("precision") in MIXED and self.model.dtype == "float32"
 
 
 def read_experiment(config: DictConfig) -> Experiment:
@@ -216,10 +164,11 @@ def read_experiment(config: DictConfig) -> Experiment:
     experiment = read(Experiment, content)
     if experiment.server is not None:
         experiment.server.check(experiment.rollout, experiment.data.is_private)
-    check_data(experiment.data)
-    for section, path in ((experiment.labeler, "labeler"), (experiment.reward, "reward")):
+    data = experiment.data
+    sections = {"data.subset": data.subset, "data.source": data.source, "labeler": experiment.labeler}
+    for path, section in {**sections, "reward": experiment.reward}.items():
         check(section, path)
-    check_reward(experiment.reward)
+    _check_terms(experiment.reward)
     # Last, as its losses import torch.
     objective = build(experiment.objective, "objective")
     server = experiment.server
@@ -271,29 +220,33 @@ def read_model(content: dict[str, Any]) -> None:
     content["model"] = replace(model, context=context)
 
 
-def check_reward(reward: Target) -> None:
-    """Checks the terms of a reward that has them.
-
-    Raises:
-        SettingError: an unknown term, or a setting of a term that is not allowed.
-    """
+def _check_terms(reward: Target) -> None:
     if "terms" not in reward:
         return
     from orapo.reward.terms.registry import check_terms
 
-    check_terms(
-        reward["terms"] or {},
-        reward.get("term_settings"),
-        reward.get("modules") or (),
-        has_model="model" in reward,
-    )
+    modules = reward.get("modules") or ()
+    check_terms(reward["terms"] or {}, reward.get("term_settings"), modules, has_model="model" in reward)
 
 
-def check_data(data: DataSettings) -> None:
-    """Checks the settings of the source and of the choice of studies; reads nothing.
+def check_precision(experiment: Experiment) -> None:
+    """Refuses what would train all weights in vain or at many times the cost.
 
     Raises:
-        SettingError: an argument that they do not know, or that is not allowed.
+        SettingError: all weights train in bfloat16, where small updates are lost, or in float32 without mixed
+            precision on what may be a GPU; the embedded policies may.
     """
-    check(data.subset, "data.subset")
-    check(data.source, "data.source")
+    model, trainer = experiment.model, experiment.config.trainer
+    if model.lora is not None or model.path in EMBEDDED:
+        return
+    precision = trainer.get("precision", FLOAT32[0])
+    if model.dtype != "float32" or precision in HALF:
+        raise SettingError(
+            f"model.dtype is {model.dtype!r} and trainer.precision {precision!r}, and all weights train: small updates "
+            "are lost in them; add model.dtype=float32 trainer.precision=bf16-mixed"
+        )
+    if precision in FLOAT32 and trainer.get("accelerator") != "cpu":
+        raise SettingError(
+            f"trainer.precision is {precision!r} and all weights of {model.path} train; "
+            "add trainer.precision=bf16-mixed (bfloat16 products, float32 weights), or trainer.accelerator=cpu"
+        )

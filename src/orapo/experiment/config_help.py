@@ -26,12 +26,7 @@ _FIRST_LINES = {
 
 
 def config_help(command: str, config_name: str) -> str:
-    """How the command is called, the options of its config's groups, and its own keys with their comments.
-
-    Args:
-        command: a command with a config: train, evaluate or generate.
-        config_name: of the file where its config begins.
-    """
+    """How a command with a config is called, the options of the config's groups, and its keys with their comments."""
     file = CONF / f"{config_name}.yaml"
     text = file.read_text(encoding="utf-8")
     groups = [group for entry in yaml.safe_load(text)["defaults"] if isinstance(entry, dict) for group in entry]

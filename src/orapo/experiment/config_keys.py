@@ -4,7 +4,6 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -12,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from orapo.errors import SettingError
+from orapo.experiment.config_help import CONF, group_options
 from orapo.experiment.config_tree import OF_TRAINING
 
 WORDS: dict[tuple[str, ...], tuple[str, ...]] = {
@@ -174,13 +174,13 @@ def _is_secret(value: str) -> bool:
     return _SECRET.fullmatch(value) is not None or any(held in value for held in in_use)
 
 
-def check_arguments(arguments: Sequence[str], config_folder: Path) -> None:
+def check_arguments(arguments: Sequence[str]) -> None:
     """Refuses, before Hydra reads them, names that have moved and more than one experiment in a run.
 
     Raises:
         SettingError: says what takes the argument's place.
     """
-    models = {file.stem for file in (config_folder / "model").glob("*.yaml")}
+    models = group_options("model")
     for argument in arguments:
         key, equals, value = argument.lstrip("+~").partition("=")
         if not equals:
@@ -189,20 +189,18 @@ def check_arguments(arguments: Sequence[str], config_folder: Path) -> None:
             raise SettingError(f"{argument}: who writes the reports is now system{key.removeprefix('policy')}={value}")
         if (key == "training" and not value.startswith("{")) or (key == "rollout" and value in models):
             raise SettingError(f"{argument}: these settings come with model={value if value in models else 'NAME'}")
-        if key and (config_folder / key).is_dir() and _NO_NAME.fullmatch(value.strip()):
-            options = sorted(file.stem for file in (config_folder / key).glob("*.yaml"))
-            raise SettingError(f"{argument} is no choice; allowed: {', '.join(options)}")
+        if key and (CONF / key).is_dir() and _NO_NAME.fullmatch(value.strip()):
+            raise SettingError(f"{argument} is no choice; allowed: {', '.join(group_options(key))}")
         if key == "experiment" and value.startswith("["):
             raise SettingError(f"{argument}: a run has one experiment; sweep them with -m +experiment=A,B")
 
 
-def explained(error: BaseException, arguments: Sequence[str], config_folder: Path, config_name: str) -> str | None:
+def explained(error: BaseException, arguments: Sequence[str], config_name: str) -> str | None:
     """What Hydra means by refusing a key, as one line with the keys that may be meant; None for other errors.
 
     Args:
         error: of Hydra.
         arguments: of the command line; its choices of groups decide which keys there are.
-        config_folder: of the config tree.
         config_name: of the file where composing begins.
     """
     if (choice := _NO_CHOICE.search(str(error))) is not None:
@@ -214,7 +212,7 @@ def explained(error: BaseException, arguments: Sequence[str], config_folder: Pat
     if refused is None:
         return None
     key = str(refused[1] or refused[2])
-    config = _composed(arguments, config_folder, config_name, with_hydra=key.startswith("hydra"))
+    config = _composed(arguments, config_name, with_hydra=key.startswith("hydra"))
     if (section := _section_to_fill(key, config)) is not None:
         argument = next((a for a in arguments if a.startswith(f"{key}=")), f"{key}=VALUE")
         return f"what stands in {section} is yours to add, with a plus: '+{argument}'"
@@ -239,14 +237,14 @@ def _section_to_fill(key: str, config: DictConfig) -> str | None:
     return None
 
 
-def _composed(arguments: Sequence[str], config_folder: Path, config_name: str, *, with_hydra: bool) -> DictConfig:
+def _composed(arguments: Sequence[str], config_name: str, *, with_hydra: bool) -> DictConfig:
     """The config by the choices of groups among the arguments; empty where none can be composed."""
-    groups = {folder.name for folder in config_folder.iterdir() if folder.is_dir()}
+    groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
     choices = [a for a in arguments if a.partition("=")[0].lstrip("+").partition("/")[0] in groups and "," not in a]
     for overrides in (choices, []):
         GlobalHydra.instance().clear()
         try:
-            with initialize_config_dir(str(config_folder.resolve()), version_base="1.3"):
+            with initialize_config_dir(str(CONF.resolve()), version_base="1.3"):
                 return compose(config_name, overrides, return_hydra_config=with_hydra)
         except Exception:  # a choice may be what is wrong
             continue

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from importlib.metadata import requires
 
 from orapo.errors import OrapoError
-from orapo.experiment.command_line import compose_config, one_line
+from orapo.experiment.command_line import compose_config
 from orapo.experiment.config_help import CONF, group_options
-from orapo.experiment.doctor_machine import NOTE, OK, Finding, missing_or_other
+from orapo.experiment.doctor_command import NOTE, OK, Finding, missing_or_other
 from orapo.experiment.targets import build
 
 EXTRAS = {
@@ -65,9 +65,8 @@ def check_data() -> Iterator[Finding]:
         try:
             build(compose_config([f"data={name}"]).data.source, "data.source")
         except Exception as error:
-            # Of ours the line is told, whichever way it comes; another's words may be a report's.
-            ours = isinstance(error, OrapoError) or isinstance(error.__cause__, OrapoError)
-            told = one_line(error) if ours else type(error.__cause__ or error).__name__
+            # Another's words may be a report's.
+            told = str(error) if isinstance(error, OrapoError) else type(error.__cause__ or error).__name__
             yield Finding(NOTE, "data", f"{name}: {variable} is set, but no run can read it: {told}")
         else:
             yield Finding(OK, "data", f"{name}: {variable} is set, and its tables are read")

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from orapo.comparison.cases import Cases, CaseSystem, case_page
+from orapo.comparison.cases import CaseSystem
 from orapo.data.evaluation_studies import EvaluationStudies
 from orapo.data.shuffled import derangement, with_other_priors
 from orapo.data.source import StudySource
@@ -19,9 +19,9 @@ from orapo.evaluation.examiner import Examiner, SystemScores
 from orapo.evaluation.exports import export_reports
 from orapo.evaluation.report_pairs import write_report_pairs
 from orapo.evaluation.resampling import Difference
-from orapo.experiment.case_images import CaseImages
+from orapo.experiment.case_images import page_with_images
 from orapo.experiment.evaluate_config import Evaluation
-from orapo.experiment.evaluated_systems import open_other, open_system
+from orapo.experiment.evaluated_systems import System, open_other, open_system
 from orapo.experiment.evaluation_controls import (
     TITLES,
     TrainingStudies,
@@ -29,12 +29,11 @@ from orapo.experiment.evaluation_controls import (
     make_examiner,
     why_not_shuffled,
 )
-from orapo.experiment.evaluation_files import FILES, FORMAT, plain_differences, reports_name, tested, write_evaluation
+from orapo.experiment.evaluation_files import FILES, FORMAT, reports_name, tested, write_evaluation
 from orapo.experiment.quiet import quiet_libraries
 from orapo.experiment.results import PACKAGES, git_commit
-from orapo.experiment.score_file import ScoreFile
 from orapo.experiment.targets import build, plain
-from orapo.experiment.written_reports import NotComputed, System
+from orapo.experiment.written_reports import NotComputed, ScoreFile
 from orapo.training.metrics import Stopwatch
 
 log = logging.getLogger(__name__)
@@ -57,13 +56,15 @@ def evaluate(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
         studies = _test_studies(evaluation)
         training = TrainingStudies.read(evaluation, studies)
     print(f"{len(studies.studies)} test studies of {studies.source.name}, {len(studies.left_out)} left out")
-    if evaluation.config.page and studies.studies[0].question is not None:
+    if evaluation.settings.page and studies.studies[0].question is not None:
         raise SettingError("page=true shows reports, and these studies are questions; leave it out")
     _warn_of_shared_patients(training, studies)
-    _warn_of_unfilled_context(evaluation, studies)
+    if evaluation.kind != "reports" and (unfilled := evaluation.model.prompt.unfilled(studies.studies)):
+        log.warning("prompt.context asks for %s, which no test study has", ", ".join(unfilled))
     work = _Work.of(evaluation, studies)
     with watch.phase("model"):
-        other = None if evaluation.config.against is None else open_other(str(evaluation.config.against), evaluation)
+        against = evaluation.settings.against
+        other = None if against is None else open_other(against, evaluation)
         system = open_system(evaluation)
     scores, differences = work.all_scores(system, other, training, watch)
     content = {
@@ -74,17 +75,17 @@ def evaluate(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
         "scores": {key: row.to_dict() for key, row in scores.items()},
         "against": None
         if other is None
-        else {"system": other.described, "differences": plain_differences(differences)},
-        "bootstrap": asdict(evaluation.bootstrap),
-        "seed": evaluation.config.seed,
+        else {"system": other.described, "differences": {name: asdict(found) for name, found in differences.items()}},
+        "bootstrap": asdict(evaluation.settings.bootstrap),
+        "seed": evaluation.settings.seed,
         "seconds": {phase: round(seconds, 3) for phase, seconds in watch.seconds.items()},
         "settings": plain(evaluation.config),
         "packages": {name: version(name) for name in (*PACKAGES, "torchmetrics")},
         "git_commit": git_commit(),
     }
     tables = _tables(evaluation, studies, scores, differences)
-    files = _write(content, tables, evaluation.config.export, folder)
-    if evaluation.config.page:
+    files = _write(content, tables, evaluation.settings.export, folder)
+    if evaluation.settings.page:
         (folder / CASE_PAGE).write_text(_case_page(evaluation, studies.source, scores), encoding="utf-8")
         files[CASE_PAGE] = "every study to look at, in a browser"
     print(tables_text(tables, everything=False))
@@ -97,24 +98,18 @@ def evaluate(evaluation: Evaluation, folder: Path) -> dict[str, Any]:
 
 def _case_page(evaluation: Evaluation, source: StudySource, scores: Mapping[str, SystemScores]) -> str:
     shown = [scores[key] for key in ("system", "against") if key in scores]
-    data, shows_private = evaluation.data, bool(evaluation.config.show_private)
-    images = CaseImages(None)
-    if shows_private or not data.is_private:
-        images = CaseImages.of_source(source)
-    return case_page(
-        Cases(
-            systems=tuple(CaseSystem(system.title, system.pairs) for system in shown),
-            is_private=data.is_private,
-            shows_private=shows_private,
-            uncertain_is_positive=data.uncertain_is_positive,
-            images_of=images.images_of,
-            no_images=images.reason,
-        )
+    data = evaluation.settings.data
+    return page_with_images(
+        tuple(CaseSystem(system.title, system.pairs) for system in shown),
+        lambda: source,
+        is_private=data.is_private,
+        shows_private=evaluation.settings.show_private,
+        uncertain_is_positive=data.uncertain_is_positive,
     )
 
 
 def _test_studies(evaluation: Evaluation) -> EvaluationStudies:
-    data = evaluation.data
+    data = evaluation.settings.data
     # A file of reports is scored without the images, unless those decide which studies there are.
     opens_images = data.on_bad_image == "drop" or evaluation.kind != "reports"
     source = build(evaluation.config.data.source, "data.source")
@@ -127,14 +122,14 @@ def _tables(
     scores: Mapping[str, SystemScores],
     differences: Mapping[str, Difference],
 ) -> EvaluationTables:
-    count = tested(len(studies.studies), evaluation.data.max_test_studies)
+    count = tested(len(studies.studies), evaluation.settings.data.max_test_studies)
     return EvaluationTables(
         headline=f"{evaluation.name}: {count} of {studies.source.name}",
         systems=scores,
-        against_title=str(evaluation.config.against or ""),
+        against_title=evaluation.settings.against or "",
         differences=differences,
-        reading=reading_of(evaluation.data.uncertain_is_positive),
-        confidence=evaluation.bootstrap.confidence,
+        reading=reading_of(evaluation.settings.data.uncertain_is_positive),
+        confidence=evaluation.settings.bootstrap.confidence,
     )
 
 
@@ -162,12 +157,15 @@ class _Work:
 
     @classmethod
     def of(cls, evaluation: Evaluation, studies: EvaluationStudies) -> "_Work":
-        config, labeler = evaluation.config, build(evaluation.config.labeler, "labeler")
-        is_lenient = evaluation.data.uncertain_is_positive
+        settings = evaluation.settings
         examiner = make_examiner(
-            studies.source, labeler, evaluation.bootstrap, evaluation.served, uncertain_is_positive=is_lenient
+            studies.source,
+            build(evaluation.config.labeler, "labeler"),
+            settings.bootstrap,
+            settings.examiner.served,
+            uncertain_is_positive=settings.data.uncertain_is_positive,
         )
-        return cls(evaluation, examiner, ScoreFile(None if config.scores is None else Path(config.scores)), studies)
+        return cls(evaluation, examiner, ScoreFile(None if settings.scores is None else Path(settings.scores)), studies)
 
     def all_scores(
         self, system: System, other: System | None, training: TrainingStudies, watch: Stopwatch
@@ -180,11 +178,11 @@ class _Work:
             if evaluation.kind != "reports" and evaluation.model.prompt.tells_prior:
                 scores["shuffled_priors"] = self.shuffled_priors(system)
         with watch.phase("controls"):
-            scores |= controls(self.examiner, training, studies, evaluation.config.seed, self.scores)
+            scores |= controls(self.examiner, training, studies, evaluation.settings.seed, self.scores)
         if other is None:
             return scores, {}
         with watch.phase("against"):
-            scores["against"] = self.examined("against", f"against: {evaluation.config.against}", other)
+            scores["against"] = self.examined("against", f"against: {evaluation.settings.against}", other)
             return scores, self.examiner.differences(own, scores["against"])
 
     def examined(
@@ -203,29 +201,24 @@ class _Work:
     def shuffled(self, system: System) -> SystemScores:
         """The same system, each study shown another one's images."""
         title, count = TITLES["shuffled_images"], len(self.studies.studies)
-        if not self.evaluation.config.shuffled_images:
+        if not self.evaluation.settings.shuffled_images:
             return SystemScores(title, not_computed="shuffled_images=false")
         if reason := why_not_shuffled(self.studies.studies):
             return SystemScores(title, not_computed=reason)
         try:
-            return self.examined("shuffled_images", title, system, derangement(count, self.evaluation.config.seed))
+            return self.examined("shuffled_images", title, system, derangement(count, self.evaluation.settings.seed))
         except NotComputed as reason:
             return SystemScores(title, not_computed=str(reason))
 
     def shuffled_priors(self, system: System) -> SystemScores:
         """The same system, each study shown its own images and given another one's prior study."""
         title, studies = TITLES["shuffled_priors"], self.studies.studies
-        if not self.evaluation.config.shuffled_priors:
+        if not self.evaluation.settings.shuffled_priors:
             return SystemScores(title, not_computed="shuffled_priors=false")
         if sum(study.context.prior is not None for study in studies) < 2:
             return SystemScores(title, not_computed="fewer than two studies have a prior study")
-        told = replace(self.studies, studies=with_other_priors(studies, self.evaluation.config.seed))
+        told = replace(self.studies, studies=with_other_priors(studies, self.evaluation.settings.seed))
         return self.examined("shuffled_priors", title, system, told=told)
-
-
-def _warn_of_unfilled_context(evaluation: Evaluation, studies: EvaluationStudies) -> None:
-    if evaluation.kind != "reports" and (unfilled := evaluation.model.prompt.unfilled(studies.studies)):
-        log.warning("prompt.context asks for %s, which no test study has", ", ".join(unfilled))
 
 
 def _warn_of_shared_patients(training: TrainingStudies, studies: EvaluationStudies) -> None:

@@ -8,10 +8,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from orapo.errors import SettingError
-from orapo.experiment.api_settings import ApiSettings
 from orapo.experiment.command_line import run_command
-from orapo.experiment.config_help import CONF
-from orapo.experiment.evaluate_config import Evaluation, read_evaluation
+from orapo.experiment.evaluate_config import ApiSettings, Evaluation, read_evaluation
 from orapo.experiment.machine import refuse_unwritable
 from orapo.stopping import Stopped
 
@@ -25,7 +23,7 @@ SWITCHES = {"--page": "page=true", "--show-private": "show_private=true"}
 
 def main() -> None:
     """Composes the config, evaluates, and exits."""
-    run_command(evaluate_command, CONF, "evaluate", with_overrides_for_flags, tells_hydra=False)
+    run_command(evaluate_command, "evaluate", with_overrides_for_flags, tells_hydra=False)
 
 
 def with_overrides_for_flags(arguments: Sequence[str]) -> list[str]:
@@ -49,10 +47,10 @@ def evaluate_command(config: DictConfig) -> None:
     """Checks the config, then imports what is heavy and evaluates."""
     overrides = list(HydraConfig.get().overrides.task)
     evaluation = read_evaluation(config, overrides)
-    if evaluation.kind == "api":
+    if isinstance(system := evaluation.settings.system, ApiSettings):
         from orapo.experiment.api_endpoint import check_privacy
 
-        check_privacy(ApiSettings.read(evaluation.config.system))
+        check_privacy(system)
     folder = evaluation_folder(evaluation)
     if folder.exists():
         raise SettingError(f"{folder} exists already; choose another name")

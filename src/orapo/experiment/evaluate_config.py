@@ -10,14 +10,14 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from orapo.errors import SettingError
 from orapo.evaluation.resampling import Bootstrap
-from orapo.experiment.api_settings import ApiSettings
-from orapo.experiment.config import DataSettings, ExaminerSettings, PathSettings, Target, check_data, read_model
+from orapo.experiment.config import DataSettings, ExaminerSettings, PathSettings, Target, read_model
 from orapo.experiment.config_tree import without_training
 from orapo.experiment.finished_run import MODEL_FOLDER, model_of_folder, model_of_run, run_config, with_run
 from orapo.experiment.targets import check, plain
 from orapo.experiment.trainer_settings import Accelerator, Precision
-from orapo.measures.served import ServedSettings
 from orapo.policy.settings import ModelSettings, SamplingSettings
+from orapo.policy.tiny import base_folder
+from orapo.reward.llm.reward import ClientSettings
 from orapo.settings import Count, NumWorkers, PlainName, Seed, Text, read, settings
 
 OF_THE_RUN = {
@@ -39,6 +39,15 @@ class LocalSettings:
     """The section ``system`` where the model runs in this process."""
 
     kind: Literal["local"]
+
+
+@settings
+class ApiSettings(ClientSettings):
+    """The keys of conf/system/api.yaml, which says what they mean."""
+
+    kind: Literal["api"] = "api"
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    max_pixels: PositiveInt | None = 262_144
 
 
 @settings
@@ -90,27 +99,21 @@ class Evaluation:
     """A whole config, checked; the heavy parts are still configs.
 
     Attributes:
+        settings: the plain keys, those of the run among them.
         kind: "run", "checkpoint", "reports" or "api": what is evaluated.
         name: of what is evaluated, for the folder and the table.
         model: of a local policy; its path is the run's model folder or the checkpoint.
         base: folder or hub name of a PEFT adapter's base, None where the adapter knows it.
-        sampling: greedy, one report a study.
-        data: of the test studies.
-        bootstrap: of the intervals.
-        served: metrics of a server; None for none.
         training_config: the config, of the run or this one, whose data section names the training studies.
         manifest: subset.json of the training studies, None to choose them by the config.
         config: the whole config.
     """
 
+    settings: EvaluationSettings
     kind: str
     name: str
     model: ModelSettings
     base: str | None
-    sampling: SamplingSettings
-    data: DataSettings
-    bootstrap: Bootstrap
-    served: ServedSettings | None
     training_config: DictConfig
     manifest: str | None
     config: DictConfig
@@ -118,10 +121,6 @@ class Evaluation:
 
 def read_evaluation(config: DictConfig, overrides: Sequence[str]) -> Evaluation:
     """Checks every key and every value that can be checked without building anything heavy.
-
-    Args:
-        config: as composed from evaluate.yaml and the command line.
-        overrides: the command line, which stands above what a run says.
 
     Raises:
         SettingError: an unknown, missing or mistyped key, a value out of range, or two things to evaluate at once.
@@ -139,14 +138,11 @@ def read_evaluation(config: DictConfig, overrides: Sequence[str]) -> Evaluation:
         raise SettingError("show_private=true is of page=true, which is not given")
     model, base = _model(settings, kind, training_config, overrides)
     return Evaluation(
+        settings=settings,
         kind=kind,
         name=_name(settings, kind, model),
         model=model,
         base=base,
-        sampling=settings.sampling,
-        data=settings.data,
-        bootstrap=settings.bootstrap,
-        served=settings.examiner.served,
         training_config=training_config,
         manifest=str(Path(config.run) / "subset.json") if kind == "run" else settings.data.manifest,
         config=config,
@@ -157,19 +153,15 @@ def _settings(config: DictConfig) -> EvaluationSettings:
     content = plain(config)
     read_model(content)
     if "system" in content:
-        content["system"] = read_system(content["system"])
+        content["system"] = _read_system(content["system"])
     made = read(EvaluationSettings, content)
-    check_data(made.data)
-    check(made.labeler, "labeler")
+    sections = {"data.subset": made.data.subset, "data.source": made.data.source, "labeler": made.labeler}
+    for path, section in sections.items():
+        check(section, path)
     return made
 
 
-def read_system(content: Any) -> LocalSettings | ApiSettings:
-    """The section ``system``: who writes the reports.
-
-    Raises:
-        SettingError: another kind, an unknown or missing key, or a value out of range.
-    """
+def _read_system(content: Any) -> LocalSettings | ApiSettings:
     kinds = {"local": LocalSettings, "api": ApiSettings}
     kind = content.get("kind") if isinstance(content, Mapping) else content
     if kind not in kinds:
@@ -195,15 +187,9 @@ def _model(
     if kind == "run":
         model, base = model_of_run(model, Path(str(settings.run)), run, base)
     elif settings.checkpoint is not None:
-        path = _tiny_folder() if settings.checkpoint == TINY else settings.checkpoint
+        path = base_folder() if settings.checkpoint == TINY else settings.checkpoint
         model = replace(model_of_folder(model, Path(path), overrides), path=path)
     return model.for_sampling(), base
-
-
-def _tiny_folder() -> str:
-    from orapo.policy.tiny import base_folder
-
-    return base_folder()
 
 
 def _name(settings: EvaluationSettings, kind: str, model: ModelSettings) -> str:

@@ -1,7 +1,6 @@
 """The controls of an evaluation: the scores of reports, labels or answers made without the study's own images."""
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orapo.data.balanced_subset import BalancedSubset
@@ -20,19 +19,16 @@ from orapo.evaluation.controls import (
     label_frequency_measures,
     most_common_report,
 )
-from orapo.evaluation.examiner import Examiner, Mark, SystemScores
+from orapo.evaluation.examiner import Examiner, Mark, Scorer, SystemScores
 from orapo.evaluation.report_pairs import Written
 from orapo.evaluation.resampling import Bootstrap
-from orapo.experiment.command_line import one_line
 from orapo.experiment.evaluate_config import Evaluation
-from orapo.experiment.score_file import ScoreFile
 from orapo.experiment.targets import build
-from orapo.experiment.term_scores import term_scorer
+from orapo.experiment.written_reports import ScoreFile
 from orapo.labeler.types import ReportLabeler
 from orapo.measures.served import ServedMetrics, ServedSettings
-from orapo.records import Question, Study
-
-log = logging.getLogger(__name__)
+from orapo.records import Question, RewardBreakdown, Study
+from orapo.reward.weighted import WeightedReward
 
 TITLES = {
     "shuffled_images": "shuffled images",
@@ -43,6 +39,10 @@ TITLES = {
     "majority_answer": "majority answer",
     "random_answer": "random answer",
 }
+
+TERMS = ("facts", "accuracy", "length", "no_repetition")
+"""Terms of a reward that are measured beside the run's, whatever it was paid for: those that cost nothing and that the
+examiner does not measure under a name of its own."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,8 @@ class TrainingStudies:
             manifest = None if evaluation.manifest is None else SubsetManifest.read(evaluation.manifest)
             subset: BalancedSubset = build(section.subset, "data.subset")
             return cls(read_training_studies(source, subset, manifest, section.get("on_bad_image", "refuse")), "")
-        except Exception as error:
-            # Hydra wraps what a source's constructor raises.
-            if not isinstance(error, OrapoError) and not isinstance(error.__cause__, OrapoError):
-                raise
-            return cls((), one_line(error))
+        except OrapoError as error:
+            return cls((), str(error))
 
     def shared_patients(self, tested: Sequence[Study]) -> int:
         """How many patients of the test studies are in the training studies too."""
@@ -81,15 +78,7 @@ def make_examiner(
     *,
     uncertain_is_positive: bool,
 ) -> Examiner:
-    """The examiner of a source's studies: phantoms have a second reader, and may have a mark.
-
-    Args:
-        source: of the studies.
-        labeler: reads every report.
-        bootstrap: of intervals and paired tests.
-        served: metrics of a server; None for none.
-        uncertain_is_positive: of the terms of a reward, which are measured too.
-    """
+    """The examiner of a source's studies: phantoms have a second reader, and may have a mark."""
     mark, readers = None, {}
     if isinstance(source, PhantomSource):
         readers = {PhantomReader.name: PhantomReader(source.wording)}
@@ -103,6 +92,18 @@ def make_examiner(
         metrics=None if served is None else ServedMetrics(served),
         mark=mark,
     )
+
+
+def term_scorer(*, uncertain_is_positive: bool) -> Scorer:
+    """Scores by ``TERMS`` with the settings of reward=fact_score: ``reward_facts`` and the like, in [0, 1]."""
+    reward = WeightedReward(dict.fromkeys(TERMS, 1.0), uncertain_is_positive=uncertain_is_positive)
+
+    def score(reports: Sequence[str], studies: Sequence[Study]) -> list[Mapping[str, float]]:
+        judged = reward.start(reports, studies).result()
+        rows = [one.terms if isinstance(one, RewardBreakdown) else {} for one in judged]
+        return [{f"reward_{name}": value for name, value in row.items() if value is not None} for row in rows]
+
+    return score
 
 
 def why_not_shuffled(studies: Sequence[Study]) -> str:
@@ -119,15 +120,7 @@ def controls(
     seed: int,
     told: ScoreFile | None = None,
 ) -> dict[str, SystemScores]:
-    """The rows of the controls that look at no image, by key.
-
-    Args:
-        examiner: measures them as it measures the system.
-        training: the studies that were trained on, or why there are none.
-        studies: that are tested on.
-        seed: of the drawn labels.
-        told: another tool's scores; None for none.
-    """
+    """The rows of the controls that look at no image, by key."""
     if asked := _questions(studies):
         return _answer_controls(examiner, training, asked)
     return {
@@ -189,9 +182,9 @@ def _common_report(
     reports = [study.oracle_report for study in training.studies if not says_nothing(study.oracle_report)]
     if not reports:
         return SystemScores(title, not_computed=training.reason or "no training study has a report")
-    common = most_common_report(reports)
-    note = f"occurs {common.count} times among {common.num_reports} training reports"
-    if common.count == 1:
-        note = f"the first of {common.num_reports} training reports, of which none occurs twice"
-    pairs = examiner.read(studies, Written((common.text,) * len(studies)))
+    text, count = most_common_report(reports)
+    note = f"occurs {count} times among {len(reports)} training reports"
+    if count == 1:
+        note = f"the first of {len(reports)} training reports, of which none occurs twice"
+    pairs = examiner.read(studies, Written((text,) * len(studies)))
     return examiner.scored(title, told.added("most_common_report", pairs), note=note)

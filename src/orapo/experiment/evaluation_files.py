@@ -3,14 +3,12 @@
 import csv
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from orapo.display import spreadsheet_cell
 from orapo.evaluation.evaluation_table import EvaluationTables, tables_text
 from orapo.evaluation.examiner import SystemScores
-from orapo.evaluation.resampling import Difference
 
 FORMAT = 1
 """Of evaluation.json; counted up when a key changes its meaning, together with its reader in orapo.comparison."""
@@ -34,11 +32,6 @@ def write_evaluation(content: Mapping[str, Any], tables: EvaluationTables, folde
         writer.writerow(CSV_COLUMNS)
         for key, system in tables.systems.items():
             writer.writerows(map(spreadsheet_cell, row) for row in _csv_rows(key, system))
-
-
-def plain_differences(differences: Mapping[str, Difference]) -> dict[str, Any]:
-    """For JSON, by measure."""
-    return {name: asdict(found) for name, found in differences.items()}
 
 
 def reports_name(key: str) -> str:

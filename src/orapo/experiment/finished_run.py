@@ -39,11 +39,7 @@ _BEFORE_READERS = {
 
 
 def run_config(folder: Path, needed: Sequence[str]) -> DictConfig:
-    """The config of a finished run.
-
-    Args:
-        folder: of the run.
-        needed: files and folders that a finished run has and the command reads, beside the config.
+    """The config of a finished run, which has the ``needed`` files and folders.
 
     Raises:
         CheckpointError: the folder lacks one of them.

@@ -19,9 +19,8 @@ from orapo.data.images import load_study_images
 from orapo.display import visible
 from orapo.errors import DataError, SettingError
 from orapo.experiment.generate_config import Generation
-from orapo.experiment.generated_study import ABOUT_PHANTOMS, NOT_CLINICAL, GeneratedStudy
 from orapo.experiment.quiet import quiet_libraries
-from orapo.experiment.report_reading import ReportReader
+from orapo.experiment.report_reading import ABOUT_PHANTOMS, NOT_CLINICAL, GeneratedStudy, ReportReader
 from orapo.experiment.targets import build
 from orapo.policy.checkpoints import load_checkpoint
 from orapo.training.distributed import sampling_seed
@@ -43,7 +42,10 @@ def generate(generation: Generation) -> None:
     num_unreadable, seconds = 0, []
     rexrank = generation.rexrank
     output = nullcontext(None) if rexrank else _output(settings.out)
-    with output as file, _progress(len(images.studies), is_shown=settings.out is not None) as progress:
+    # A bar where a terminal watches and the reports go into a file.
+    is_hidden = settings.out is None or not sys.stderr.isatty()
+    with output as file, Progress(console=Console(stderr=True), transient=True, disable=is_hidden) as progress:
+        bar = progress.add_task("Writing reports", total=len(images.studies))
         if file is not None and settings.format == "text":
             print(f"{notice} Model: {generation.name}\n", file=file, flush=True)
         for opened in writer.opened():
@@ -60,7 +62,7 @@ def generate(generation: Generation) -> None:
                     )
                 seconds += [written.seconds_per_image] * len(written.study.image_paths)
             num_unreadable += len(opened.unreadable)
-            progress.advance(progress.task_ids[0], settings.batch_size)
+            progress.advance(bar, settings.batch_size)
     if rexrank is not None:
         rexrank.finish()
     if seconds:
@@ -118,14 +120,13 @@ class _Writer:
 
     def _groups(self, batch: StudyBatch) -> list[tuple[RolloutGroup, ...]]:
         """Per study the group of the greedy report and, if there are any, that of the drawn ones."""
-        greedy = self._policy.roll_out(batch, self._generation.greedy)
-        if self._generation.drawn is None:
+        settings = self._generation.settings
+        greedy = self._policy.roll_out(batch, settings.greedy)
+        if settings.drawn is None:
             return [(group,) for group in greedy]
         # By place among all studies: the same draws whatever the batch size, and whatever could not be read.
-        seeds = [
-            sampling_seed(self._generation.settings.seed, 0, self._places[study.study_id]) for study in batch.studies
-        ]
-        return list(zip(greedy, self._policy.roll_out(batch, self._generation.drawn, seeds), strict=True))
+        seeds = [sampling_seed(settings.seed, 0, self._places[study.study_id]) for study in batch.studies]
+        return list(zip(greedy, self._policy.roll_out(batch, settings.drawn, seeds), strict=True))
 
 
 def open_fabric(accelerator: str, precision: object) -> Fabric:
@@ -150,16 +151,6 @@ def _output(out: str | None) -> Iterator[TextIO]:
             yield file
     except FileExistsError:
         raise SettingError(f"out={out} exists already; choose another name") from None
-
-
-@contextmanager
-def _progress(num_studies: int, *, is_shown: bool) -> Iterator[Progress]:
-    """A bar on standard error where a terminal watches and the reports go into a file."""
-    with Progress(
-        console=Console(stderr=True), transient=True, disable=not (is_shown and sys.stderr.isatty())
-    ) as progress:
-        progress.add_task("Writing reports", total=num_studies)
-        yield progress
 
 
 def _counted(count: int, noun: str) -> str:

@@ -1,18 +1,16 @@
 """``orapo generate``: reports for a user's own images."""
 
-import functools
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from orapo.data.images import load_study_images
 from orapo.experiment.command_line import run_command
-from orapo.experiment.config_help import CONF
+from orapo.experiment.config_help import group_options
 from orapo.experiment.generate_config import read_generation
 from orapo.stopping import Stopped
 
@@ -24,24 +22,20 @@ EXIT_NO_READER = 128 + signal.SIGPIPE
 
 def main() -> None:
     """Composes the config, generates, and exits."""
-    quoted = functools.partial(with_paths_quoted, model_options=CONF / "model")
-    run_command(generate_command, CONF, "generate", quoted, tells_hydra=False)
+    run_command(generate_command, "generate", with_paths_quoted, tells_hydra=False)
 
 
-def with_paths_quoted(arguments: Sequence[str], model_options: Path) -> list[str]:
+def with_paths_quoted(arguments: Sequence[str]) -> list[str]:
     """The arguments as Hydra reads them: paths quoted, ``model=FOLDER`` as ``checkpoint=FOLDER``.
 
-    Args:
-        arguments: of the command line.
-        model_options: folder of the config group; ``model=NAME`` with one of its names stays as it is.
+    ``model=NAME`` with a name of the config group stays as it is.
     """
-    options = frozenset(file.stem for file in model_options.glob("*.yaml"))
-    return [_with_path_quoted(argument, options) for argument in arguments]
+    return [_with_path_quoted(argument) for argument in arguments]
 
 
-def _with_path_quoted(argument: str, model_options: frozenset[str]) -> str:
+def _with_path_quoted(argument: str) -> str:
     key, equals, value = argument.partition("=")
-    if key == "model" and equals and value not in model_options:
+    if key == "model" and equals and value not in group_options("model"):
         key = "checkpoint"
     if key not in PATHS or not equals or value in ("", "null", "???"):
         return argument

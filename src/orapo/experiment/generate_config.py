@@ -1,20 +1,19 @@
 """The config of generate.py as typed settings, checked before anything heavy is imported."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from omegaconf import DictConfig
-from pydantic import AfterValidator, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, BeforeValidator, NonNegativeInt, PositiveFloat, PositiveInt
 
 from orapo.data.images import LongestSide
-from orapo.data.own_images import OwnImages, ReportPer, find_own_images
+from orapo.data.own_images import PER_FOLDER, OwnImages, ReportPer, find_own_images
 from orapo.errors import CheckpointError, SettingError
 from orapo.experiment.config import Target, read_model
 from orapo.experiment.config_tree import without_training
 from orapo.experiment.finished_run import CONFIG_FILE, MODEL_FOLDER, model_of_folder, model_of_run, run_config, with_run
-from orapo.experiment.given_context import GivenContext, ImagePaths
 from orapo.experiment.machine import refuse_unwritable
 from orapo.experiment.rexrank import RexrankFile
 from orapo.experiment.targets import check, plain
@@ -22,6 +21,8 @@ from orapo.experiment.trainer_settings import Accelerator, Precision
 from orapo.policy.embedded import EMBEDDED
 from orapo.policy.settings import ModelSettings, SamplingSettings
 from orapo.policy.tiny import base_folder
+from orapo.prompt import ContextElement, Prompt
+from orapo.records import Context, PriorStudy
 from orapo.settings import Count, NumWorkers, PositiveFraction, Seed, Text, read, settings
 
 SECTIONS = ("model", "prompt", "labeler")
@@ -49,6 +50,93 @@ def _new_file(out: str) -> str:
     return out
 
 
+def _paths(image: object) -> tuple[str, ...]:
+    paths = image if isinstance(image, list | tuple) else [image]
+    named = [path for path in paths if isinstance(path, str) and path.strip()]
+    if not named or len(named) < len(paths):
+        raise ValueError(f"is {image!r}; it must be a file, a folder, or a list of one study's files")
+    return tuple(str(Path(path).expanduser()) for path in named)
+
+
+ImagePaths = Annotated[tuple[str, ...], BeforeValidator(_paths)]
+"""Several for the images of one study."""
+
+
+@settings
+class GivenContext:
+    """The section ``context`` of generate.yaml, whose comments say what each key means; None for what isn't known."""
+
+    indication: Text | None = None
+    comparison: Text | None = None
+    technique: Text | None = None
+    age_years: NonNegativeInt | None = None
+    sex: Literal["F", "M"] | None = None
+    prior_report: Text | None = None
+    prior_image: ImagePaths | None = None
+    prior_days_before: NonNegativeInt | None = None
+
+    def __post_init__(self) -> None:
+        if self.prior_days_before is not None and not self._has_prior:
+            raise SettingError("prior_days_before is given without prior_report or prior_image; it tells of them")
+
+    @property
+    def given(self) -> Mapping[str, ContextElement]:
+        """The keys that are given, each with the element of the prompt that it fills."""
+        elements: dict[str, ContextElement] = {
+            "indication": "indication",
+            "comparison": "comparison",
+            "technique": "technique",
+            "age_years": "age_sex",
+            "sex": "age_sex",
+            "prior_report": "prior_report",
+            "prior_image": "prior_image",
+        }
+        return {key: element for key, element in elements.items() if getattr(self, key) is not None}
+
+    def told_of(self, images: OwnImages, prompt: Prompt) -> OwnImages:
+        """The one study with this context; without any, the studies as they are.
+
+        Raises:
+            SettingError: there are several studies, or the model's prompt tells nothing of what is given.
+            DataError: the prior image does not exist.
+        """
+        for key, element in self.given.items():
+            if len(images.studies) > 1:
+                raise SettingError(f"context.{key} is of one study, and image= names {len(images.studies):,}")
+            if element not in prompt.context:
+                told = ", ".join(prompt.context) or "nothing"
+                raise SettingError(
+                    f"context.{key} is given, and the model's prompt tells {told} beside the images; a model that was "
+                    f"trained with prompt.context=[{element}] takes it"
+                )
+        if not self.given:
+            return images
+        (study,) = images.studies
+        return replace(images, studies=(replace(study, context=self._context(study.study_id)),))
+
+    @property
+    def _has_prior(self) -> bool:
+        return self.prior_report is not None or self.prior_image is not None
+
+    def _context(self, study_id: str) -> Context:
+        prior = None
+        if self._has_prior:
+            paths: tuple[str, ...] = ()
+            if self.prior_image is not None:
+                (shown,) = find_own_images(self.prior_image, PER_FOLDER, "context.prior_image").studies
+                paths = shown.image_paths
+            views, report = ("",) * len(paths), self.prior_report or ""
+            prior = PriorStudy(f"{study_id}, prior", paths, views, report, self.prior_days_before)
+        return Context(
+            indication=_one_line(self.indication),
+            comparison=_one_line(self.comparison),
+            technique=_one_line(self.technique),
+            age_years=self.age_years,
+            sex=self.sex or "",
+            prior=prior,
+        )
+
+
 @settings
 class Chosen:
     """The model to use where it isn't that of the config group."""
@@ -58,11 +146,7 @@ class Chosen:
 
 @settings
 class GenerateSettings(Chosen):
-    """The keys of generate.yaml, whose comments say what each means.
-
-    Attributes:
-        image: paths; one for a file or a folder, several for the images of one study.
-    """
+    """The keys of generate.yaml, whose comments say what each means."""
 
     image: ImagePaths | None
     rexrank: Text | None
@@ -92,6 +176,14 @@ class GenerateSettings(Chosen):
     def greedy(self) -> SamplingSettings:
         """Of the first report, the same as in a run's test and in an evaluation."""
         return SamplingSettings(max_new_tokens=self.max_new_tokens, min_new_tokens=self.min_new_tokens, greedy=True)
+
+    @property
+    def drawn(self) -> SamplingSettings | None:
+        """The sampling of further reports; None where there are none."""
+        if self.num_reports == 1:
+            return None
+        num_drawn = self.num_reports - 1
+        return replace(self.greedy, greedy=False, per_study=num_drawn, temperature=self.temperature, top_p=self.top_p)
 
     def __post_init__(self) -> None:
         # Both limits are checked where they are used.
@@ -128,32 +220,9 @@ class Generation:
     is_embedded: bool
     config: DictConfig
 
-    @property
-    def greedy(self) -> SamplingSettings:
-        """Of the first report, the same as in a run's test and in an evaluation."""
-        return self.settings.greedy
-
-    @property
-    def drawn(self) -> SamplingSettings | None:
-        """The sampling of further reports; None where there are none."""
-        settings = self.settings
-        if settings.num_reports == 1:
-            return None
-        return replace(
-            self.greedy,
-            greedy=False,
-            per_study=settings.num_reports - 1,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-        )
-
 
 def read_generation(config: DictConfig, overrides: Sequence[str]) -> Generation:
     """Checks every key, and every value and path that can be checked without building anything heavy.
-
-    Args:
-        config: as composed from generate.yaml and the command line.
-        overrides: the command line, which stands above what a run says.
 
     Raises:
         SettingError: an unknown, missing or mistyped key, or a value out of range.
@@ -218,3 +287,7 @@ def _run_folder(checkpoint: str | None) -> Path | None:
         f"model={checkpoint} {problem}; it must be the folder of a run, of a checkpoint or of a PEFT adapter, a hub "
         "name (owner/name), or a name in conf/model"
     )
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "").split())

@@ -5,7 +5,7 @@ run would use.
 """
 
 from argparse import ArgumentParser
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -13,9 +13,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; 0 when all is well, 1 for a user's error, 75 when the judge can't answer now."""
     parser = ArgumentParser(prog="orapo judge", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    _add(commands, "report", "judges one report, and says why it earns what it earns", _report_options)
-    _add(commands, "compare", "sets the offline judge beside the configured one", _compare_options)
-    _add(commands, "estimate", "says before a run what its judge will cost", None)
+    report = _added(commands, "report", "judges one report, and says why it earns what it earns")
+    told = "the generated report: a text file, - for stdin"
+    report.add_argument("--report", required=True, metavar="FILE", help=told)
+    told = "the study's labels: JSON from observation to 1, 0, -1 or null, or a CSV with one row; none: no reward"
+    report.add_argument("--labels", metavar="FILE", help=told)
+    compare = _added(commands, "compare", "sets the offline judge beside the configured one")
+    told = "reports with labels: test_reports.jsonl or rollouts.jsonl of a run"
+    compare.add_argument("--reports", required=True, metavar="FILE", help=told)
+    compare.add_argument("--num", type=int, default=None, metavar="N", help="the first N reports only")
+    _added(commands, "estimate", "says before a run what its judge will cost")
     parsed = parser.parse_args(arguments)
     # torch and lightning take seconds to import: the arguments have been read by now.
     from orapo.experiment.judge_tasks import run_task
@@ -23,31 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_task(parsed)
 
 
-def _add(commands: Any, name: str, text: str, add_options: Callable[[ArgumentParser], None] | None) -> None:
+def _added(commands: Any, name: str, text: str) -> ArgumentParser:
     parser: ArgumentParser = commands.add_parser(name, help=text, description=f"{text.capitalize()}.")
-    if add_options is not None:
-        add_options(parser)
-    parser.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="as for orapo train, for example reward.f_beta=1"
-    )
-
-
-def _report_options(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--report", required=True, metavar="FILE", help="the generated report: a text file, - for stdin"
-    )
-    parser.add_argument(
-        "--labels",
-        metavar="FILE",
-        help="the study's labels: JSON from observation to 1, 0, -1 or null, or a CSV with one row; none: no reward",
-    )
-
-
-def _compare_options(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--reports",
-        required=True,
-        metavar="FILE",
-        help="reports with labels: test_reports.jsonl or rollouts.jsonl of a run",
-    )
-    parser.add_argument("--num", type=int, default=None, metavar="N", help="the first N reports only")
+    told = "as for orapo train, for example reward.f_beta=1"
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=told)
+    return parser

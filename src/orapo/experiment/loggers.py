@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import WandbLogger
 
 from orapo.comparison.run_state import read_state
 from orapo.experiment.config import WandbSettings
@@ -17,15 +17,10 @@ log = logging.getLogger(__name__)
 MAX_NAME = 128
 
 
-def open_loggers(settings: WandbSettings | None, folder: Path, run_name: str, config: dict[str, Any]) -> list[Logger]:
-    """The loggers besides the files: none, or W&B, offline when there is no key or no connection.
-
-    Args:
-        settings: None for no W&B.
-        folder: of the run; all that W&B writes goes below it.
-        run_name: shown in W&B, with the run's overrides.
-        config: the resolved config.
-    """
+def open_loggers(
+    settings: WandbSettings | None, folder: Path, run_name: str, config: dict[str, Any]
+) -> list[WandbLogger]:
+    """The loggers besides the files: none, or W&B, offline when there is no key or no connection."""
     if settings is None:
         return []
     import wandb
@@ -63,7 +58,7 @@ def shown_name(run_name: str, folder: Path) -> str:
 
 def _open_run(wandb: Any, arguments: dict[str, Any], timeout_seconds: int) -> Any:
     # An old error in the key or the connection must not stop a run: each way down is said aloud.
-    if os.environ.get("WANDB_MODE") not in ("offline", "disabled") and _has_key(wandb):
+    if os.environ.get("WANDB_MODE") not in ("offline", "disabled") and wandb.login(prompt=False, verify=False):
         try:
             settings = wandb.Settings(init_timeout=timeout_seconds, login_timeout=timeout_seconds)
             return wandb.init(**arguments, settings=settings)
@@ -78,14 +73,10 @@ def _open_run(wandb: Any, arguments: dict[str, Any], timeout_seconds: int) -> An
         return None
 
 
-def _has_key(wandb: Any) -> bool:
-    return bool(wandb.login(prompt=False, verify=False))
-
-
-def log_test_table(loggers: list[Logger], rows: list[dict[str, Any]]) -> None:
+def log_test_table(loggers: list[WandbLogger], rows: list[dict[str, Any]]) -> None:
     """A W&B table of test studies with image, both reports and facts; rows keep the same keys in every run."""
     for logger in loggers:
-        if isinstance(logger, WandbLogger) and rows:
+        if rows:
             import wandb
 
             columns = list(rows[0])
@@ -96,19 +87,17 @@ def log_test_table(loggers: list[Logger], rows: list[dict[str, Any]]) -> None:
             logger.experiment.log({"test/reports": wandb.Table(columns=columns, data=cells)})
 
 
-def log_summary(loggers: list[Logger], values: dict[str, float]) -> None:
+def log_summary(loggers: list[WandbLogger], values: dict[str, float]) -> None:
     """Final scores in the run's W&B summary, by which runs are sorted."""
     for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            logger.experiment.summary.update(values)
+        logger.experiment.summary.update(values)
 
 
-def close_loggers(loggers: list[Logger]) -> None:
+def close_loggers(loggers: list[WandbLogger]) -> None:
     """Ends W&B's run; without it the next job of a sweep would log into this one."""
     for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            import wandb
+        import wandb
 
-            logger.experiment.finish()
-            # finish() returns before W&B's own process has written the offline file; this waits for that process.
-            wandb.teardown()
+        logger.experiment.finish()
+        # finish() returns before W&B's own process has written the offline file; this waits for that process.
+        wandb.teardown()

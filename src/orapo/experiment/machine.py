@@ -1,11 +1,15 @@
-"""Faults of the machine, each as one line: no space or permission to write, no memory, a killed process."""
+"""The machine's memory, and its faults, each as one line: no room or right to write, no memory, a killed process."""
 
 import errno
 import os
+import re
 import shutil
 from pathlib import Path
 
 from orapo.errors import SettingError
+
+LIMIT = Path("/sys/fs/cgroup/memory.max")
+_TABLE = Path("/proc/meminfo")
 
 LEAST_FREE = 10_000_000
 """Bytes below which a disk counts as full before a command has begun."""
@@ -87,3 +91,16 @@ def refuse_unwritable(path: Path, key: str) -> None:
         raise SettingError(f"{key} is {str(path)!r}, which can't be reached: {error.strerror}") from error
     if free < LEAST_FREE:
         raise SettingError(f"{key} is {str(path)!r}, and its disk has {free / 1e6:,.1f} MB free; make room")
+
+
+def memory_bytes() -> int:
+    """The memory that this computer, or its container, allows."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = LIMIT.read_text().strip() if LIMIT.is_file() else "max"
+    return min(total, int(limit)) if limit.isdigit() else total
+
+
+def free_memory_bytes() -> int | None:
+    """What programs may still take; None where the system does not say."""
+    found = re.search(r"MemAvailable:\s+(\d+) kB", _TABLE.read_text()) if _TABLE.is_file() else None
+    return None if found is None else min(int(found[1]) * 1024, memory_bytes())

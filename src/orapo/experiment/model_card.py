@@ -32,18 +32,6 @@ UNKNOWN = "unknown"
 _RULE = re.compile(r"^---\s*$", re.MULTILINE)
 
 
-def write_model_card(summary: Mapping[str, Any], config: DictConfig, path: str, folder: Path) -> None:
-    """Writes ``CARD`` into the model's folder; PEFT's own draft, which is empty, goes.
-
-    Args:
-        summary: of summary.json.
-        config: of the run.
-        path: of the base, a folder or a hub name.
-        folder: of the model or adapter.
-    """
-    (folder / CARD).write_text(model_card(summary, config, path), encoding="utf-8")
-
-
 def model_card(summary: Mapping[str, Any], config: DictConfig, path: str) -> str:
     """Markdown below the hub's metadata; no study, no report, and of a base's folder the name alone."""
     is_adapter = config.model.get("lora") is not None

@@ -9,7 +9,7 @@ import torch
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import WandbLogger
 from omegaconf import OmegaConf
 
 from orapo.data.collate import Collate
@@ -23,14 +23,12 @@ from orapo.experiment.config import Experiment
 from orapo.experiment.devices import Device
 from orapo.experiment.evaluation_controls import make_examiner
 from orapo.experiment.fitting import write_chosen
-from orapo.experiment.joining import judge_share
-from orapo.experiment.precision import is_autocast
+from orapo.experiment.processes import judge_share
 from orapo.experiment.progress import progress
 from orapo.experiment.rollouts import build_ahead, build_rollouts, reach_server
 from orapo.experiment.run_plan import (
     TimeLeft,
     plan_run,
-    set_matmul_precision,
     warn_of_cut_reports,
     warn_of_little_memory,
 )
@@ -109,18 +107,9 @@ def build_data(
 
 
 def build_parts(
-    experiment: Experiment, folder: Path, loggers: list[Logger], ranks: Ranks, device: Device, is_resumed: bool
+    experiment: Experiment, folder: Path, loggers: list[WandbLogger], ranks: Ranks, device: Device, is_resumed: bool
 ) -> Parts:
-    """Builds objective and reward, then the data, then the model, so that cheap mistakes are found early.
-
-    Args:
-        experiment: checked settings.
-        folder: of the run.
-        loggers: besides the files that every run writes.
-        ranks: the processes that train together.
-        device: of ``chosen_device``, with the free memory of the fullest of all processes.
-        is_resumed: whether the run began before.
-    """
+    """Builds objective and reward, then the data, then the model, so that cheap mistakes are found early."""
     objective = build_objective(experiment)
     reward = build_reward(experiment, ranks)
     check_zero_term(objective, reward)
@@ -140,13 +129,15 @@ def build_parts(
     if ranks.is_first and not is_resumed:
         write_chosen(experiment, plan.experiment, folder)
     experiment = plan.experiment
-    warn_of_little_memory(plan)
+    warn_of_little_memory(plan.memory, device)
     if objective.needs_oracle:
         warn_of_cut_reports(data, collate)
-    set_matmul_precision(experiment.training.float32_matmul_precision, plan.device)
+    if device.kind == "cuda":
+        # A GPU may multiply float32 in fewer bits; a CPU stays exact.
+        torch.set_float32_matmul_precision(experiment.training.float32_matmul_precision)
     policy = load_policy(experiment.model, processor)
     rollouts = build_rollouts(experiment, policy, server, folder)
-    product_dtype = torch.bfloat16 if is_autocast(experiment) else None
+    product_dtype = torch.bfloat16 if experiment.is_autocast else None
     module = OrapoModule(
         policy=policy,
         rollouts=rollouts,
@@ -245,7 +236,7 @@ def build_callbacks(
 def build_trainer(
     experiment: Experiment,
     callbacks: list[Callback],
-    loggers: list[Logger],
+    loggers: list[WandbLogger],
     num_steps: int,
     ranks: Ranks,
     writer: CheckpointWriter,

@@ -30,11 +30,13 @@ from orapo.stopping import STOP_SIGNALS, Stopped
 GRACE_SECONDS = 30.0
 """How long the other processes may take to end by themselves once one has ended."""
 
+PER_RUN = ("max_cost", "requests_per_minute", "tokens_per_minute")
+"""Limits of a judge that are the run's, whatever the number of its processes."""
+
 
 def is_distributed(config: DictConfig) -> bool:
     """Whether the trainer's strategy is one of this package's for several processes."""
-    strategy = config.trainer.get("strategy", "auto")
-    return isinstance(strategy, DictConfig)
+    return isinstance(config.trainer.get("strategy"), DictConfig)
 
 
 def adopt_slurm() -> None:
@@ -82,10 +84,6 @@ def scratch_folder() -> str:
 @contextmanager
 def started_processes(config: DictConfig, folder: Path) -> Iterator[None]:
     """Within the block, the other processes of this machine run; no effect for a run in one process.
-
-    Args:
-        config: of the run; the others get the same.
-        folder: of the run.
 
     Raises:
         SettingError: several machines are asked for, which only torchrun or SLURM can start.
@@ -137,6 +135,22 @@ def num_processes(accelerator: str, devices: Any) -> int:
     if isinstance(devices, bool) or size < 1:
         raise SettingError(f"trainer.devices is {devices!r}; it must be a number, a list of devices, or auto")
     return size
+
+
+def judge_share(config: DictConfig, num_ranks: int) -> DictConfig:
+    """The reward's config for one of several processes, each of which has a judge of its own: limits are divided.
+
+    So are those of terms with limits of their own (``term_settings``).
+    """
+    shares: dict[str, Any] = {key: config[key] / num_ranks for key in PER_RUN if config.get(key) is not None}
+    if "max_concurrent" in config:
+        shares["max_concurrent"] = max(1, config.max_concurrent // num_ranks)
+    shares |= {str(key): judge_share(part, num_ranks) for key, part in config.items() if isinstance(part, DictConfig)}
+    if num_ranks == 1 or not shares:
+        return config
+    shared = OmegaConf.merge(config, shares)
+    assert isinstance(shared, DictConfig)
+    return shared
 
 
 def _environment(size: int) -> dict[str, str]:

@@ -13,8 +13,6 @@ from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 60.0
-SHUFFLED = ", images shuffled"
-"""What the second loader of a test or validation shows."""
 
 
 def progress(test: str = "test") -> ProgressBar:
@@ -23,7 +21,8 @@ def progress(test: str = "test") -> ProgressBar:
 
 
 def _loader(name: str, index: int) -> str:
-    return f"{name}{SHUFFLED if index else ''}"
+    """The second loader of a test or validation shows shuffled images."""
+    return f"{name}{', images shuffled' if index else ''}"
 
 
 class PhaseBar(TQDMProgressBar):
@@ -74,7 +73,7 @@ class PhaseLines(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the phase; the steps that a resumed run had done before took no time now."""
-        self._begin("training")
+        self._began["training"] = self._clock()
         self._first_step = int(trainer.fit_loop.epoch_loop.batch_progress.current.ready)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -91,9 +90,9 @@ class PhaseLines(ProgressBar):
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """A loader's first batch begins its phase."""
+        """A loader's first batch begins its phase, in a test too."""
         if batch_idx == 0:
-            self._begin(_loader("validation", dataloader_idx))
+            self._began[self._phase(trainer, dataloader_idx)] = self._clock()
 
     def on_validation_batch_end(
         self,
@@ -104,29 +103,14 @@ class PhaseLines(ProgressBar):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        total = trainer.num_val_batches[dataloader_idx]
-        self._tell(_loader("validation", dataloader_idx), batch_idx + 1, total, "batches")
+        totals = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
+        self._tell(self._phase(trainer, dataloader_idx), batch_idx + 1, totals[dataloader_idx], "batches")
 
-    def on_test_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        if batch_idx == 0:
-            self._begin(_loader(self._test, dataloader_idx))
+    on_test_batch_start = on_validation_batch_start
+    on_test_batch_end = on_validation_batch_end
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        total = trainer.num_test_batches[dataloader_idx]
-        self._tell(_loader(self._test, dataloader_idx), batch_idx + 1, total, "batches")
-
-    def _begin(self, phase: str) -> None:
-        self._began[phase] = self._clock()
+    def _phase(self, trainer: Trainer, dataloader_idx: int) -> str:
+        return _loader(self._test if trainer.testing else "validation", dataloader_idx)
 
     def _tell(self, phase: str, done: int, total: float, unit: str, tail: str = "", first: int = 0) -> None:
         now = self._clock()

@@ -22,28 +22,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parsed = parser.parse_args(arguments)
     # Hydra, and then torch, take seconds to import: the arguments have been read by now.
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from orapo.errors import OrapoError, RunPaused
-    from orapo.experiment.command_line import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_PAUSED, compose_config, one_line
+    from orapo.experiment.command_line import EXIT_INTERRUPTED, compose_config, reported
     from orapo.experiment.config import read_experiment
 
-    try:
+    def rank() -> None:
         experiment = read_experiment(compose_config(parsed.overrides))
         from orapo.experiment.ranking import rank_studies
 
         rank_studies(experiment, Path(parsed.out), parsed.num)
-    except RunPaused as pause:
-        print(f"paused: {pause}", file=sys.stderr)
-        return EXIT_PAUSED
-    except (OrapoError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
+
+    code = reported(rank)
+    if code == EXIT_INTERRUPTED:
         print(f"stopped; the same command continues {parsed.out}", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    return 0
+    return code
 
 
 def _count(text: str) -> int:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from orapo.batches import StudyBatch
 from orapo.data.collate import Collate
+from orapo.data.evaluation_studies import EvaluationStudies
 from orapo.data.progress import watched
 from orapo.data.ranking import RANKING_COLUMNS, SOURCE_DIGEST, settings_path
 from orapo.data.source import StudySource
@@ -78,11 +79,8 @@ class _Ranker:
 
     def loader(self, source: StudySource, studies: Sequence[Study]) -> "DataLoader[Any]":
         training = self._experiment.training
-        return DataLoader(
-            self._collate.rows(source.load_images, studies),
-            batch_size=training.eval_batch_size,
-            collate_fn=self._collate,
-            num_workers=training.num_workers,
+        return EvaluationStudies(source, tuple(studies), ()).loader(
+            self._collate, batch_size=training.eval_batch_size, num_workers=training.num_workers, images_of=None
         )
 
     def rows(self, batch: StudyBatch, first: int) -> list[tuple[object, ...]]:

@@ -1,15 +1,15 @@
 """What a finished run writes: summary.json, pictures, and the final table."""
 
-import csv
 import json
 import math
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from orapo.comparison.run_folder import TRAINING_KEYS, read_columns
 from orapo.data.datamodule import ReportDataModule
 from orapo.evaluation.answers import ACCURACY
 from orapo.evaluation.clinical import reading_of
@@ -19,11 +19,13 @@ from orapo.evaluation.figures import ANSWERS, REPORTS, learning_curve
 from orapo.evaluation.resampling import Difference
 from orapo.evaluation.study_pictures import study_sheet
 from orapo.experiment.config import Experiment
-from orapo.experiment.evaluation_files import plain_differences, tested
+from orapo.experiment.evaluation_files import tested
+from orapo.training.metrics import METRIC_NAMES
 
 PACKAGES = ("orapo", "torch", "transformers", "peft", "lightning", "hydra-core", "numpy")
 NUM_PICTURED_STUDIES = 6
 _MACRO = "all_14/macro/f1"
+_SECONDS = "seconds_"
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,6 @@ class Results:
         differences: trained minus base, paired over the test studies, by measure.
         confidence: of the intervals.
         data: the studies.
-        num_steps: training steps of the run.
         seconds: by phase.
         judge: what a language-model judge did.
     """
@@ -44,7 +45,6 @@ class Results:
     differences: Mapping[str, Difference]
     confidence: float
     data: ReportDataModule
-    num_steps: int
     seconds: Mapping[str, float]
     judge: Mapping[str, float]
 
@@ -62,12 +62,12 @@ def write_results(results: Results, experiment: Experiment, folder: Path) -> dic
         "shuffled_images": None if shuffled.not_computed else shuffled.summary(reading),
         **({} if floor is None else {"always_positive": floor.clinical(reading, len(trained.pairs))}),
         "scores": {key: row.to_dict() for key, row in results.systems.items()},
-        "differences_from_base": plain_differences(results.differences),
+        "differences_from_base": {name: asdict(found) for name, found in results.differences.items()},
         "counts": {
             "train_studies": len(data.train_studies),
             "validate_studies": len(data.validate_studies),
             "test_studies": len(trained.pairs),
-            "training_steps": results.num_steps,
+            "training_steps": data.num_steps,
         },
         "max_test_studies": experiment.data.max_test_studies,
         "seconds": {phase: round(seconds, 3) for phase, seconds in results.seconds.items()},
@@ -114,13 +114,11 @@ def write_pictures(results: Results, experiment: Experiment, folder: Path) -> st
     is_lenient, data = experiment.data.uncertain_is_positive, results.data
     reading, trained = reading_of(is_lenient), results.systems["system"]
     key, measure = ("majority_answer", ACCURACY) if data.asks_questions else ("always_positive", f"{reading}/{_MACRO}")
-    learning_curve(
-        read_csv_rows(folder / "metrics.csv"),
-        read_csv_rows(folder / "validation.csv"),
-        folder / "learning_curve.png",
-        floor=results.systems[key].estimates[measure].value,
-        score=ANSWERS if data.asks_questions else REPORTS,
-    )
+    score = ANSWERS if data.asks_questions else REPORTS
+    _, training = read_columns(folder / "metrics.csv", (), TRAINING_KEYS)
+    _, validation = read_columns(folder / "validation.csv", (), (score.column, f"shuffled_{score.column}"))
+    floor = results.systems[key].estimates[measure].value
+    learning_curve(training, validation, folder / "learning_curve.png", floor=floor, score=score)
     if not data.asks_questions:
         pictured = data.test_studies[:NUM_PICTURED_STUDIES]
         images = [data.load_images(study).images[0] for study in pictured]
@@ -155,21 +153,10 @@ FILES = {
 }
 
 
-def read_csv_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV of the run; none where the file does not exist."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def _phase_seconds(path: Path) -> dict[str, float]:
     """For each phase, its seconds in all training steps together."""
-    rows = read_csv_rows(path)
-    phases = [name for name in (rows[0] if rows else {}) if name.startswith("seconds_")]
-    return {
-        name.removeprefix("seconds_"): round(sum(float(row[name]) for row in rows if row[name]), 3) for name in phases
-    }
+    _, curves = read_columns(path, (), [name for name in METRIC_NAMES if name.startswith(_SECONDS)])
+    return {name.removeprefix(_SECONDS): round(sum(values.tolist()), 3) for name, (_, values) in curves.items()}
 
 
 def git_commit() -> str | None:

@@ -32,14 +32,7 @@ def reach_server(experiment: Experiment) -> ServerClient | None:
 
 
 def build_rollouts(experiment: Experiment, policy: Policy, server: ServerClient | None, folder: Path) -> RolloutSource:
-    """Rollouts by the policy itself, or by the server that was reached.
-
-    Args:
-        experiment: checked settings.
-        policy: loaded.
-        server: of ``reach_server``.
-        folder: of the run; weights are written below it unless the config names another place.
-    """
+    """Rollouts by the policy, or by the server; weights go below ``folder`` unless the config names another place."""
     if server is None:
         return LocalRollouts(policy)
     model = _served_model(experiment, server.settings)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import seed_everything
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf import DictConfig, OmegaConf
 
@@ -25,13 +25,12 @@ from orapo.evaluation.examiner import SCORE, SystemScores
 from orapo.evaluation.report_pairs import ReportPair, Written, read_report_pairs, write_report_pairs
 from orapo.experiment.command_line import exit_code
 from orapo.experiment.config import Experiment, read_experiment
-from orapo.experiment.devices import Device, chosen_device
+from orapo.experiment.devices import Device, chosen_device, join_ranks
 from orapo.experiment.evaluation_controls import TITLES, TrainingStudies, controls, why_not_shuffled
 from orapo.experiment.finished_run import CONFIG_FILE
 from orapo.experiment.first_stage import begins_with, first_config
-from orapo.experiment.joining import join_ranks
 from orapo.experiment.loggers import close_loggers, log_summary, log_test_table, open_loggers
-from orapo.experiment.model_card import write_model_card
+from orapo.experiment.model_card import CARD, model_card
 from orapo.experiment.parts import CHECKPOINTS, SUBSET, Parts, build_parts
 from orapo.experiment.quiet import quiet_libraries
 from orapo.experiment.results import Results, write_pictures, write_results
@@ -50,12 +49,6 @@ from orapo.training.sharding import full_state_dict
 log = logging.getLogger(__name__)
 
 BASE_REPORTS = "base_test_reports.jsonl"
-
-
-def quiet_other_ranks() -> None:
-    """Silences this process's log and warnings, errors apart: the first process speaks for all."""
-    logging.getLogger("orapo").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore")
 
 
 def train(config: DictConfig, folder: Path) -> dict[str, Any]:
@@ -84,7 +77,9 @@ def _train(config: DictConfig, experiment: Experiment, folder: Path) -> dict[str
     with join_ranks(config) as ranks:
         STOP_SIGNALS.is_told = ranks.is_first
         if ranks.shard.rank:
-            quiet_other_ranks()
+            # The first process speaks for all, errors apart.
+            logging.getLogger("orapo").setLevel(logging.ERROR)
+            warnings.filterwarnings("ignore")
         try:
             shared = ranks.broadcast(folder.resolve)
             folder = folder if ranks.is_first else shared
@@ -134,17 +129,17 @@ def _train_in(folder: Path, experiment: Experiment, ranks: Ranks) -> dict[str, A
         start_over(folder)
         OmegaConf.save(experiment.config, folder / CONFIG_FILE, resolve=True)
     seed_everything(experiment.seed, workers=True, verbose=False)
-    loggers: list[Logger] = []
+    loggers: list[WandbLogger] = []
     try:
         if ranks.is_first:
-            loggers = open_loggers(experiment.wandb, folder, experiment.run_name, plain(experiment.config))
+            loggers = open_loggers(experiment.logger.wandb, folder, experiment.run_name, plain(experiment.config))
         return _run(experiment, folder, checkpoint, loggers, ranks)
     finally:
         close_loggers(loggers)
 
 
 def _run(
-    experiment: Experiment, folder: Path, checkpoint: Path | None, loggers: list[Logger], ranks: Ranks
+    experiment: Experiment, folder: Path, checkpoint: Path | None, loggers: list[WandbLogger], ranks: Ranks
 ) -> dict[str, Any]:
     watch = Stopwatch()
     with watch.phase("setup"):
@@ -192,14 +187,14 @@ def _run(
         differences=parts.examiner.differences(trained, systems["base"]),
         confidence=parts.examiner.bootstrap.confidence,
         data=parts.data,
-        num_steps=parts.data.num_steps,
         seconds=watch.seconds,
         judge=judge_totals,
     )
     summary = write_results(results, experiment, folder)
     # In a run with a first stage: what that stage began with.
     began_with = read_experiment(experiment.config).model.path
-    write_model_card(summary, experiment.config, began_with, folder / "model")
+    # In place of PEFT's own draft, which is empty.
+    (folder / "model" / CARD).write_text(model_card(summary, experiment.config, began_with), encoding="utf-8")
     table = write_pictures(results, experiment, folder)
     log_test_table(loggers, _table_rows(parts, trained.pairs, experiment))
     log_summary(loggers, summary["sortable"])
@@ -321,14 +316,14 @@ def _save_offending(error: NonFiniteError, parts: Parts, path: Path) -> None:
 
 
 def _table_rows(parts: Parts, pairs: Sequence[ReportPair], experiment: Experiment) -> list[dict[str, Any]]:
-    if experiment.wandb is None:
+    if experiment.logger.wandb is None:
         return []
-    if experiment.data.is_private and not experiment.wandb.allow_external:
+    if experiment.data.is_private and not experiment.logger.wandb.allow_external:
         log.info("private data: W&B gets no table of images and reports (logger.wandb.allow_external)")
         return []
     rows = []
     names = dict.fromkeys(name for pair in pairs for name in pair.scores)
-    studies = parts.data.test_studies[: experiment.wandb.num_table_studies]
+    studies = parts.data.test_studies[: experiment.logger.wandb.num_table_studies]
     for study, pair in zip(studies, pairs, strict=False):
         judged = parts.reward.start([pair.generated_report], [study]).result()[0]
         rows.append(

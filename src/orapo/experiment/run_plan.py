@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.utils import get_object
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -21,7 +20,6 @@ from orapo.experiment.config import Experiment
 from orapo.experiment.devices import Device, cuda_fault
 from orapo.experiment.fitting import automatic, fitted, read_chosen
 from orapo.experiment.judge_cost import estimate_cost
-from orapo.experiment.precision import is_autocast
 from orapo.experiment.processes import is_distributed
 from orapo.objective.orapo import OrapoObjective
 from orapo.policy.memory import ADAM_STATES, Load, MemoryCount, ModelSize, count_memory, model_size
@@ -46,16 +44,12 @@ class RunPlan:
 
     Attributes:
         experiment: with numbers where it said ``auto``.
-        device: where it trains.
-        size: of the policy.
         memory: that one process needs, counted.
         keep_last: checkpoints that stay.
         lines: the block, by the word in front of each line.
     """
 
     experiment: Experiment
-    device: Device
-    size: ModelSize
     memory: MemoryCount
     keep_last: int
     lines: Mapping[str, str]
@@ -76,17 +70,6 @@ def plan_run(
     is_resumed: bool,
 ) -> RunPlan:
     """Counts what the run needs, and refuses settings that can't be intended or can't fit.
-
-    Args:
-        experiment: checked settings.
-        data: with its studies chosen.
-        collate: of the policy; it makes the longest prompt, whose length counts.
-        objective: whether it needs a reference and rollouts.
-        reward: its judge may cost money.
-        folder: of the run.
-        device: of ``chosen_device``, with the free memory of the fullest of all processes.
-        num_processes: that train together.
-        is_resumed: whether the run began before, with what it chose then.
 
     Raises:
         SettingError: a large model would train on a CPU that nobody asked for, the weights with what training keeps of
@@ -127,7 +110,7 @@ def plan_run(
     }
     keep_last = experiment.callbacks.keep_last or (1 if size.num_trained > LARGE else 2)
     lines["files"] = _files_line(experiment, folder, size, keep_last)
-    return RunPlan(experiment, device, size, memory, keep_last, lines)
+    return RunPlan(experiment, memory, keep_last, lines)
 
 
 def _longest_prompt(data: ReportDataModule, collate: Collate) -> int:
@@ -140,24 +123,17 @@ def _longest_prompt(data: ReportDataModule, collate: Collate) -> int:
     return len(collate([data.load_images(max(data.train_studies, key=size))]).prompt_ids[0])
 
 
-def set_matmul_precision(precision: str, device: Device) -> None:
-    """Lets a GPU multiply float32 in fewer bits, as ``training.float32_matmul_precision`` says; a CPU stays exact."""
-    if device.kind == "cuda":
-        torch.set_float32_matmul_precision(precision)
-
-
-def warn_of_little_memory(plan: RunPlan) -> None:
+def warn_of_little_memory(memory: MemoryCount, device: Device) -> None:
     """One warning with the settings to lower, where the counted memory exceeds the free memory."""
-    if plan.memory.total <= plan.device.free_bytes:
+    if memory.total <= device.free_bytes:
         return
-    memory = plan.memory
     lower = (
         "model.gradient_checkpointing=true, training.studies_per_micro_batch=1 or rollout.max_new_tokens lower it"
         if memory.update >= memory.sampling
         else "training.batch_size, rollout.per_study or rollout.max_new_tokens lower it"
     )
     log.warning(
-        "memory may not suffice: about %s counted, %s free; %s", _gb(memory.total), _gb(plan.device.free_bytes), lower
+        "memory may not suffice: about %s counted, %s free; %s", _gb(memory.total), _gb(device.free_bytes), lower
     )
 
 
@@ -195,7 +171,7 @@ def _load(experiment: Experiment, objective: OrapoObjective, prompt_tokens: int,
         prompt_tokens=prompt_tokens,
         new_tokens=sampling.max_new_tokens,
         checkpointing=bool(experiment.model.gradient_checkpointing),
-        autocast=is_autocast(experiment),
+        autocast=experiment.is_autocast,
         has_reference=objective.needs_reference,
         shards=num_processes if _is_sharded(experiment) else 1,
     )
@@ -299,7 +275,7 @@ def _files_line(experiment: Experiment, folder: Path, size: ModelSize, keep_last
         )
     kept = "checkpoint" if keep_last == 1 else f"{keep_last} checkpoints"
     line = f"{folder}, the last {kept} of {_gb(checkpoint)} ({_gb(free)} free)"
-    return line if experiment.wandb is None else f"{line}, W&B project {experiment.wandb.project}"
+    return line if experiment.logger.wandb is None else f"{line}, W&B project {experiment.logger.wandb.project}"
 
 
 def _gb(number: float) -> str:

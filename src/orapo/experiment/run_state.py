@@ -1,6 +1,5 @@
 """Records the state of a run in its folder, by callbacks of Hydra."""
 
-import os
 import sys
 import time
 import traceback
@@ -16,12 +15,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from orapo.comparison.run_state import RUN_STATE, RunState, StateRecord, read_state
 from orapo.errors import CheckpointError, OrapoError, RunInterrupted, RunPaused, SettingError
-from orapo.experiment.command_line import USER_ERRORS, PastHydra
+from orapo.experiment.command_line import USER_ERRORS, PastHydra, own_error
 from orapo.experiment.finished_run import CONFIG_FILE
 from orapo.experiment.machine import machine_error, refuse_unwritable
+from orapo.experiment.processes import own_rank
 from orapo.experiment.sweeps.earlier_jobs import is_finished, refuse_another
-from orapo.experiment.sweeps.folders import is_run_by_another
-from orapo.experiment.sweeps.lock import LOCK, folder_lock
+from orapo.experiment.sweeps.folders import LOCK, folder_lock, is_run_by_another
 
 WORKERS_LAST_SECONDS = 15.0
 """How long what a killed run had started, such as processes that open images, may outlive it and hold its lock."""
@@ -65,7 +64,7 @@ class RunStateFile(Callback):
         """
         # One object serves all jobs of a sweep.
         self._earlier = self._now = None
-        if not _is_first_process():
+        if own_rank():
             return
         folder = Path(config.hydra.runtime.output_dir)
         if config.hydra.mode is RunMode.MULTIRUN:
@@ -107,7 +106,7 @@ class RunStateFile(Callback):
         """Records how the run ended; a refusal to resume leaves the record as it was."""
         # The public attribute prints the error and raises it once more.
         error = job_return._return_value if job_return.status is JobStatus.FAILED else None
-        if config.hydra.mode is RunMode.MULTIRUN and error is not None and _own_error(error) is None:
+        if config.hydra.mode is RunMode.MULTIRUN and error is not None and own_error(error) is None:
             # The sweep continues, and its summary has room for one line only.
             traceback.print_exception(error, file=sys.stderr)
         if self._now is None:
@@ -150,7 +149,7 @@ def ended(error: BaseException | None) -> tuple[RunState, str]:
     """The final state of a run that ended with ``error``, and the reason in one line."""
     if error is None:
         return RunState.FINISHED, ""
-    inner = _own_error(error)
+    inner = own_error(error)
     if inner is None and (told := machine_error(error)):
         return RunState.FAILED, told
     if inner is None:
@@ -159,17 +158,3 @@ def ended(error: BaseException | None) -> tuple[RunState, str]:
     if isinstance(inner, RunPaused):
         return RunState.PAUSED, str(inner)
     return (RunState.INTERRUPTED if isinstance(inner, RunInterrupted) else RunState.FAILED), str(inner)
-
-
-def _own_error(error: BaseException) -> OrapoError | None:
-    """The first error of this project in the chain of ``error``; None where there is none."""
-    inner: BaseException | None = error
-    while inner is not None and not isinstance(inner, OrapoError):
-        inner = inner.__cause__
-    return inner
-
-
-def _is_first_process() -> bool:
-    if "RANK" in os.environ:
-        return os.environ["RANK"] == "0"
-    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) == 1 or os.environ.get("SLURM_PROCID") == "0"

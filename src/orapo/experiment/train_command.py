@@ -9,23 +9,44 @@ from omegaconf import DictConfig, OmegaConf
 
 from orapo.errors import CheckpointError, RunInterrupted, RunPaused, SettingError
 from orapo.experiment.command_line import run_command
-from orapo.experiment.config import Experiment, read_experiment
-from orapo.experiment.config_help import CONF
-from orapo.experiment.edited_config import refuse_edited
-from orapo.experiment.finished_run import CONFIG_FILE, read_saved
-from orapo.experiment.precision import check_precision
+from orapo.experiment.config import Experiment, check_precision, read_experiment
+from orapo.experiment.finished_run import CONFIG_FILE, parse_saved, read_saved
 from orapo.experiment.processes import own_rank, started_processes
-from orapo.experiment.sweeps.earlier_jobs import is_finished, make_ready, validation_metric
+from orapo.experiment.sweeps.earlier_jobs import (
+    MAX_TOLD,
+    compared_settings,
+    is_finished,
+    make_ready,
+    setting_differences,
+    validation_metric,
+)
 from orapo.experiment.sweeps.resume import resumed_sweep
+from orapo.experiment.targets import plain
 from orapo.experiment.train_settings import CHANGEABLE, LAST_CHECKPOINT, SUMMARY
 from orapo.stopping import Stopped
 
 log = logging.getLogger(__name__)
 
+FREE = ("path", "root", "csv", "reports", "annotation")
+"""Last words of keys that say where data and models lie: they may have moved."""
+FREE_KEYS = (
+    "resume",
+    "run_name",
+    "optimized_metric",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "training.num_workers",
+    "training.eval_batch_size",
+    "training.studies_per_micro_batch",
+    "model.gradient_checkpointing",
+)
+"""Keys that fit a run to a machine; what is learned is the same but for rounding."""
+
 
 def main() -> None:
     """Composes the config, trains, and exits."""
-    run_command(train_command, CONF, rewrite=resumed_sweep)
+    run_command(train_command, rewrite=resumed_sweep)
 
 
 def train_command(config: DictConfig) -> float | None:
@@ -100,10 +121,42 @@ def saved_config(folder: Path, overrides: list[str]) -> DictConfig:
     if (folder / SUMMARY).is_file() and not list(folder.glob(f"{LAST_CHECKPOINT.parent}/*.ckpt")):
         raise CheckpointError(f"resume={folder} can't go on: the run is finished, and its checkpoints are gone")
     config = read_saved(folder / CONFIG_FILE)
-    refuse_edited(folder, config)
+    _refuse_edited(folder, config)
     for override in kept:
         if override.startswith("reward.") and "model" not in config.reward:
             raise SettingError(f"{override} is for reward=fact_score_llm; the run in {folder} has another reward")
         if override.startswith("rollout.") and config.rollout.get("server") is None:
             raise SettingError(f"{override} is for rollout=vllm; the run in {folder} samples by itself")
     return OmegaConf.merge(config, OmegaConf.from_dotlist(kept)) if kept else config  # type: ignore[return-value]
+
+
+def _refuse_edited(folder: Path, config: DictConfig) -> None:
+    """Compares config.yaml with the one that the run's last checkpoint carries, and says what differs.
+
+    Raises:
+        SettingError: another setting than where things lie, or what the machine takes at a time, was edited.
+    """
+    path = folder / LAST_CHECKPOINT
+    if not path.is_file():
+        return
+    # Importing torch takes seconds, and a folder without a checkpoint needs none.
+    from orapo.training.checkpoint_files import run_of
+
+    text = run_of(path).get("config")
+    if not text:
+        return
+    saved = plain(parse_saved(text))
+    told = setting_differences(compared_settings(saved), compared_settings(plain(config)))
+    refused = [line for line in told if not _is_free(line.partition(" is ")[0])]
+    if refused:
+        more = f" and {len(refused) - MAX_TOLD} more" if len(refused) > MAX_TOLD else ""
+        raise SettingError(
+            f"{folder / CONFIG_FILE} was edited since the run's checkpoint: {', '.join(refused[:MAX_TOLD])}{more}; put "
+            "it back, or begin a new run"
+        )
+    for line in told:
+        log.warning("%s was edited: %s", CONFIG_FILE, line)
+
+
+def _is_free(key: str) -> bool:
+    return key in FREE_KEYS or key.rpartition(".")[2] in FREE

@@ -49,26 +49,14 @@ OWN = (
 
 @settings
 class StrategySettings:
-    """How processes wait for each other.
-
-    Attributes:
-        timeout_hours: > 0, how long a process waits for another one; a judge may take long.
-    """
+    """How processes wait for each other: conf/trainer/ddp.yaml."""
 
     timeout_hours: PositiveFloat
 
 
 @settings
 class TrainerSettings:
-    """Arguments of ``lightning.pytorch.Trainer``; those with a type here are checked, the others by Lightning.
-
-    Attributes:
-        accelerator: "auto", "cpu", "gpu" or another that Lightning knows.
-        devices: how many, which, or "auto" for all.
-        precision: of the arithmetic, as Lightning names it.
-        num_nodes: machines, at least 1.
-        strategy: of several processes (``trainer=ddp``, ``trainer=fsdp``); "auto" for one.
-    """
+    """Arguments of ``lightning.pytorch.Trainer``; those with a type here are checked, the others by Lightning."""
 
     accelerator: Accelerator
     devices: Literal["auto", -1] | PositiveInt | Text | list[NonNegativeInt]

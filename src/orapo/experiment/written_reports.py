@@ -1,18 +1,23 @@
-"""Who writes the reports that are evaluated: what every kind of system has in common, and files of reports."""
+"""Files of what other tools wrote: reports to evaluate, and scores of single reports."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from orapo.data.evaluation_studies import EvaluationStudies
 from orapo.data.tables import read_csv
 from orapo.errors import DataError
-from orapo.evaluation.report_pairs import Written
+from orapo.evaluation.report_pairs import ReportPair, Written
 from orapo.json_lines import read_json_lines
 
 REPORT_COLUMNS = ("generated_report", "report")
 """Names under which a file may hold generated reports, the first that it has; the first is that of a run's own file."""
+
+ROWS = ("system", "shuffled_images", "most_common_report", "against")
+"""Rows of the table that have reports, and so may have scores."""
 
 _GENERATED = re.compile(
     r"generat|predict|hypothes|candidate|output|response|completion|(?:^|[\W_])(?:gen|pred|hyp)s?(?:$|[\W_])",
@@ -25,27 +30,6 @@ _WORDS = re.compile(r"(?<![^\W\d_])[^\W\d_]++\W++[^\W\d_]")
 
 class NotComputed(Exception):
     """A row of the table that can't be filled; its text says why."""
-
-
-class System(Protocol):
-    """Writes reports for studies."""
-
-    @property
-    def described(self) -> dict[str, Any]:
-        """Kind and name, for evaluation.json."""
-        ...
-
-    def write(self, studies: EvaluationStudies, images_of: Sequence[int] | None) -> Written:
-        """One report a study.
-
-        Args:
-            studies: all that are evaluated.
-            images_of: for each study the one whose images are shown; None shows its own.
-
-        Raises:
-            NotComputed: the system has no images to be shuffled.
-        """
-        ...
 
 
 class ReportFile:
@@ -64,7 +48,7 @@ class ReportFile:
         """
         self._path = path
         self._missing = missing
-        self._reports = {study_id: (line, report) for line, study_id, report in _rows(path)}
+        self._reports = {study_id: (line, report) for line, study_id, report in _reports(path)}
 
     @property
     def described(self) -> dict[str, Any]:
@@ -110,12 +94,9 @@ class ReportFile:
                     )
 
 
-def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
+def _reports(path: Path) -> Iterator[tuple[int, str, str]]:
     """Yields (line, study, report)."""
-    readers = {".csv": _csv_rows, ".jsonl": read_json_lines}
-    if path.suffix.lower() not in readers:
-        raise DataError(f"{path} is no file of reports: its name must end in .csv or .jsonl")
-    rows = list(readers[path.suffix.lower()](path))
+    rows = list(_rows(path, "reports"))
     column = _report_column(path, [row for _, row in rows])
     seen: dict[str, int] = {}
     for line, row in rows:
@@ -131,10 +112,6 @@ def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
 def _form(study_id: str) -> str:
     """An id with 0 for every digit; "" for one that a report may say, such as "12" or "left"."""
     return _DIGIT.sub("0", study_id) if len(study_id) > 2 and _DIGIT.search(study_id) else ""
-
-
-def _csv_rows(path: Path) -> list[tuple[int, Mapping[str, Any]]]:
-    return list(read_csv(path).rows)
 
 
 def _report_column(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -156,3 +133,72 @@ def _could_be(name: str, column: str) -> bool:
     """Whether a column's name may mean generated reports, too: another spelling, or a word such as "prediction"."""
     is_same = _SEPARATORS.sub("", name.lower()).rstrip("s") == _SEPARATORS.sub("", column)
     return is_same or (column == "report" and _GENERATED.search(name) is not None)
+
+
+class ScoreFile:
+    """Scores that another tool gave single reports, joined to them by study: ``evaluate.py scores=FILE``.
+
+    One row a report: ``study_id``, a column a metric, and in ``system`` which row of the table (none: the system).
+    A metric has a score where its tool gave one; a blank or null is none.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """Reads the file; None means no scores.
+
+        Raises:
+            DataError: the file can't be read, a row lacks its study or holds something else than numbers, a study
+                occurs twice, or a row of the table has no reports.
+        """
+        self._path = path
+        self._scores: dict[tuple[str, str], dict[str, float]] = {}
+        for line, row in [] if path is None else _rows(path, "scores"):
+            key = str(row.get("system") or "system"), str(row.get("study_id") or "").strip()
+            if key[0] not in ROWS:
+                raise DataError(f"{path}, line {line}: system is {key[0]!r}, allowed: {', '.join(ROWS)}")
+            if not key[1]:
+                raise DataError(f"{path}, line {line}: study_id is needed")
+            if key in self._scores:
+                raise DataError(f"{path}, line {line}: study {key[1]!r} stands there twice")
+            named = {name: value for name, value in row.items() if name not in ("system", "study_id")}
+            self._scores[key] = {
+                name: _number(value, f"{path}, line {line}: {name}")
+                for name, value in named.items()
+                if value is not None and value != ""
+            }
+        if path is not None and not any(self._scores.values()):
+            raise DataError(f"{path} holds no score: study_id and a column for each metric are needed")
+
+    def added(self, key: str, pairs: tuple[ReportPair, ...]) -> tuple[ReportPair, ...]:
+        """The reports of one row of the table with their scores.
+
+        Raises:
+            DataError: no test study has a score of the system, or a metric has scores from elsewhere already.
+        """
+        found = {study_id: scores for (system, study_id), scores in self._scores.items() if system == key}
+        known = {pair.study_id for pair in pairs}
+        if self._path is not None and key == "system" and not known & found.keys():
+            raise DataError(f"{self._path} has no score for any of the {len(pairs)} test studies")
+        for pair in pairs:
+            if twice := found.get(pair.study_id, {}).keys() & pair.scores.keys():
+                raise DataError(f"{self._path}: {min(twice)} has values of the metric server already; rename one")
+        return tuple(replace(pair, scores={**pair.scores, **found.get(pair.study_id, {})}) for pair in pairs)
+
+
+def _number(value: Any, where: str) -> float:
+    # What stands there may be a report: only that it is no number is told.
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"{where} must be a finite number; leave it out where the tool gave none")
+    return number
+
+
+def _rows(path: Path, what: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Lines and cells of a CSV or a .jsonl file."""
+    if path.suffix.lower() == ".jsonl":
+        return read_json_lines(path)
+    if path.suffix.lower() == ".csv":
+        return iter(read_csv(path).rows)
+    raise DataError(f"{path} is no file of {what}: its name must end in .csv or .jsonl")

@@ -10,7 +10,7 @@ from orapo.data.phantoms.source import PhantomSource
 from orapo.evaluation.examiner import Examiner, system_measures
 from orapo.evaluation.report_pairs import Written, read_report_pairs, write_report_pairs
 from orapo.evaluation.resampling import Bootstrap
-from orapo.experiment.term_scores import TERMS, term_scorer
+from orapo.experiment.evaluation_controls import TERMS, term_scorer
 from orapo.labeler import Labeler
 from orapo.measures.served import ServedMetric, ServedMetrics, ServedSettings
 from orapo.records import Split

@@ -10,11 +10,11 @@ from orapo.errors import DataError
 from orapo.evaluation.report_pairs import (
     ReportPair,
     Written,
-    agreement,
     pair_reports,
     read_report_pairs,
     write_report_pairs,
 )
+from orapo.evaluation.study_pictures import agreement
 from orapo.labeler import Labeler
 from orapo.labeler.types import LabeledReport
 from orapo.records import MentionSpan, Split, Study
@@ -123,5 +123,5 @@ def test_agreement() -> None:
         generated_states=states(EDEMA=LabelState.POSITIVE, SUPPORT_DEVICES=LabelState.UNCERTAIN),
     )
     strict, lenient = agreement(mixed), agreement(mixed, uncertain_is_positive=True)
-    assert (strict.agreed, strict.missed, strict.false_alarms) == ((EDEMA,), (FRACTURE,), ())
-    assert lenient.false_alarms == (DEVICES,)
+    assert strict == ([EDEMA], [FRACTURE], [])
+    assert lenient == ([EDEMA], [FRACTURE], [DEVICES])

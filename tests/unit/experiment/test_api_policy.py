@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from orapo.data.collate import StudyImages
@@ -21,8 +21,10 @@ from orapo.data.phantoms.source import PhantomSource
 from orapo.errors import RunPaused, SettingError
 from orapo.experiment.api_endpoint import check_privacy
 from orapo.experiment.api_policy import ApiPolicy, ApiRejected
-from orapo.experiment.api_settings import ApiSettings
+from orapo.experiment.evaluate_config import ApiSettings
+from orapo.experiment.targets import plain
 from orapo.prompt import Prompt
+from orapo.settings import read
 
 DEFAULTS = Path(__file__).parents[3] / "conf" / "system" / "api.yaml"
 INSTRUCTION = "Describe this drawing."
@@ -112,7 +114,8 @@ def settings(folder: Path, server: ReportServer | None, **changes: Any) -> ApiSe
         "max_concurrent": 1,
     }
     merged = OmegaConf.merge(section, own, changes)
-    return ApiSettings.read(merged)  # type: ignore[arg-type]
+    assert isinstance(merged, DictConfig)
+    return read(ApiSettings, plain(merged), "system")
 
 
 def numbered(number: int, body: dict[str, Any]) -> tuple[int, str, str]:

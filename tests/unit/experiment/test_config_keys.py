@@ -24,17 +24,29 @@ Told = Callable[..., str]
 def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Told:
     """What a command whose task does nothing says of its arguments: a line, or "" where they are right."""
 
-    def tell(*arguments: str, config: str = "config", folder: Path = CONF) -> str:
+    def tell(*arguments: str, config: str = "config") -> str:
         monkeypatch.chdir(tmp_path)
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
         with suppress(SystemExit):
-            run_command(lambda _: None, folder, config)
+            run_command(lambda _: None, config)
         lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
         assert len(lines) <= 1
         return "".join(lines)
 
     return tell
+
+
+def test_what_is_refused_before_the_task_stands_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "+lr=1"])
+    with pytest.raises(SystemExit):
+        run_command(lambda _: None, "evaluate", tells_hydra=False)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: lr is not a setting"), "without Hydra's own line above it"
 
 
 @pytest.mark.slow

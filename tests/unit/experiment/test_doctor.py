@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from orapo.data.miniature.mimic_cxr import write_miniature_mimic_cxr
-from orapo.experiment import doctor_machine, host_memory
+from orapo.experiment import doctor_command, machine
 from orapo.experiment.doctor_access import EXTRAS
 from orapo.experiment.doctor_command import main
 
@@ -67,7 +67,7 @@ def test_a_wandb_login_counts_as_a_key(doctor: Doctor, tmp_path: Path) -> None:
 
 
 def test_a_missing_or_old_package_stops_training(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_machine, "requires", lambda _: ["no-such-package<2,>=1", "torch>=999", "numpy>=2"])
+    monkeypatch.setattr(doctor_command, "requires", lambda _: ["no-such-package<2,>=1", "torch>=999", "numpy>=2"])
     code, told = doctor()
     assert code == 1
     assert "no-such-package is not installed: pip install 'no-such-package<2,>=1'" in told
@@ -129,18 +129,18 @@ def test_runs_that_could_not_be_written_stop_training(
     code, told = doctor(f"paths.logs={tmp_path}/file/logs")
     assert code == 1
     assert "can't be written to" in line(told, "disk")
-    monkeypatch.setattr(doctor_machine, "LEAST_FREE_GIB", 1e9)
+    monkeypatch.setattr(doctor_command, "LEAST_FREE_GIB", 1e9)
     assert doctor()[0] == 1
 
 
 def test_memory_is_that_of_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = tmp_path / "memory.max"
     limit.write_text(f"{2**30}\n")
-    monkeypatch.setattr(host_memory, "LIMIT", limit)
-    (found,) = doctor_machine.check_cpu()
+    monkeypatch.setattr(machine, "LIMIT", limit)
+    (found,) = doctor_command.check_cpu()
     assert " 1.0 GiB of memory" in found.told
     limit.write_text("max\n")
-    assert next(doctor_machine.check_cpu()).told != found.told
+    assert next(doctor_command.check_cpu()).told != found.told
 
 
 def test_a_data_set_is_opened_as_a_run_would(doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ def test_the_default_is_the_embedded_policy_on_phantoms() -> None:
     evaluation = read()
     assert (evaluation.kind, evaluation.name) == ("checkpoint", "tiny")
     assert evaluation.model == read("checkpoint=tiny").model
-    assert (evaluation.sampling.greedy, evaluation.sampling.max_new_tokens) == (True, 48)
+    assert (evaluation.settings.sampling.greedy, evaluation.settings.sampling.max_new_tokens) == (True, 48)
     assert evaluation_folder(evaluation).parent == Path("evaluations/tiny")
 
 
@@ -68,7 +68,7 @@ def test_a_run_answers_what_the_command_line_leaves_open(run: Path) -> None:
         "bf16-mixed",
         7,
     )
-    assert evaluation.sampling.max_new_tokens == 33
+    assert evaluation.settings.sampling.max_new_tokens == 33
     assert evaluation.model.path == str(run / "model")
     assert evaluation.base == "base_of_the_run"
     assert evaluation.model.dtype == "bfloat16"
@@ -81,14 +81,14 @@ def test_a_run_answers_what_the_command_line_leaves_open(run: Path) -> None:
 def test_the_command_line_stands_above_a_run(run: Path) -> None:
     changes = ["seed=9", "data.max_test_studies=2", "data.source.num_test=20", "model.dtype=float32", "base=elsewhere"]
     evaluation = read(f"run={run}", *changes)
-    assert (evaluation.config.seed, evaluation.data.max_test_studies, evaluation.base) == (9, 2, "elsewhere")
+    assert (evaluation.config.seed, evaluation.settings.data.max_test_studies, evaluation.base) == (9, 2, "elsewhere")
     assert evaluation.config.data.source.num_test == 20
     assert evaluation.training_config.data.source.num_test == 200, "the training studies stay the run's"
     assert evaluation.model.dtype == "float32"
     other = read(f"run={run}", "data=study_table", *NEEDED["study_table"])
     assert other.config.data.source._target_.endswith("StudyTable")
-    assert other.data.max_test_studies is None
-    assert other.sampling.max_new_tokens == 33
+    assert other.settings.data.max_test_studies is None
+    assert other.settings.sampling.max_new_tokens == 33
 
 
 @pytest.mark.parametrize("data", sorted(file.stem for file in (CONF / "data").glob("*.yaml")))

@@ -17,7 +17,7 @@ from orapo.policy.tiny import base_folder
 
 
 def read(*arguments: str) -> Generation:
-    overrides = with_paths_quoted(arguments, CONF / "model")
+    overrides = with_paths_quoted(arguments)
     return read_generation(composed(*overrides, name="generate"), overrides)
 
 
@@ -52,11 +52,10 @@ def run(tmp_path: Path) -> Path:
 
 def test_paths_stay_as_they_are() -> None:
     for path in ("a (1).png", "it's [x]=2,3.png", "a b/c.png", "logs/orapo/2026-01-01_10-00-00", "12"):
-        (override,) = with_paths_quoted([f"image={path}"], CONF / "model")
+        (override,) = with_paths_quoted([f"image={path}"])
         assert OverridesParser.create().parse_override(override).value() == path
     written = with_paths_quoted(
-        ["image=[a.png,b.png]", "model=tiny", "model=tiny_2", "model.path=x", "out=null", "--help", "seed=1"],
-        CONF / "model",
+        ["image=[a.png,b.png]", "model=tiny", "model=tiny_2", "model.path=x", "out=null", "--help", "seed=1"]
     )
     assert written == [
         "image=[a.png,b.png]",
@@ -137,8 +136,9 @@ def test_the_default_is_the_embedded_policy_and_says_so(image: str) -> None:
     assert generation.model.path == base_folder()
     assert read(image, "checkpoint=tiny").model == read(image, "model=tiny").model == generation.model
     assert read(image, "checkpoint=tiny").is_embedded
-    assert (generation.greedy.greedy, generation.greedy.per_study, generation.drawn) == (True, 1, None)
-    assert generation.settings.image == (image.removeprefix("image="),)
+    settings = generation.settings
+    assert (settings.greedy.greedy, settings.greedy.per_study, settings.drawn) == (True, 1, None)
+    assert settings.image == (image.removeprefix("image="),)
 
 
 def test_a_run_answers_what_the_command_line_leaves_open(image: str, run: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_checkpoint_takes_its_settings_from_the_group(image: str, tmp_path: Pa
 
 
 def test_drawn_reports_beside_the_greedy_one(image: str) -> None:
-    drawn = read(image, "num_reports=4", "temperature=0.5", "top_p=0.9").drawn
+    drawn = read(image, "num_reports=4", "temperature=0.5", "top_p=0.9").settings.drawn
     assert drawn is not None
     assert (drawn.per_study, drawn.temperature, drawn.top_p, drawn.greedy) == (3, 0.5, 0.9, False)
 

@@ -7,7 +7,7 @@ from tests.conftest import noise_image
 
 from orapo.data.own_images import find_own_images
 from orapo.errors import DataError, SettingError
-from orapo.experiment.given_context import GivenContext
+from orapo.experiment.generate_config import GivenContext
 from orapo.prompt import Prompt
 
 

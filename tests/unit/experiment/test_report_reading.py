@@ -6,8 +6,13 @@ import pytest
 
 from orapo.chexpert import OBSERVATIONS, LabelState, Observation
 from orapo.data.own_images import find_own_images
-from orapo.experiment.generated_study import NOT_CLINICAL, GeneratedStudy
-from orapo.experiment.report_reading import ReportReader, ReportReading, count_verdicts
+from orapo.experiment.report_reading import (
+    NOT_CLINICAL,
+    GeneratedStudy,
+    ReportReader,
+    ReportReading,
+    count_verdicts,
+)
 from orapo.labeler import Labeler
 from orapo.records import Judgement
 

@@ -31,7 +31,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
         folder.mkdir(exist_ok=True)
         monkeypatch.setattr(sys, "argv", ["train.py", f"hydra.run.dir={folder}", *overrides])
         with contextlib.suppress(SystemExit, ZeroDivisionError):
-            run_command(task, CONF)
+            run_command(task)
         return folder
 
     return run
@@ -133,7 +133,7 @@ def test_a_single_run_has_no_group_and_a_sweep_its_name_and_time(
             "argv",
             ["train.py", "-m", f"hydra.sweep.dir={sweep}", "logger=wandb", "objective.alpha=0.3,0.7", *extra],
         )
-        run_command(task, CONF)
+        run_command(task)
         assert groups == [("orapo/2026-01-31_12-00-00", 0.3), ("orapo/2026-01-31_12-00-00", 0.7)]
     assert sweep_name() is None, "outside of a Hydra command"
 

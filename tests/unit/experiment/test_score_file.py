@@ -7,7 +7,7 @@ from tests.unit.comparison.run_folders import marks, pairs
 from tests.unit.evaluation.scores import EXAMINER
 
 from orapo.errors import DataError
-from orapo.experiment.score_file import ScoreFile
+from orapo.experiment.written_reports import ScoreFile
 
 PAIRS = pairs(*marks(0, 4, 0.5))
 

@@ -9,8 +9,7 @@ from tests.configs import composed
 from orapo.data.loader import StreamBatches
 from orapo.data.shard import Shard
 from orapo.errors import NonFiniteError, SettingError
-from orapo.experiment.joining import judge_share
-from orapo.experiment.processes import adopt_slurm, num_processes, own_rank
+from orapo.experiment.processes import adopt_slurm, judge_share, num_processes, own_rank
 from orapo.training.distributed import RankFailed, Ranks, sampling_seed, share_of, summed
 from orapo.training.strategies import buckets
 

@@ -111,10 +111,6 @@ def setting_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
 def validation_metric(folder: Path, name: str) -> float | None:
     """The value that a search optimises: a column of the last validation, never a score of the test split.
 
-    Args:
-        folder: of a finished run.
-        name: column of validation.csv.
-
     Returns:
         None for a run that was not validated after its first step.
     """

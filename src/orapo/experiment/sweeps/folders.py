@@ -1,8 +1,11 @@
-"""The folders of a sweep's jobs: ``<number>_<overrides>``, within a file system's length limit."""
+"""The folders of a sweep's jobs, ``<number>_<overrides>``, and the lock of a run's or a sweep's folder."""
 
+import errno
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -10,12 +13,13 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from orapo.comparison.run_state import RunState, StateRecord, read_state
-from orapo.errors import DataError
+from orapo.errors import DataError, SettingError
 
 MAX_BYTES = 200
 """Of a job folder's name; file systems end at 255, encrypted ones at 143 characters of three bytes."""
 
 DIGEST_CHARACTERS = 10
+LOCK = ".lock"
 
 
 def job_folder(sweep: str, number: int, overrides: str) -> str:
@@ -73,6 +77,29 @@ def _jobs_called(label: str, sweep: Path) -> Iterator[tuple[str, StateRecord]]:
             continue
         if record is not None:
             yield name, record
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[bool]:
+    """Locks a folder, which is made when needed; the lock of a killed command is released.
+
+    Gives whether it is held: False on a file system without locks, where nothing is known.
+
+    Raises:
+        SettingError: another command holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as file:
+        is_held = True
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingError(f"{folder} is at work in another command; wait for it, or stop that one") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+                raise
+            is_held = False
+        yield is_held
 
 
 def sweep_name() -> str | None:

@@ -19,7 +19,7 @@ from orapo.comparison.run_state import RunState, read_state
 from orapo.errors import DataError, OrapoError, RunInterrupted, RunPaused, SweepFailed, first_line
 from orapo.experiment.config_keys import in_order
 from orapo.experiment.run_state import ended
-from orapo.experiment.sweeps.stopping import REQUESTED, UntilStopped, mark_of_stop
+from orapo.experiment.sweeps.slots import REQUESTED, UntilStopped, mark_of_stop
 from orapo.stopping import SIGNALS, STOP_SIGNALS, Stopped
 
 
@@ -69,12 +69,7 @@ class SweepJobs(Launcher):
     """A launcher that passes jobs to another one, and never lets one job's failure end the others."""
 
     def __init__(self, launcher: Launcher, folder: Path) -> None:
-        """Starts no job yet.
-
-        Args:
-            launcher: set up already.
-            folder: of the sweep.
-        """
+        """Starts no job yet; ``launcher`` is set up already."""
         self.folder = folder
         self._launcher = launcher
         self._unfinished: list[JobOutcome] = []

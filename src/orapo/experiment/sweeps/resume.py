@@ -26,9 +26,6 @@ def resumed_sweep(arguments: Sequence[str]) -> list[str]:
 
     How the jobs are launched and how many trials a search makes (``hydra/...`` and ``hydra....``) may change.
 
-    Args:
-        arguments: of the command line, without the program.
-
     Raises:
         SettingError: the command sets anything else.
         CheckpointError: the sweep's record can't be read.

@@ -22,11 +22,6 @@ def fixed_and_swept(
 ) -> tuple[list[str], tuple[Dimension, ...]]:
     """The overrides that all trials share, and the space; the command line wins over the config's.
 
-    Args:
-        arguments: overrides of the command line.
-        space: of the config.
-        loader: knows the config groups.
-
     Raises:
         SettingError: a sweep that is no choice and no interval, or a space that is none.
     """

@@ -1,9 +1,15 @@
-"""Slots of a machine: each worker process of a sweep takes one, and with it a GPU, for as long as it lives."""
+"""The worker processes of a sweep: each takes a slot of its machine, and with it a GPU, for as long as it lives.
+
+On Ctrl-C they finish their step and save, and no new job begins.
+"""
 
 import fcntl
 import os
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, TextIO
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -11,12 +17,17 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from orapo.errors import RunInterrupted, SettingError
-from orapo.experiment.sweeps import stopping
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
+SIGNALS = {signal.SIGINT}
+
+REQUESTED = threading.Event()
+"""Set once the user has asked the sweep to stop."""
+
 _held: dict[Path, tuple[int, TextIO]] = {}
 """Sweep to this process's slot there, with the file whose lock keeps it."""
+_in_job = threading.Event()
 
 
 class PinnedSlot(Callback):
@@ -40,18 +51,18 @@ class PinnedSlot(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Leaves Ctrl-C to the jobs: joblib would kill them before they save."""
-        stopping.listen()
+        listen()
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Takes a slot once; CUDA looks at the variable once in the life of a process."""
         self._pin(config)
-        stopping.hear_in_job()
+        hear_in_job()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Ignores Ctrl-C while the slot has no job."""
-        stopping.hear_no_more()
+        hear_no_more()
         if job_return.status is JobStatus.FAILED and isinstance(job_return._return_value, RunInterrupted):
-            stopping.mark_of_stop(_sweep(config)).touch()
+            mark_of_stop(_sweep(config)).touch()
 
     def _pin(self, config: DictConfig) -> None:
         folder = _sweep(config)
@@ -78,7 +89,7 @@ def visible_gpus() -> list[str]:
 
 def take_slot(sweep: Path) -> int:
     """The lowest number that no other living process holds; a process that dies releases its own."""
-    folder = stopping.mark_of_stop(sweep).parent
+    folder = mark_of_stop(sweep).parent
     folder.mkdir(parents=True, exist_ok=True)
     number = 0
     while True:
@@ -91,3 +102,62 @@ def take_slot(sweep: Path) -> int:
             continue
         _held[sweep] = number, file
         return number
+
+
+def listen() -> None:
+    """Makes Ctrl-C only set ``REQUESTED`` in this process; worker processes react to it only within a job.
+
+    A terminal sends it to all of them. A worker that hears it between two jobs would die, and joblib kills all others
+    when one has died.
+    """
+    signal.signal(signal.SIGINT, _note)
+    # Blocked signals stay blocked in the processes that this one starts, handlers don't last.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    # Threads of libraries that are older than the block would take the signal; where there are none, this one does.
+    threading.Thread(target=_wait, daemon=True).start()
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    REQUESTED.set()
+    if _in_job.is_set():
+        raise KeyboardInterrupt
+
+
+def _wait() -> None:
+    while True:
+        signal.sigwait(SIGNALS)
+        REQUESTED.set()
+
+
+def hear_in_job() -> None:
+    """Called when a job begins in this process."""
+    _in_job.set()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def hear_no_more() -> None:
+    """Called when a job ended in this process."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    _in_job.clear()
+
+
+def mark_of_stop(sweep: Path) -> Path:
+    """A file that a worker whose job was stopped leaves before the job returns.
+
+    A job may return before this process has come to hear the signal itself.
+    """
+    return sweep / ".slots" / "stopped"
+
+
+class UntilStopped(list[list[str]]):
+    """The overrides of jobs; iteration ends once a stop is requested, here or in a job."""
+
+    def __init__(self, overrides: Iterable[list[str]], sweep: Path) -> None:
+        super().__init__(overrides)
+        self._mark = mark_of_stop(sweep)
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for overrides in super().__iter__():
+            if REQUESTED.is_set() or self._mark.exists():
+                return
+            yield overrides

@@ -11,8 +11,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from orapo.errors import DataError, RunInterrupted, SettingError
-from orapo.experiment.sweeps.slots import PinnedSlot, take_slot, visible_gpus
-from orapo.experiment.sweeps.stopping import UntilStopped
+from orapo.experiment.sweeps.slots import PinnedSlot, UntilStopped, take_slot, visible_gpus
 
 
 def test_a_slot_is_free_again_when_its_process_has_died(tmp_path: Path) -> None:
