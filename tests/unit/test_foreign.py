@@ -387,8 +387,8 @@ def test_an_adapter_config_that_is_none(content: str, tmp_path: Path) -> None:
 # ---- command lines
 
 
-@pytest.mark.parametrize("argument", ["data=0", "model=1.5", "reward=true", "+experiment=1e9"])
-def test_a_number_is_no_choice_of_a_group(argument: str) -> None:
+@pytest.mark.parametrize("argument", ["data=0", "model=1.5", "reward=true", "+experiment=1e9", "data=[]", "model=[]"])
+def test_a_number_or_a_list_is_no_choice_of_a_group(argument: str) -> None:
     with pytest.raises(SettingError, match="is no choice; allowed: "):
         compose_config([argument])
 
@@ -406,6 +406,11 @@ def test_a_setting_that_refers_to_a_key_that_is_gone_is_named() -> None:
     del config.data.max_report_tokens
     with pytest.raises(SettingError, match=r"^rollout\.max_new_tokens: .*'data\.max_report_tokens' not found$"):
         read_experiment(config)
+
+
+def test_a_section_that_is_given_what_it_has_not_is_named() -> None:
+    with pytest.raises(SettingError, match=r"^data is a section; set its keys one by one, as data\.\w+=VALUE$"):
+        compose_config(["data={a:1}"])
 
 
 KEY = "sk-canary-0011223344556677"

@@ -92,7 +92,7 @@ class JsonStudiesReader(Reader[AnySettings]):
         seconds = read_time(time) if time else 0.0
         order = None if day is None or seconds is None else day + seconds / _SECONDS_OF_DAY
         told = {name: self._text(cells, name) for name in (*_SECTIONS, "age", "sex")}
-        self._told[study_id] = told | _of_context(self._text(cells, "context"))
+        self._told[study_id] = told | told_by_name(self._text(cells, "context"))
         paths = tuple(image.removeprefix("../") for image in images)
         return StudyRow(
             study_id=study_id,
@@ -128,9 +128,12 @@ class JsonStudiesReader(Reader[AnySettings]):
         return [text or "" for text in texts]
 
 
-def _of_context(text: str) -> dict[str, str]:
-    """Reads "Age:63.Gender:F.Indication:Cough.Comparison:None." by its names; the first that says something counts."""
-    pieces = _CONTEXT.split(text)
+def told_by_name(context: str) -> dict[str, str]:
+    """What the leaderboard's context tells, "Age:63.Gender:F.Indication:Cough.Comparison:None.", for ``make_context``.
+
+    Of two that tell the same, the first that says something counts.
+    """
+    pieces = _CONTEXT.split(context.replace("<context>", "").replace("</context>", ""))
     told: dict[str, str] = {}
     for name, piece in zip(map(str.lower, pieces[1::2]), pieces[2::2], strict=True):
         key, said = _NAMES.get(name, name), piece.strip(" .;,")

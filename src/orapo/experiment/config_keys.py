@@ -62,8 +62,8 @@ MOVED = {"data.source.sections": ("data.target", {"findings_and_impression": "bo
 
 ADDED = ("+experiment=", "+sweep=", "+row=")
 
-_NO_NAME = re.compile(r"[+-]?[\d.]+(?:e[+-]?\d+)?|true|false|nan|[+-]?inf", re.IGNORECASE)
-"""Values that Hydra takes for something else than the name of a file, and stops at."""
+_NO_NAME = re.compile(r"[+-]?[\d.]+(?:e[+-]?\d+)?|true|false|nan|[+-]?inf|\[.*", re.IGNORECASE | re.DOTALL)
+"""Values of a group that Hydra stops at, or composes to a config without it or with parts of several."""
 _VARIABLE = re.compile(r"[A-Za-z_]\w*")
 _UNLIKE_A_VARIABLE = re.compile(r"(?=\D*\d)[A-Za-z0-9]{16,}")
 _SECRETS = frozenset({"api_key", "apikey", "token", "hf_token", "access_token", "password", "secret", "authorization"})
@@ -189,10 +189,10 @@ def check_arguments(arguments: Sequence[str]) -> None:
             raise SettingError(f"{argument}: who writes the reports is now system{key.removeprefix('policy')}={value}")
         if (key == "training" and not value.startswith("{")) or (key == "rollout" and value in models):
             raise SettingError(f"{argument}: these settings come with model={value if value in models else 'NAME'}")
-        if key and (CONF / key).is_dir() and _NO_NAME.fullmatch(value.strip()):
-            raise SettingError(f"{argument} is no choice; allowed: {', '.join(group_options(key))}")
         if key == "experiment" and value.startswith("["):
             raise SettingError(f"{argument}: a run has one experiment; sweep them with -m +experiment=A,B")
+        if key and (CONF / key).is_dir() and _NO_NAME.fullmatch(value.strip()):
+            raise SettingError(f"{argument} is no choice; allowed: {', '.join(group_options(key))}")
 
 
 def explained(error: BaseException, arguments: Sequence[str], config_name: str) -> str | None:
@@ -217,6 +217,8 @@ def explained(error: BaseException, arguments: Sequence[str], config_name: str) 
         argument = next((a for a in arguments if a.startswith(f"{key}=")), f"{key}=VALUE")
         return f"what stands in {section} is yours to add, with a plus: '+{argument}'"
     keys = [path for path in _paths(config) if config_name == "config" or path.split(".")[0] not in OF_TRAINING]
+    if (first := next((path for path in keys if path.startswith(f"{key}.")), None)) is not None:
+        return f"{key} is a section; set its keys one by one, as {first}=VALUE"
     return _not_a_setting(key, keys)
 
 

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from orapo.chexpert import OBSERVATIONS, LabelState
+from orapo.data.context import make_context
 from orapo.data.images import check_image_name
+from orapo.data.json_studies import told_by_name
 from orapo.errors import DataError
 from orapo.foreign import read_json
 from orapo.json_lines import read_json_lines
-from orapo.records import Context, Split, Study
+from orapo.records import Split, Study
 
 PREDICTION = "model_prediction"
-_CONTEXT_KEYS = re.compile(r"\b(Age|Gender|Indication|Comparison)\s*:")
 _HEADED = re.compile(r"\s*(findings|impression)\s*:", re.IGNORECASE)
 
 
@@ -86,29 +87,8 @@ class RexrankFile:
             views=("",) * len(found),
             oracle_report="",
             labels=dict.fromkeys(OBSERVATIONS, LabelState.UNMENTIONED),
-            context=context_of(str(row.get("context") or "")),
+            context=make_context(told_by_name(str(row.get("context") or "")), prior=None),
         )
-
-
-def context_of(text: str) -> Context:
-    """The leaderboard's context, "Age:50-60.Gender:M.Indication: ... Comparison: ...", each part there or not.
-
-    An age that is given as a range stays open.
-    """
-    parts = _CONTEXT_KEYS.split(text.replace("<context>", "").replace("</context>", ""))
-    told = {key.lower(): _clean(value) for key, value in zip(parts[1::2], parts[2::2], strict=True)}
-    age, sex = told.get("age", ""), told.get("gender", "")[:1].upper()
-    return Context(
-        indication=told.get("indication", ""),
-        comparison=told.get("comparison", ""),
-        age_years=int(age) if age.isdecimal() else None,
-        sex=sex if sex in ("F", "M") else "",
-    )
-
-
-def _clean(text: str) -> str:
-    """On one line, without the marks of de-identification."""
-    return " ".join(re.sub(r"_{2,}", " ", text).split()).strip(". ")
 
 
 def prediction(report: str) -> str:

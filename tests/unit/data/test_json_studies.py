@@ -7,7 +7,7 @@ from PIL import Image
 
 from orapo.chexpert import LabelState, Observation
 from orapo.data.check import check_data_set
-from orapo.data.json_studies import RexGradient, RexRank, _of_context
+from orapo.data.json_studies import RexGradient, RexRank, told_by_name
 from orapo.errors import DataError
 from orapo.records import Context, Split
 
@@ -131,7 +131,7 @@ def test_the_context_of_the_leaderboard_is_read_by_its_names(tmp_path):
     ],
 )
 def test_a_name_in_what_is_told_starts_nothing_and_an_empty_one_hides_nothing(text, told):
-    assert _of_context(text) == told
+    assert told_by_name(text) == told
 
 
 def test_times_of_one_day_order_studies_and_an_unknown_one_only_its_own(tmp_path):

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from orapo.data.json_studies import RexRank
 from orapo.errors import DataError
-from orapo.experiment.rexrank import RexrankFile, context_of, prediction
+from orapo.experiment.rexrank import RexrankFile, prediction
 from orapo.records import Context
 
 CONTENT: dict[str, Any] = {
@@ -58,8 +60,22 @@ def test_the_context_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     first, second = (study.context for study in opened(tmp_path).studies)
     assert (first.age_years, first.sex, first.indication) == (None, "M", "made up")
     assert second == Context()
-    whole = "<context>Age:61.Gender:F.Indication: ___-year-old, made up.\\nComparison: None.</context>"
-    assert context_of(whole.replace("\\n", "\n")) == Context("-year-old, made up", "None", age_years=61, sex="F")
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        "<context>Age:61.Gender:F.Indication: ___-year-old, made up.\nComparison: None.</context>",
+        "Age:50-60.Gender:Male.Indication:.History: made up, no indication: none.Technique: AP.",
+    ],
+)
+def test_an_evaluation_of_the_same_file_shows_the_same_context(tmp_path: Path, context: str) -> None:
+    study = {"image_path": ["a.png"], "context": context, "section_findings": "Clear.", "split": "test"}
+    (tmp_path / "in.json").write_text(json.dumps({"a": study}))
+    Image.new("L", (32, 32)).save(tmp_path / "a.png")
+    (written,) = RexrankFile(tmp_path / "in.json", tmp_path, "all", tmp_path / "out.json").studies
+    evaluated = RexRank(str(tmp_path / "in.json"), str(tmp_path)).open().read("a")
+    assert written.context == evaluated.context != Context()
 
 
 def test_headings() -> None:
