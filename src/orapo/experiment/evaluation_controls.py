@@ -120,7 +120,15 @@ def controls(
     seed: int,
     told: ScoreFile | None = None,
 ) -> dict[str, SystemScores]:
-    """The rows of the controls that look at no image, by key."""
+    """The rows of the controls that look at no image, by key.
+
+    Args:
+        examiner: measures them as it measures the system.
+        training: the studies that were trained on, or why there are none.
+        studies: that are tested on.
+        seed: of the drawn labels.
+        told: another tool's scores; None for none.
+    """
     if asked := _questions(studies):
         return _answer_controls(examiner, training, asked)
     return {

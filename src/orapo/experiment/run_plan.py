@@ -71,6 +71,17 @@ def plan_run(
 ) -> RunPlan:
     """Counts what the run needs, and refuses settings that can't be intended or can't fit.
 
+    Args:
+        experiment: checked settings.
+        data: with its studies chosen.
+        collate: of the policy; it makes the longest prompt, whose length counts.
+        objective: whether it needs a reference and rollouts.
+        reward: its judge may cost money.
+        folder: of the run.
+        device: of ``chosen_device``, with the free memory of the fullest of all processes.
+        num_processes: that train together.
+        is_resumed: whether the run began before, with what it chose then.
+
     Raises:
         SettingError: a large model would train on a CPU that nobody asked for, the weights with what training keeps of
             them are more than the device has, or processes that shard weights get some questions without images.
