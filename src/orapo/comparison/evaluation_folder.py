@@ -7,7 +7,7 @@ from typing import Any
 
 from orapo.comparison.run_folder import EVALUATION, Run, flat_settings
 from orapo.comparison.run_state import RunState
-from orapo.comparison.scores import EVALUATED, SCORES
+from orapo.comparison.scores import EVALUATED, SCORES, SYSTEM
 from orapo.errors import DataError
 from orapo.evaluation.answers import ACCURACY
 from orapo.evaluation.clinical import reading_of
@@ -80,12 +80,15 @@ def _estimates(scores: Mapping[str, Any], is_lenient: bool) -> dict[str, Estimat
     reading = reading_of(is_lenient)
     places = {key: SCORES[key].measure for key in EVALUATED}
     places = {key: f"{reading}/{name}" if "/" in name else name for key, name in places.items()}
+    own = scores[SYSTEM]["measures"]
+    headline = ACCURACY if ACCURACY in own and places["macro_f1"] not in own else places["macro_f1"]
+    if headline not in own:
+        raise KeyError(headline)
     found = {}
     for key, name in places.items():
+        row = SCORES[key].row
         # A control that could not be computed says so instead of having measures.
-        measures = scores.get(SCORES[key].row, {}).get("measures") or {}
-        if name in measures:
+        measures = scores.get(row, {}).get("measures")
+        if measures is not None and (name in measures if row == SYSTEM else name == headline):
             found[key] = Estimate(*(float(measures[name][part]) for part in ("value", "low", "high")))
-    if "macro_f1" not in found and ACCURACY not in found:
-        raise KeyError(places["macro_f1"])
     return found

@@ -106,8 +106,14 @@ def _label(values: Mapping[str, Any], group: Sequence[Run]) -> str:
 
 def _unique(labels: Sequence[str]) -> list[str]:
     """Numbers groups that the shown settings don't tell apart: two groups never share a label."""
-    seen = [labels[:place].count(label) for place, label in enumerate(labels)]
-    return [f"{label} ({count + 1})" if count else label for label, count in zip(labels, seen, strict=True)]
+    found: list[str] = []
+    for label in labels:
+        own, number = label, 1
+        while own in found:
+            number += 1
+            own = f"{label} ({number})"
+        found.append(own)
+    return found
 
 
 def _differing_columns(runs: Sequence[Run], ignored: Collection[str]) -> dict[str, list[str]]:

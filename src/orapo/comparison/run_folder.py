@@ -18,6 +18,9 @@ from orapo.comparison.scores import SCORES
 from orapo.errors import DataError
 from orapo.foreign import read_json, read_text, read_yaml
 
+LARGEST = 1e100
+"""Of a number of a run: what is larger, or infinite, comes of a damaged file, and stops sums and pictures."""
+
 FIRST_STAGE = "first"
 """Below a run's folder: the ordinary run of the stage before it."""
 
@@ -203,7 +206,7 @@ def _scores(summary: Mapping[str, Any], path: Path) -> dict[str, float]:
     for key, one in SCORES.items():
         # There are no shuffled images where there is only one study.
         if one.summary and (value := summary.get(one.summary)) is not None:
-            if not isinstance(value, int | float):
+            if not isinstance(value, int | float) or abs(value) > LARGEST:
                 raise DataError(f"{path}: {one.summary} is {value!r}, a number is needed")
             scores[key] = float(value)
     if "macro_f1" not in scores and "accuracy" not in scores:
@@ -244,8 +247,8 @@ def read_columns(
         except (ValueError, IndexError) as error:
             raise DataError(f"{path}, line {number + 2}: {len(row)} cells, not all of them numbers") from error
     steps, *columns = table.T
-    if not np.isfinite(steps).all():
-        raise DataError(f"{path}: a step is no number")
+    if np.isnan(steps).any() or (np.abs(table) > LARGEST).any():
+        raise DataError(f"{path}: a step is no number, or a number is infinite or too large")
     gaps = map(np.isnan, columns)
     return steps, {key: (steps[~gap], own[~gap]) for key, own, gap in zip(keys, columns, gaps, strict=True)}
 

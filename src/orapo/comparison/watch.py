@@ -126,6 +126,13 @@ def _rollout(folder: Path) -> RenderableType:
     row = latest_row(folder / ROLLOUTS)
     if row is None:
         return Text("no rollout is written yet", style="dim")
+    try:
+        return _told(row)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return Text(f"the last line of {ROLLOUTS} is no rollout", style="dim")
+
+
+def _told(row: dict[str, Any]) -> RenderableType:
     head = f"latest rollout: step {row['step']}, study {row['study_id']}, reward {row['reward']:.3f}"
     if "question" in row:
         parts = (row["question"], row["generated_report"], f"right answer: {row['answer']}")

@@ -28,3 +28,6 @@ def test_bad_values_are_named(tmp_path: Path) -> None:
         read_columns(written(tmp_path, "step,reward\n7,high\n"), (), ("reward",))
     with pytest.raises(DataError, match="a step is no number"):
         read_columns(written(tmp_path, "step,reward\n,1.0\n"), (), ("reward",))
+    for odd in ("inf", "-inf", "1e308"):
+        with pytest.raises(DataError, match="infinite or too large"):
+            read_columns(written(tmp_path, f"step,reward\n1,{odd}\n"), (), ("reward",))

@@ -176,6 +176,14 @@ def test_a_damaged_evaluation_stops_nobody_else(
     assert told in out
 
 
+def test_a_control_that_was_computed_has_the_headline(asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = json.loads((asked / "evaluation.json").read_text())
+    content["scores"]["always_positive"]["measures"] = {}
+    (asked / "evaluation.json").write_text(json.dumps(content))
+    assert main([str(asked)]) == 0
+    assert "is no evaluation as evaluate.py writes it" in " ".join(capsys.readouterr().out.split())
+
+
 def test_an_evaluation_without_its_reports_says_so(run: Path, asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (asked / "reports.jsonl").unlink()
     assert main([str(run), str(asked)]) == 0

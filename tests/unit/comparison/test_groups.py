@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from tests.unit.comparison.run_folders import FakeRun, config, marks, write_run
 
+from orapo.comparison.evaluation_folder import Evaluation
 from orapo.comparison.groups import choose_baseline, group_runs, score, sorted_groups
 from orapo.comparison.run_folder import Run, flat_settings, read_run
 from orapo.comparison.run_state import RunState
@@ -114,6 +115,11 @@ def test_runs_without_config_stand_alone() -> None:
     # The tests against the baseline are by label.
     elsewhere = Run(Path("elsewhere/orapo/x"), RunState.FAILED, reason="seed is -2")
     assert labels(run(), refused, elsewhere) == ["orapo", "(no config) orapo/x", "(no config) orapo/x (2)"]
+
+
+def test_no_two_groups_share_a_label_whatever_evaluations_are_called() -> None:
+    named = [Evaluation(Path(str(n)), RunState.FINISHED, title=title) for n, title in enumerate(("m", "m", "m (2)"))]
+    assert labels(*named) == ["m", "m (2)", "m (2) (2)"]
 
 
 def test_order_and_baseline() -> None:

@@ -94,6 +94,8 @@ def test_a_line_that_is_being_written_does_not_count(tmp_path: Path) -> None:
         ("metrics.csv", "step,reward\n1,0.1\n", "lacks the column zero_reward_rate, mixing_weight"),
         ("summary.json", "{", "summary.json: not JSON"),
         ("summary.json", "{}", "trained.clinical.macro.f1 is missing"),
+        ("summary.json", '{"trained": {"clinical": {"macro": {"f1": Infinity}}}}', "is inf, a number is needed"),
+        ("metrics.csv", "step,reward,zero_reward_rate,mixing_weight\n1,-inf,0.2,0.1\n", "infinite or too large"),
         ("config.yaml", "a: [", "not YAML"),
         (RUN_STATE, "[]", "is no record"),
     ],

@@ -88,6 +88,13 @@ def test_no_word_of_a_rollout_steers_the_terminal(running: Path, capsys: pytest.
     assert "\x1b[2J" not in out
 
 
+@pytest.mark.parametrize("row", [{"a": 1}, {**ROLLOUT, "reward": None}, {**ROLLOUT, "facts": 3}])
+def test_a_line_that_is_no_rollout_is_told(running: Path, capsys: pytest.CaptureFixture[str], row: object) -> None:
+    (running / "rollouts.jsonl").write_text(json.dumps(row) + "\n")
+    assert main([str(running)]) == 0
+    assert "the last line of rollouts.jsonl is no rollout" in " ".join(capsys.readouterr().out.split())
+
+
 def test_private_words_stay_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_run(tmp_path / "run", FakeRun({"data__is_private": True}, steps=20, state=RunState.RUNNING))
     (folder / "rollouts.jsonl").write_text(json.dumps(ROLLOUT) + "\n")
