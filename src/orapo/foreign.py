@@ -12,8 +12,9 @@ import os
 import stat
 from collections.abc import Hashable
 from functools import partial
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import yaml
 from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
@@ -30,7 +31,7 @@ MOST_DIGITS = 18
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> BufferedReader:
     """Opens a regular file for reading: a pipe would wait for ever, a device never end.
 
     Raises:
@@ -38,7 +39,7 @@ def open_regular(path: str | Path) -> BinaryIO:
         OSError: it can't be opened.
     """
     # A pipe without a writer would block in a plain open.
-    file: BinaryIO = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    file: BufferedReader = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise DataError(f"{path} is no regular file; save what it gives as one")

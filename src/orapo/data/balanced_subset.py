@@ -6,7 +6,7 @@ Balanced over the observations; questions, over their groups: what a study count
 import hashlib
 import json
 import logging
-from collections import Counter, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby, islice
 from typing import Literal
@@ -228,7 +228,8 @@ class _GreedyChoice:
 
     def take(self, positives: Mapping[str, Classes]) -> None:
         """By the classes of each study, which are given in the seeded order, until there are enough."""
-        waiting: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        # Ordered dicts begin at the first that is left; plain ones would look at all that were removed before it.
+        waiting: defaultdict[str, OrderedDict[str, None]] = defaultdict(OrderedDict)
         for study_id, present in positives.items():
             for name in present:
                 waiting[name][study_id] = None

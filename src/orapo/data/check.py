@@ -121,7 +121,7 @@ class _Check:
         self.found += [_found(label_files[word], path) for word, path in label_paths.items()]
         if label_paths:
             reader.files = {**reader.files, "labels": next(iter(label_paths.values()))}
-        if any(key not in reader.files for key in reader.tables):
+        if any(key in reader.expected() and key not in reader.files for key in reader.tables):
             return
         rows = reader.rows(self.problems.append)
         self.notes += reader.warnings + reader.notes

@@ -159,7 +159,7 @@ class ImageFolders:
         """Names, without ending, of a study's image files, in no particular order."""
         folders = (Path(folder, study_id) for folder in self.of_part.get(part, ()))
         files = (file for folder in folders if folder.is_dir() for file in folder.iterdir())
-        return [file.stem for file in files if file.suffix == _ENDINGS[self.kind] and file.name.startswith("view")]
+        return [file.stem for file in files if file.suffix == _ENDINGS[self.kind] and re.match(r"view\d", file.name)]
 
     def __str__(self) -> str:
         folders = ", ".join(folder for folders in self.of_part.values() for folder in folders)

@@ -42,6 +42,7 @@ class IuXrayReader(Reader["IuXray"]):
 
     name = "iu_xray"
     title = "IU X-Ray"
+    tables = ("annotation", "xml", "reports table", "projections")
     images_are_paths = True
 
     def __init__(self, settings: "IuXray") -> None:

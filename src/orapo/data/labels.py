@@ -117,7 +117,7 @@ def check_overlap(path: Path, labels: Mapping[str, object], keys: set[str], wher
     if num_unknown == len(labels):
         raise DataError(
             f"{path} has labels of no study of {where}; it has {len(labels):,} by {by}, for example "
-            f"{next(iter(labels), '(none)')}, and {where} has {next(iter(keys), '(none)')}"
+            f"{next(iter(labels), '(none)')}, and {where} has {min(keys, default='(none)')}"
         )
     if num_unknown and by == "study_id":
         logger.warning("%s: %d of %d labelled studies are not in %s", path, num_unknown, len(labels), where)

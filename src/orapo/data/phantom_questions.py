@@ -79,7 +79,8 @@ class PhantomQuestions:
 
     def digest(self) -> str:
         """SHA-256 of the phantoms' digest, the question and the version of the rule."""
-        return hashlib.sha256(f"{_VERSION}{self.phantoms.digest()}{self.question}".encode()).hexdigest()
+        code, _, settings = self.phantoms.digest().partition(":")
+        return f"{code}:{hashlib.sha256(f'{_VERSION}{settings}{self.question}'.encode()).hexdigest()}"
 
 
 def _answer(finding: Finding | None) -> str:

@@ -104,7 +104,10 @@ class StudySource(Protocol):
         """
 
     def digest(self) -> str:
-        """SHA-256 (64 hex digits) of everything that determines the studies, so that a manifest can name its source."""
+        """SHA-256 of everything that determines the studies, so that a manifest can name its source.
+
+        What stands before a ":" is a version: digests of different ones can't be compared.
+        """
 
 
 def load_prior_images(load_images: Callable[[Study], tuple[Image.Image, ...]], study: Study) -> tuple[Image.Image, ...]:

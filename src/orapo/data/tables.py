@@ -10,6 +10,7 @@ import gzip
 import io
 import re
 import unicodedata
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -208,7 +209,7 @@ def _records(path: str | Path) -> Iterator[tuple[int, list[str]]]:
         raise DataError(f"there is no table {path}") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: {_undecodable(path)}; save the table as CSV with UTF-8 encoding") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or "the file is cut or damaged"
         raise DataError(f"table {path} can't be read: {reason}") from None
 
@@ -287,12 +288,14 @@ def _opened_bytes(path: str | Path) -> IO[bytes]:
 
 
 def _undecodable(path: str | Path) -> str:
-    with _opened_bytes(path) as file:
-        content = file.read()
     try:
+        with _opened_bytes(path) as file:
+            content = file.read()
         content.decode("utf-8")
     except UnicodeDecodeError as error:
         return f"byte {content[error.start]:#04x} at position {error.start} is not UTF-8"
+    except (OSError, EOFError, zlib.error):
+        pass
     return "it is not UTF-8"
 
 

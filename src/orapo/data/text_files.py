@@ -87,7 +87,7 @@ class TextFiles:
         with collection_paused():
             try:
                 # Unbuffered: a file that changes under a run is found damaged, not read from memory.
-                archive = zipfile.ZipFile(open(self.path, "rb", buffering=0))  # noqa: SIM115
+                archive = zipfile.ZipFile(open_regular(self.path).detach())
             except (OSError, zipfile.BadZipFile) as error:
                 told = f"{self.path} can't be read as zip ({error}); is the download complete? {self.obtain}"
                 raise DataError(told) from None

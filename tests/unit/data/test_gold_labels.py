@@ -144,6 +144,9 @@ def test_a_file_of_studies_takes_the_images_that_are_there(folder):
     assert source.read("patient64742/study1").views == ("FRONTAL", "LATERAL")
     with pytest.raises(DataError, match="study patient64741/study1: it has no image"):
         source.read("patient64741/study1")
+    for stray in ("viewer.jpg", "view_a.jpg"):
+        next(folder.root.rglob("patient64743/study1")).joinpath(stray).write_bytes(b"")
+    assert source.read("patient64743/study1").views == ("LATERAL",)
     frontal = ChexpertGold(str(folder.root), part="test").open()
     assert frontal.read("patient64743/study1") == LeftOut("patient64743/study1", "no frontal image")
 

@@ -62,6 +62,13 @@ def test_what_is_damaged_or_missing_is_named(tmp_path):
     assert any("study 2: there is no image" in problem for problem in check_data_set(IuXray(str(folder))).problems)
 
 
+@pytest.mark.parametrize("table", ["indiana_reports.csv", "indiana_projections.csv"])
+def test_a_check_without_one_of_the_tables_tells_which(table, tmp_path):
+    folder = write_miniature_iu_xray(tmp_path / "m", 10, 0)
+    (folder / table).unlink()
+    assert [table in problem for problem in check_data_set(IuXray(str(folder))).problems] == [True]
+
+
 @pytest.mark.parametrize("encoding", ["no-such", "utf-32", "hex"])
 def test_an_encoding_that_can_not_be_read(encoding, tmp_path):
     folder = write_miniature_iu_xray(tmp_path / "m", 10, 0, layout="xml")

@@ -1,3 +1,4 @@
+import os
 import pickle
 import re
 import zipfile
@@ -152,6 +153,12 @@ def test_a_damaged_report_in_the_zip_is_named_and_not_quoted(archive):
     archive.write_bytes(content[: start + 10])
     with pytest.raises(DataError, match="is damaged"):
         reports.read("s90000002.txt", study_id="s90000002")
+
+
+def test_a_pipe_that_is_called_as_the_zip_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "a.zip")
+    with pytest.raises(DataError, match=r"a\.zip is no regular file"):
+        reports_in(tmp_path / "a.zip").read(f"{STUDY}.txt", study_id=STUDY)
 
 
 def test_a_zip_of_something_else_is_refused(tmp_path):

@@ -147,7 +147,9 @@ def test_listing_is_cheap_and_drawing_fast_enough():
 
 
 def test_digest_follows_the_settings():
-    assert len(SOURCE.digest()) == 64
+    code, _, settings = SOURCE.digest().partition(":")
+    assert (len(code), len(settings)) == (4, 64)
+    assert PhantomSource(seed=4).digest().startswith(f"{code}:"), "of the code, whatever the settings"
     assert PhantomSource(seed=3).digest() == PhantomSource(seed=3).digest()
     assert PhantomSource(seed=3).digest() != PhantomSource(seed=4).digest()
 

@@ -127,6 +127,16 @@ def test_chosen_columns_are_read_by_name_as_text(tmp_path):
     assert (cells.lines, cells.passed_over, list(cells.get("sex"))) == ([2, 5], (), ["", ""])
 
 
+@pytest.mark.parametrize("place", range(12, 400, 40))
+def test_a_damaged_gzip_is_one_line(place, tmp_path):
+    table = b"id,text\n" + bytes(range(97, 123)) * 900 + b",\xe9b\n"
+    packed = bytearray(gzip.compress(table, compresslevel=1, mtime=0))
+    packed[place % len(packed)] ^= 0b1111
+    (tmp_path / "a.csv.gz").write_bytes(packed)
+    with pytest.raises(DataError, match=r"a\.csv\.gz"):
+        read_columns(tmp_path / "a.csv.gz", ["id", "text"])
+
+
 def test_gzip_and_plain_tables_are_the_same(tmp_path):
     rows = "id,text\n" + "".join(f's{index},"row {index}\nnext line"\n' for index in range(20_000))
     (tmp_path / "a.csv").write_text(rows)

@@ -25,7 +25,7 @@ def begin(folder: str | Path, num_patients: int, seed: int) -> tuple[Path, Seque
     try:
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
-            raise DataError(f"{folder} is not empty; a miniature goes to a folder of its own")
+            raise DataError(f"{path} is not empty; a miniature goes to a folder of its own")
     except OSError as error:
         raise DataError(f"{folder} can't be made a folder: {error.strerror}") from error
     return path, studies

@@ -142,8 +142,8 @@ class PhantomSource:
         return tuple(self._draw(study.study_id, path) for path in study.image_paths)
 
     def digest(self) -> str:
-        """SHA-256 of the settings and of the code that draws and writes."""
-        return hashlib.sha256(f"{self!r}{_code_digest()}".encode()).hexdigest()
+        """A mark of the code that draws and writes, and a SHA-256 of the settings; of other code, nothing is known."""
+        return f"{_code_digest()[:4]}:{hashlib.sha256(repr(self).encode()).hexdigest()}"
 
     def _draws(self, split: Split, index: int, *key: int) -> Draws:
         return Draws(self.seed, _SPLIT_KEYS[split], index, *key)
