@@ -63,7 +63,7 @@ class AnswerStore:
             return self._select(key)
 
     def claim(self, key: str, lease_seconds: float) -> Answer | Claim:
-        """The answer, or else whether the owner may ask: it may where nobody else's claim holds."""
+        """The answer, or else whether the owner may ask: it may where nobody else's claim holds; all have one lease."""
         with explained(self._path):
             answer = self._select(key)
             if answer is not None:
@@ -107,7 +107,8 @@ class AnswerStore:
     def _claim(self, key: str, lease_seconds: float) -> Claim:
         now = time.time()
         held = self._connection.execute("SELECT owner, expires FROM claims WHERE key = ?", (key,)).fetchone()
-        if held is not None and held[0] != self._owner and now < held[1]:
+        # A claim that ends after a lease from now was made before the clock was set back: its owner may be long gone.
+        if held is not None and held[0] != self._owner and now < held[1] <= now + lease_seconds:
             return Claim.ANOTHERS
         self._connection.execute("REPLACE INTO claims VALUES (?, ?, ?)", (key, self._owner, now + lease_seconds))
         return Claim.MINE

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from orapo.errors import DataError, SettingError
-from orapo.remote.answer_store import AnswerStore
+from orapo.remote.answer_store import AnswerStore, Claim
 from orapo.remote.cache import Answer, AnswerCache, CacheMiss, cache_key
 
 KEY = "k" * 64
@@ -285,6 +285,18 @@ def test_a_claim_is_renewed_while_asking_takes_longer_than_its_lease(path: Path)
         assert await waiting == (ANSWER, True)
 
     asyncio.run(scene())
+
+
+def test_a_clock_set_back_leaves_no_claim_longer_than_its_lease(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = time.time()
+    first, second = AnswerStore(path, "first"), AnswerStore(path, "second")
+    assert first.claim(KEY, 60.0) is Claim.MINE
+    assert second.claim(KEY, 60.0) is Claim.ANOTHERS
+    monkeypatch.setattr(time, "time", lambda: before - 3600.0)
+    assert second.claim(KEY, 60.0) is Claim.MINE
+    first.renew(KEY, 60.0)
+    assert first.claim(KEY, 60.0) is Claim.ANOTHERS, "and the one that it was taken from waits for it"
+    assert first.save(KEY, ANSWER) == ANSWER == second.save(KEY, Answer("{}", "other", 0, 0, 0.0))
 
 
 def test_off_always_asks_and_stores_nothing(tmp_path: Path) -> None:
