@@ -14,6 +14,7 @@ from orapo.experiment.sweeps.resume import MULTIRUN
 from orapo.experiment.sweeps.search import described_config, fixed_and_swept, overrides_of_a_point, run_search
 from orapo.search.study import SearchSettings, open_search
 from orapo.settings import read
+from orapo.whole_file import write_whole
 
 
 class TpeSweeper(Sweeper):
@@ -74,7 +75,7 @@ class TpeSweeper(Sweeper):
         # A misspelt key in the space is told before anything is made.
         loader.load_sweep_config(self.config, [*fixed, *overrides_of_a_point(space)])
         with folder_lock(folder):
-            OmegaConf.save(self.config, folder / MULTIRUN)
+            write_whole(folder / MULTIRUN, OmegaConf.to_yaml(self.config))
             described = described_config(loader.load_sweep_config(self.config, fixed))
             content = run_search(open_search(folder, space, settings, described), self._jobs, fixed, self.config)
         self._jobs.tell_failures()

@@ -14,6 +14,7 @@ from orapo.errors import CheckpointError, DataError
 from orapo.experiment.config import Experiment
 from orapo.foreign import read_json
 from orapo.policy.memory import Load, ModelSize, count_memory
+from orapo.whole_file import write_whole
 
 CHOSEN = "chosen.json"
 """In a run's folder: the values of the settings that were ``auto``."""
@@ -80,7 +81,7 @@ def write_chosen(experiment: Experiment, fitted: Experiment, folder: Path) -> No
     """Writes the values chosen for the keys that were ``auto``, if any."""
     if keys := automatic(experiment):
         chosen = {key: value for key, value in _values(fitted).items() if key in keys}
-        (folder / CHOSEN).write_text(json.dumps(chosen, indent=2) + "\n", encoding="utf-8")
+        write_whole(folder / CHOSEN, json.dumps(chosen, indent=2) + "\n")
 
 
 def read_chosen(experiment: Experiment, folder: Path) -> Experiment:

@@ -21,6 +21,7 @@ from orapo.evaluation.study_pictures import study_sheet
 from orapo.experiment.config import Experiment
 from orapo.experiment.evaluation_files import tested
 from orapo.training.metrics import METRIC_NAMES
+from orapo.whole_file import write_whole
 
 PACKAGES = ("orapo", "torch", "transformers", "peft", "lightning", "hydra-core", "numpy")
 NUM_PICTURED_STUDIES = 6
@@ -79,9 +80,7 @@ def write_results(results: Results, experiment: Experiment, folder: Path) -> dic
     }
     text = json.dumps(summary, indent=2, allow_nan=True) + "\n"
     # Whole or not at all: a run with a summary counts as finished.
-    draft = folder / "summary.json.draft"
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(folder / "summary.json")
+    write_whole(folder / "summary.json", text)
     return summary
 
 

@@ -45,6 +45,7 @@ from orapo.training.distributed import Ranks, sampling_seed, summed
 from orapo.training.metrics import Stopwatch
 from orapo.training.module import OrapoModule
 from orapo.training.sharding import full_state_dict
+from orapo.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ def _train_first(folder: Path, config: DictConfig, experiment: Experiment, ranks
     if ranks.is_first:
         folder.mkdir(exist_ok=True)
         # For `resume=`, if the first stage is interrupted.
-        OmegaConf.save(experiment.config, folder.parent / CONFIG_FILE, resolve=True)
+        write_whole(folder.parent / CONFIG_FILE, OmegaConf.to_yaml(experiment.config, resolve=True))
     log.info("the first stage, a run of its own in %s", folder)
     _train_in(folder, read_experiment(config), ranks)
     log.info("the run itself, from the model of its first stage")
@@ -127,7 +128,7 @@ def _train_in(folder: Path, experiment: Experiment, ranks: Ranks) -> dict[str, A
         log.warning("%s; it is set aside, and the run continues from the checkpoint before", line)
     if checkpoint is None and ranks.is_first:
         start_over(folder)
-        OmegaConf.save(experiment.config, folder / CONFIG_FILE, resolve=True)
+        write_whole(folder / CONFIG_FILE, OmegaConf.to_yaml(experiment.config, resolve=True))
     seed_everything(experiment.seed, workers=True, verbose=False)
     loggers: list[WandbLogger] = []
     try:
@@ -294,25 +295,15 @@ def _fit(parts: Parts, folder: Path, checkpoint: Path | None) -> None:
     except NonFiniteError as error:
         path = folder / "nonfinite_studies.json"
         if parts.ranks.is_first:
-            _save_offending(error, parts, path)
+            _save_offending(error, parts.module, path)
         saved = NonFiniteError(f"{error}; these studies are saved in {path}")
         saved.study_ids = error.study_ids
         raise saved from error
 
 
-def _save_offending(error: NonFiniteError, parts: Parts, path: Path) -> None:
-    by_id = {study.study_id: study for study in parts.data.train_studies}
-    rows = [
-        {
-            "study_id": study_id,
-            "image_paths": list(by_id[study_id].image_paths),
-            "oracle_report": by_id[study_id].oracle_report,
-        }
-        for study_id in error.study_ids
-    ]
-    module: OrapoModule = parts.module
-    content = {"error": str(error), "studies": rows, "last_finite_step": module.last_metrics or None}
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def _save_offending(error: NonFiniteError, module: OrapoModule, path: Path) -> None:
+    content = {"error": str(error), "study_ids": error.study_ids, "last_finite_step": module.last_metrics or None}
+    write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def _table_rows(parts: Parts, pairs: Sequence[ReportPair], experiment: Experiment) -> list[dict[str, Any]]:
