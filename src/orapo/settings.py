@@ -39,7 +39,8 @@ T = TypeVar("T")
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 """Of what is held at a time; more is a slip of the hand that no machine survives."""
-NumWorkers = Annotated[int, Field(ge=0, le=256)]
+MOST_WORKERS = 256
+NumWorkers = Annotated[int, Field(ge=0, le=MOST_WORKERS)]
 """Processes of one machine."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFraction = Annotated[float, Field(gt=0, le=1)]

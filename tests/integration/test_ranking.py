@@ -24,6 +24,20 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.parametrize(("out", "told"), [("/proc/rank.csv", "out is '/proc'"), ("none/x.csv", "no folder")])
+def test_a_target_that_cannot_be_is_one_line(out: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--out", out, *SETTINGS]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert told in line
+
+
+@pytest.mark.parametrize("number", ["0", "-1", str(10**20)])
+def test_a_count_out_of_range_is_refused(number: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--out", "rank.csv", "--num", number, *SETTINGS])
+
+
 def test_a_ranking_is_continued_and_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = tmp_path / "rank.csv"
     command = ["--out", str(table), "--num", "7", *SETTINGS]

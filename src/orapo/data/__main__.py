@@ -60,7 +60,7 @@ def _add_miniature_command(parser: ArgumentParser) -> None:
         for option, told in OPTIONS.get(name, {}).items():
             options.add_argument(f"--{option.replace('_', '-')}", **told)
         options.add_argument("folder", help="empty, or not there yet")
-        options.add_argument("--num-patients", type=int, default=60, help="at least 10; default: %(default)s")
+        options.add_argument("--num-patients", type=int, default=60, help="10 to 100,000; default: %(default)s")
         options.add_argument("--seed", type=int, default=0, help="of the phantoms; default: %(default)s")
         options.set_defaults(run=_write_miniature)
 

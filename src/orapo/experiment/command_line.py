@@ -103,7 +103,7 @@ def run_command(
 
 
 def reported(task: Callable[[], None]) -> int:
-    """Runs the task of a command that Hydra does not run; returns its exit code. A user's error is one line."""
+    """Runs the task of a command that Hydra does not run; returns its exit code. What a user can mend is one line."""
     try:
         task()
     except RunPaused as pause:
@@ -114,6 +114,11 @@ def reported(task: Callable[[], None]) -> int:
         return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except Exception as error:
+        if (refused := machine_error(error)) is None:
+            raise
+        print(f"error: {visible(refused)}", file=sys.stderr)
+        return EXIT_ERROR
     return 0
 
 

@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise SettingError("--show-private is of --cases, which is not given")
         for option in ("csv", "latex", "plots", "page", "cases"):
             if (path := getattr(asked, option)) is not None:
+                if option != "plots" and path.is_dir():
+                    raise SettingError(f"--{option} is {str(path)!r}, a folder; name a file")
                 refuse_unwritable(path if option == "plots" else path.parent, f"the folder of --{option}")
         comparison = compare_runs(
             asked.paths,

@@ -8,6 +8,8 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import Any
 
+from orapo.experiment.rank_command import count
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; 0 when all is well, 1 for a user's error, 75 when the judge can't answer now."""
@@ -21,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     compare = _added(commands, "compare", "sets the offline judge beside the configured one")
     told = "reports with labels: test_reports.jsonl or rollouts.jsonl of a run"
     compare.add_argument("--reports", required=True, metavar="FILE", help=told)
-    compare.add_argument("--num", type=int, default=None, metavar="N", help="the first N reports only")
+    compare.add_argument("--num", type=count, default=None, metavar="N", help="the first N reports only")
     _added(commands, "estimate", "says before a run what its judge will cost")
     parsed = parser.parse_args(arguments)
     # torch and lightning take seconds to import: the arguments have been read by now.

@@ -139,8 +139,6 @@ def read_reports_with_labels(path: str, at_most: int | None) -> tuple[list[str],
     Raises:
         DataError: the file can't be read, a row lacks the report or the labels, or there is no row.
     """
-    if at_most is not None and at_most < 1:
-        raise DataError(f"--num is {at_most}; it must be at least 1")
     reports: list[str] = []
     labels: list[LabelStates] = []
     for number, row in islice(read_json_lines(path), at_most):

@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = ArgumentParser(prog="orapo data rank", description=__doc__)
     parser.add_argument("--out", required=True, metavar="FILE", help="the table, a CSV; continued if it is there")
     parser.add_argument(
-        "--num", type=_count, default=None, metavar="N", help="so many studies, in a seeded order; all if not given"
+        "--num", type=count, default=None, metavar="N", help="so many studies, in a seeded order; all if not given"
     )
     parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="as for orapo train, for example model=qwen2_5_vl_3b"
@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
+def count(text: str) -> int:
+    """A whole number from 1: argparse tells of any other."""
+    if not 1 <= (number := int(text)) <= sys.maxsize:
         raise ValueError(text)
     return number

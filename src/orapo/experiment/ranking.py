@@ -22,6 +22,7 @@ from orapo.data.study_reader import StudyReader
 from orapo.errors import DataError, SettingError
 from orapo.experiment.config import Experiment
 from orapo.experiment.generate import open_fabric
+from orapo.experiment.machine import refuse_unwritable
 from orapo.experiment.quiet import quiet_libraries
 from orapo.experiment.targets import build, plain
 from orapo.foreign import decoded, read_bytes, read_json
@@ -182,6 +183,7 @@ class _Table:
         beside = settings_path(path)
         if not path.parent.is_dir():
             raise SettingError(f"out is {str(path)!r}; there is no folder {path.parent}")
+        refuse_unwritable(path.parent, "the folder of out")
         if path.exists():
             self._check_settings(beside, settings)
         else:

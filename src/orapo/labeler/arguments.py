@@ -10,6 +10,7 @@ from typing import NoReturn
 from orapo.errors import DataError, SettingError
 from orapo.labeler.quirks import QUIRK_MODES, Mode
 from orapo.labeler.tables.reports import table_ending
+from orapo.settings import MOST_WORKERS
 
 _EVIDENCE_ENDINGS = (".jsonl", ".jsonl.gz")
 _DESCRIPTION = "Label chest X-ray reports with the 14 CheXpert observations, offline, by rules."
@@ -148,8 +149,8 @@ def _is_same_file(path: Path, other: Path) -> bool:
 
 
 def _num_workers(asked: int) -> int:
-    if asked < 0:
-        raise SettingError(f"--workers is {asked}; allowed: 0 (one for each core), 1, 2, ...")
+    if not 0 <= asked <= MOST_WORKERS:
+        raise SettingError(f"--workers is {asked}; allowed: 0 (one for each core), 1, ... {MOST_WORKERS}")
     return asked or num_cores()
 
 

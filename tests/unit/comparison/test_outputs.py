@@ -256,3 +256,11 @@ def test_beside_the_reward_stands_what_it_was_earned_with_and_older_runs_have_ga
         cells = {row["setting:alpha"]: row for row in csv.DictReader(file) if row["kind"] == "group"}
     assert float(cells["0.3"]["repetition"]) == 0.125
     assert not cells["0.7"]["repetition"]
+
+
+@pytest.mark.parametrize("option", ["csv", "latex", "page", "cases"])
+def test_a_folder_in_place_of_a_file_is_refused_before_the_work(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path / "none"), f"--{option}", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"error: --{option} is {str(tmp_path)!r}, a folder; name a file\n"

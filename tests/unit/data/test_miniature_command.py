@@ -35,6 +35,13 @@ def test_every_other_data_set(tmp_path, capsys, name):
     assert capsys.readouterr().out.startswith(f"wrote {tmp_path / 'm'}")
 
 
+@pytest.mark.parametrize("option", [("--num-patients", 100_001), ("--num-patients", 9), ("--seed", 2**32)])
+def test_a_number_out_of_range_makes_no_folder(tmp_path, capsys, option):
+    assert run("mimic_cxr", tmp_path / "m", *option) == 1
+    assert str(option[1]) in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+
+
 def test_an_unknown_data_set_is_refused(tmp_path):
     with pytest.raises(SystemExit):
         run("padchest", tmp_path / "m")

@@ -177,6 +177,7 @@ def test_a_fault_of_the_labeler_is_a_bad_row(
         (["reports.csv", "labels.csv", "--column", "text"], "no column 'text'; it has study_id, report"),
         (["reports.csv", "labels.csv", "--id", "key"], "no column 'key'; it has study_id, report"),
         (["reports.csv", "labels.csv", "--workers", "-1"], "--workers is -1; allowed: 0"),
+        (["reports.csv", "labels.csv", "--workers", "257"], "--workers is 257; allowed: 0"),
         (["reports.csv", "labels.csv", "--workers", "two"], "invalid int value: 'two'"),
         (["reports.csv", "labels.csv", "--quirks", "some"], "invalid choice: 'some'"),
         (["reports.csv", "labels.csv", "--wrokers", "2"], "unrecognized arguments: --wrokers 2"),

@@ -6,14 +6,14 @@ from enum import StrEnum
 from typing import Annotated
 
 from PIL import Image
-from pydantic import Field, NonNegativeInt
+from pydantic import Field
 
 from orapo.chexpert import OBSERVATIONS, LabelState, LabelStates, Observation
 from orapo.data.phantoms import PhantomSource
 from orapo.data.phantoms.findings import Finding
 from orapo.data.phantoms.wordings import PHRASES, fill, forms, phrases_of
 from orapo.records import Split
-from orapo.settings import checked
+from orapo.settings import Seed, checked
 
 IMAGE_SIZE = 112
 """Pixels per side."""
@@ -21,7 +21,7 @@ IMAGE_SIZE = 112
 FEWEST_PATIENTS = 10
 """Fewer would leave a split without usable studies."""
 
-NumPatients = Annotated[int, Field(ge=FEWEST_PATIENTS)]
+NumPatients = Annotated[int, Field(ge=FEWEST_PATIENTS, le=100_000)]
 
 NOTHING_FOUND = "No acute cardiopulmonary abnormality."
 
@@ -119,12 +119,12 @@ class MadeUpStudy:
 
 
 @checked
-def make_studies(num_patients: NumPatients, seed: NonNegativeInt) -> Sequence[MadeUpStudy]:
+def make_studies(num_patients: NumPatients, seed: Seed) -> Sequence[MadeUpStudy]:
     """Patients with one, two or three studies each; three fifths train, one fifth validate, one fifth test.
 
     Args:
-        num_patients: at least 10.
-        seed: at least 0; another seed gives other phantoms in the same arrangement.
+        num_patients: 10 to 100,000.
+        seed: from 0, below 2^32; another seed gives other phantoms in the same arrangement.
 
     Raises:
         SettingError: a number out of range.
