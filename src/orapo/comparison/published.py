@@ -8,6 +8,7 @@ from importlib.resources import files
 from pydantic import TypeAdapter
 
 from orapo.comparison.groups import Group
+from orapo.comparison.run_folder import Run
 
 SOURCE = "data.source._target_"
 
@@ -68,7 +69,9 @@ def published_tables() -> tuple[PublishedTable, ...]:
 
 def comparability(table: PublishedTable, groups: Sequence[Group]) -> str:
     """One sentence: whether these groups' scores may be read beside the table's."""
-    sources = {_source_class(group) for group in groups}
+    sources = {_source_class(group.finished[0]) for group in groups if group.finished}
+    if not sources:
+        return f"None of your runs was tested yet; these rows are of the {table.test_set}."
     shown = ", ".join(sorted(sources))
     if sources - set(table.source_classes):
         return f"NOT COMPARABLE: your runs were tested on {shown}, these rows on the {table.test_set}."
@@ -78,5 +81,5 @@ def comparability(table: PublishedTable, groups: Sequence[Group]) -> str:
     )
 
 
-def _source_class(group: Group) -> str:
-    return str(group.runs[0].settings.get(SOURCE, "an unknown source")).rpartition(".")[2]
+def _source_class(run: Run) -> str:
+    return str(run.settings.get(SOURCE, "an unknown source")).rpartition(".")[2]

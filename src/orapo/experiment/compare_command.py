@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 refuse_unwritable(path if option == "plots" else path.parent, f"the folder of --{option}")
         comparison = compare_runs(
             asked.paths,
-            sort=asked.sort or DEFAULT_SORT,
+            sort=DEFAULT_SORT if asked.sort is None else asked.sort,
             baseline=asked.baseline,
             with_published=asked.published,
             ignored=CHANGEABLE,

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -212,6 +213,9 @@ def test_published_rows_stand_beside_ones_own_with_a_warning(sweep: Path, capsys
     for run in comparison.runs:
         run.settings["data.source._target_"] = "orapo.data.chexpert_plus.source.ChexpertPlusSource"  # type: ignore[index]
     assert comparability(table, comparison.groups).startswith("Your runs were tested on ChexpertPlusSource: comparable")
+    untested = replace(comparison.groups[0], runs=(replace(comparison.groups[0].runs[0], state=RunState.KILLED),))
+    assert comparability(table, [*comparison.groups, untested]) == comparability(table, comparison.groups)
+    assert comparability(table, [untested]).startswith("None of your runs was tested yet")
 
 
 @pytest.mark.slow
