@@ -349,7 +349,7 @@ def test_what_shows_nothing_is_said_and_darkest_to_brightest_is_shown(tmp_path, 
     load(path)
     (record,) = caplog.records  # once, however often it is drawn
     assert record.levelname == "WARNING"
-    assert f"image {path}: by its" in record.message
+    assert f"image {path.name}: by its" in record.message
     assert named in record.message
     assert "Made" not in record.message
 
