@@ -301,17 +301,8 @@ def _fit(parts: Parts, folder: Path, checkpoint: Path | None) -> None:
 
 
 def _save_offending(error: NonFiniteError, parts: Parts, path: Path) -> None:
-    by_id = {study.study_id: study for study in parts.data.train_studies}
-    rows = [
-        {
-            "study_id": study_id,
-            "image_paths": list(by_id[study_id].image_paths),
-            "oracle_report": by_id[study_id].oracle_report,
-        }
-        for study_id in error.study_ids
-    ]
     module: OrapoModule = parts.module
-    content = {"error": str(error), "studies": rows, "last_finite_step": module.last_metrics or None}
+    content = {"error": str(error), "studies": list(error.study_ids), "last_finite_step": module.last_metrics or None}
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
