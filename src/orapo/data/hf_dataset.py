@@ -129,6 +129,8 @@ class HfDatasetReader(Reader["HfDataset"]):
                 loaded = datasets.load_dataset(path, self.settings.subset, split=None)
         except Exception as error:  # of any library that reads the format
             reason = " ".join(str(error).split())[:200]
+            if isinstance(error, datasets.exceptions.DatasetGenerationError):
+                reason = "do all of its files have the same columns, named in the first line?"  # its words quote cells
             raise DataError(
                 f"{path} can't be opened as a Hugging Face data set: {type(error).__name__}: {reason}"
             ) from None

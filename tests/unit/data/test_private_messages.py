@@ -9,6 +9,7 @@ import pytest
 from orapo.chexpert import label_state_from_code
 from orapo.data.annotation import Annotation
 from orapo.data.check import check_data_set, check_questions
+from orapo.data.hf_dataset import HfDataset
 from orapo.data.mimic_cxr import MimicCxr
 from orapo.data.miniature.mimic_cxr import write_miniature_mimic_cxr
 from orapo.data.miniature.study_table import write_miniature_study_table
@@ -90,3 +91,15 @@ def test_questions_without_a_header_or_with_a_patient_in_two_splits(tmp_path: Pa
 def test_a_code_that_is_none_is_not_quoted(code: str) -> None:
     with pytest.raises(DataError, match=r"^label code of \d+ characters is none of 1 "):
         label_state_from_code(code)
+
+
+def test_a_file_of_a_hugging_face_data_set_without_a_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "a.csv").write_text("image,report,patient_id\nx.png,Clear lungs.,p1\n")
+    (folder / "b.csv").write_text(f"y.png,{REPORT},{PATIENT}\nz.png,{REPORT},{PATIENT}\n")
+    (problem,) = check_data_set(HfDataset(str(folder))).problems
+    assert "do all of its files have the same columns" in problem
+    assert "canary" not in problem
+    assert PATIENT not in problem
