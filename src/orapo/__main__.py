@@ -8,9 +8,12 @@ from importlib import import_module
 from importlib.metadata import version
 
 from orapo.display import log_visibly
+from orapo.errors import SettingError
+from orapo.keys import refuse_keys
 from orapo.stopping import STOP_SIGNALS
 
 HELP = ("-h", "--help")
+EXIT_ERROR = 1
 EXIT_BAD_COMMAND = 2
 
 
@@ -80,6 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(f"orapo {name}: {command.does}.\n\n{config_help(name, command.config)}")
         return 0
+    try:
+        refuse_keys(rest)
+    except SettingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
     if command.config is not None:
         STOP_SIGNALS.listen()
     if [name, *rest[:1]] == ["data", "rank"]:

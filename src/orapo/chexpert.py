@@ -51,6 +51,7 @@ class LabelState(Enum):
 LabelStates = Mapping[Observation, LabelState]
 """The state of each of the 14 observations for one study; every observation is a key."""
 
+_LONGEST_CODE = 4
 _STATE_OF_CODE = {1.0: LabelState.POSITIVE, 0.0: LabelState.NEGATIVE, -1.0: LabelState.UNCERTAIN}
 _CODE_OF_STATE = {
     LabelState.POSITIVE: "1",
@@ -75,8 +76,10 @@ def label_state_from_code(code: float | str | None) -> LabelState:
     if math.isnan(number):
         return LabelState.UNMENTIONED
     if number not in _STATE_OF_CODE:
+        # Of a row whose cells are shifted it may be a report or a patient's id.
+        shown = repr(code) if len(str(code)) <= _LONGEST_CODE else f"of {len(str(code))} characters"
         raise DataError(
-            f"label code {code!r} is none of 1 (positive), 0 (negative), -1 (uncertain), blank (unmentioned)"
+            f"label code {shown} is none of 1 (positive), 0 (negative), -1 (uncertain), blank (unmentioned)"
         )
     return _STATE_OF_CODE[number]
 

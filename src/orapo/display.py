@@ -6,13 +6,18 @@ import unicodedata
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?(?:\d++\.?\d*+|\.\d++)(?:[eE][+-]?\d++)?(?: ?%)?")
+_LOGIN = re.compile(r"://[^/\s@]+@")
 _UNSEEN = frozenset(("Cc", "Cs", "Zl", "Zp"))
 _TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Change the direction of the text after them, so that a line reads otherwise than it is."""
 
 
 def visible(text: str) -> str:
-    """The text with an escape for each character that would steer a terminal; line breaks and tabs stay."""
+    """The text with an escape for each character that would steer a terminal; line breaks and tabs stay.
+
+    Addresses lose their login: those of the environment, as of a proxy or a mirror of the hub, may hold a password.
+    """
+    text = _LOGIN.sub("://", text)
     if text.isprintable() and _TURNS.isdisjoint(text):
         return text
     return "".join(map(_visible, text))

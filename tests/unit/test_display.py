@@ -59,3 +59,11 @@ def test_a_name_on_the_terminal_is_text(capsys: pytest.CaptureFixture[str]) -> N
     assert "\x1b[2J" not in printed
     assert "\x1b]" not in printed
     assert "[red]x" in printed
+
+
+def test_a_login_in_an_address_is_not_shown() -> None:
+    address = "https://user:pa55word@mirror.test/x and http://token@proxy.test:8080"
+    shown = "https://mirror.test/x and http://proxy.test:8080"
+    assert str(DataError(f"no answer of {address}")) == f"no answer of {shown}"
+    assert _VisibleRecord("x", logging.INFO, "", 0, "%s", (address,), None).getMessage() == shown
+    assert visible("hf://datasets/name@main") == "hf://datasets/name@main"

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from tests.unit.data import mimic_cxr_folder
 
+from orapo.__main__ import main
 from orapo.comparison.run_folder import read_run
 from orapo.comparison.run_state import RunState
 from orapo.data.annotation import Annotation
@@ -28,7 +29,7 @@ from orapo.data.text_files import LONGEST_TEXT, TextFiles
 from orapo.errors import DataError, OrapoError, SettingError
 from orapo.experiment.command_line import compose_config
 from orapo.experiment.config import read_experiment
-from orapo.experiment.config_keys import check_values
+from orapo.experiment.config_keys import check_values, refuse_keys_within
 from orapo.experiment.finished_run import read_saved
 from orapo.experiment.judge_tasks import read_labels, read_report
 from orapo.experiment.written_reports import ReportFile, ScoreFile
@@ -429,6 +430,17 @@ KEY = "sk-canary-0011223344556677"
         f"+note='{KEY}'",
         "model.path=hf_abcdefGHIJKL0123456789",
         "+x=prefix-of-the-value-in-use-1234",
+        f"reward.api_base=http://user:{KEY}@host:8000/v1",
+        "reward.api_base=http://user:plain@host:8000/v1",
+        "rollout.server.api_base=http://host/v1?key=plain",
+        f"reward.fallback_models=[{{model: openai/x, api_key: {KEY}}}]",
+        "logger.wandb={api_key: plain, project: x}",
+        "+reward.headers='Authorization: Bearer plainplain'",
+        f"model.path=https://huggingface.co/{KEY}/x",
+        f"run_name=judge-{KEY}",
+        "reward.api_key_variable=hf_abcdefGHIJKL0123456789",
+        "+note=${oc.env:OPENAI_API_KEY}",
+        "hydra.job.env_set={SOME_API_KEY: the-value-in-use-1234}",
     ],
 )
 def test_a_key_on_the_command_line_is_refused_unread(argument: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -441,11 +453,38 @@ def test_a_key_on_the_command_line_is_refused_unread(argument: str, monkeypatch:
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", KEY],
+        ["train", f"+{KEY}=1"],
+        ["compare", f"runs/{KEY}"],
+        ["data", "check", "hf_dataset", "--path", f"https://user:{KEY}@host/x"],
+        ["judge", "report", "--report", "x.txt", f"--api-key={KEY}"],
+    ],
+)
+def test_no_command_repeats_a_key(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 1
+    told = capsys.readouterr()
+    assert "keys stand in environment variables only" in told.err
+    assert KEY not in told.out + told.err
+
+
+def test_a_key_in_a_config_is_refused() -> None:
+    with pytest.raises(SettingError, match=r"^reward\.models\.0\.api_key holds a key or password"):
+        refuse_keys_within(OmegaConf.create({"seed": 1, "reward": {"models": [{"api_key": "plain"}]}}))
+
+
+@pytest.mark.parametrize(
     "argument",
     [
         "reward.api_key_variable=OPENAI_API_KEY",
         "reward.api_key_variable=null",
         "run_name=sk-learn-like-names",
+        "run_name=hf_dataset_of_2024_with_reports",
+        "data.path=hf://datasets/name@main",
+        "data.root=/data/pk_2024_chest_reports/task-0123456789abcdef0123",
+        "data.root=${oc.env:ORAPO_MIMIC_ROOT}",
+        "prompt.instruction='Say token, key and secret: none.'",
         "+tokens=3",
     ],
 )

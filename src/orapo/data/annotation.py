@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from orapo.data.expected_files import ExpectedFile
-from orapo.data.images import check_below_root
+from orapo.data.images import check_below_root, image_name
 from orapo.data.splits import split_from_word
 from orapo.data.tables import number_key
 from orapo.data.tabulated import Reader, SourceSettings, StudyRow, Tell
@@ -177,7 +177,9 @@ class AnnotationReader(Reader["Annotation"]):
         if (path := self._found(image)) is not None:
             return path
         below = ", ".join(prefix or "." for prefix in PREFIXES)
-        raise DataError(f"study {row.study_id}: there is no image {image} below {self.files['images']} (tried {below})")
+        raise DataError(
+            f"study {row.study_id}: there is no image {image_name(image)} below {self.files['images']} (tried {below})"
+        )
 
     def place_of_image(self, image: str) -> str:
         """Without folder and ending that may be left out; two such spellings are one image if they find one file."""

@@ -13,6 +13,7 @@ from orapo.chexpert import OBSERVATIONS, LabelState
 from orapo.data.expected_files import ExpectedFile
 from orapo.data.garbage_collection import collection_paused
 from orapo.data.image_check import image_problems
+from orapo.data.images import image_name
 from orapo.data.labels import SharedStates
 from orapo.data.progress import watched
 from orapo.data.questions import Questions, QuestionSource
@@ -20,6 +21,7 @@ from orapo.data.report_sections import MissingSection
 from orapo.data.source import LeftOut, count_reasons
 from orapo.data.tabulated import Reader, SourceSettings, StudyRow, join_labels, row_problems
 from orapo.data.target import Target, report_text
+from orapo.data.views import shown_view
 from orapo.errors import DataError
 from orapo.records import Split
 
@@ -146,7 +148,8 @@ class _Check:
             }
         views = Counter(view for row in rows for view in row.views)
         self.counts["frontal images"] = sum(count for view, count in views.items() if reader.is_frontal(view))
-        self.counts |= {f"view {view or '(blank)'}": count for view, count in views.most_common()}
+        shown = Counter(shown_view(view) for view in views.elements())
+        self.counts |= {f"view {view}": count for view, count in shown.most_common()}
         without = sum(bool(row.views) and not any(map(reader.is_frontal, row.views)) for row in rows)
         self.counts["studies without a frontal image"] = without
         if without:
@@ -273,8 +276,8 @@ def _same_images(reader: Reader[Any], images: Sequence[tuple[StudyRow, str]]) ->
             other, other_path = first.setdefault(_digest(path), (row, path))
             if other.study_id != row.study_id:
                 splits = f"{other.split} and {row.split}" if row.split is not other.split else f"{row.split}"
-                same = f"is the same as {other_path} of study {other.study_id} ({splits})"
-                yield f"{reader.where(row)}: image {path} {same}"
+                same = f"is the same as {image_name(other_path)} of study {other.study_id} ({splits})"
+                yield f"{reader.where(row)}: image {image_name(path)} {same}"
 
 
 def _digest(path: str) -> bytes:

@@ -1,5 +1,6 @@
 """DICOM images as 8-bit pictures, grey as the file's own tables and window show it."""
 
+import logging
 import warnings
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -39,6 +40,10 @@ def require_pydicom() -> None:
         import pydicom  # noqa: F401
     except ImportError as error:
         raise DataError("is DICOM, which needs pydicom: pip install 'orapo[dicom]'") from error
+    # It says every warning twice, and both quote the header: of a damaged one names and numbers of the patient. Blocks
+    # that catch warnings do not hold where several threads open images.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"pydicom\b")
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,10 @@ def _numbers(dataset: Any, name: str) -> list[float]:
     """The values of an element that may hold one, several or none."""
     value = dataset.get(name)
     several = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    numbers = [float(one) for one in several if one is not None and one != ""]
+    try:
+        numbers = [float(one) for one in several if one is not None and one != ""]
+    except (TypeError, ValueError):
+        raise DataError(f"has a {name} that is no number") from None
     for number in numbers:
         if not np.isfinite(number):
             raise DataError(f"has {name} {number}; it must be finite")

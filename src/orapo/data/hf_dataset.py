@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from PIL import Image
 
 from orapo.data.expected_files import ExpectedFile
-from orapo.data.images import load_image
+from orapo.data.images import image_name, load_image
 from orapo.data.splits import name_splits, split_from_word
 from orapo.data.tables import is_blank, named, number_key, quoted
 from orapo.data.tabulated import CONTEXT, OwnColumnsSettings, Reader, StudyRow, Tell
@@ -114,7 +114,9 @@ class HfDatasetReader(Reader["HfDataset"]):
             try:
                 return load_image(file.name, study_id=study_id, longest_side=longest_side, max_pixels=max_pixels)
             except DataError as error:
-                raise DataError(str(error).replace(file.name, f"{path.removeprefix(_ROW)} of {self.title}")) from None
+                raise DataError(
+                    str(error).replace(image_name(file.name), f"{path.removeprefix(_ROW)} of {self.title}")
+                ) from None
 
     def _open(self) -> dict[str, Any]:
         import datasets
@@ -127,6 +129,8 @@ class HfDatasetReader(Reader["HfDataset"]):
                 loaded = datasets.load_dataset(path, self.settings.subset, split=None)
         except Exception as error:  # of any library that reads the format
             reason = " ".join(str(error).split())[:200]
+            if isinstance(error, datasets.exceptions.DatasetGenerationError):
+                reason = "do all of its files have the same columns, named in the first line?"  # its words quote cells
             raise DataError(
                 f"{path} can't be opened as a Hugging Face data set: {type(error).__name__}: {reason}"
             ) from None

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import re
 import stat
 import struct
 import zlib
@@ -17,7 +18,7 @@ from pydantic import Field
 
 from orapo.data.dicom import MAGIC, MAGIC_START, DicomImage, open_dicom, require_pydicom
 from orapo.data.sixteen_bit import eight_bits
-from orapo.data.tables import named, quoted
+from orapo.data.tables import quoted
 from orapo.errors import DataError
 from orapo.records import Study
 
@@ -38,8 +39,18 @@ MAX_ASPECT_RATIO = 20
 LongestSide = Annotated[int, Field(ge=32, le=8192)]
 """In pixels, that images are shrunk to."""
 
+_FILE_NAME = re.compile(r"[\w.+-]{1,120}\.[A-Za-z]{1,5}")
 _JPEG = b"\xff\xd8"
 _DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error)
+
+
+def image_name(path: str | Path) -> str:
+    """An image for a message that names its study: the name of the file, not of its folders.
+
+    These hold the patient's id in public sets, and what is no file, as in a shifted row, may be a report.
+    """
+    name = os.path.basename(path)
+    return name if os.path.isfile(path) or _FILE_NAME.fullmatch(name) else f"({len(str(path))} characters of text)"
 
 
 def check_image_name(path: str | Path, *, study_id: str) -> None:
@@ -55,7 +66,7 @@ def check_image_name(path: str | Path, *, study_id: str) -> None:
         except DataError as error:
             raise DataError(f"study {study_id}: image {path} {error}") from error
     elif suffix not in SUFFIXES and not _is_dicom_name(path):
-        raise DataError(f"study {study_id}: image {named(str(path))} ends in {quoted(suffix)}. Accepted: {ACCEPTED}")
+        raise DataError(f"study {study_id}: image {image_name(path)} ends in {quoted(suffix)}. Accepted: {ACCEPTED}")
 
 
 def check_below_root(path: str, root: str, *, study_id: str) -> None:
@@ -66,7 +77,7 @@ def check_below_root(path: str, root: str, *, study_id: str) -> None:
     """
     above = os.path.abspath(root)
     if os.path.commonpath((above, os.path.abspath(os.path.join(above, path)))) != above:
-        raise DataError(f"study {study_id}: image {named(path)} is outside of root {root}; set a root above")
+        raise DataError(f"study {study_id}: image {image_name(path)} is outside of root {root}; set a root above")
 
 
 def path_below(folder: Path, image: str, *, study_id: str) -> str:
@@ -74,7 +85,7 @@ def path_below(folder: Path, image: str, *, study_id: str) -> str:
     check_below_root(image, str(folder), study_id=study_id)
     path = os.path.join(folder, image)
     if not os.path.isfile(path):
-        raise DataError(f"study {study_id}: there is no image {path}")
+        raise DataError(f"study {study_id}: there is no image {image_name(path)}")
     return path
 
 
@@ -106,7 +117,7 @@ def load_image(
     if not note and all(low == high for low, high in picture.getextrema()):  # type: ignore[misc]
         note = "it shows a single colour"
     if note:
-        _warn_once(f"study {study_id}: image {path}: {note}")
+        _warn_once(str(path), f"study {study_id}: image {image_name(path)}: {note}")
     return picture
 
 
@@ -129,15 +140,15 @@ def open_image(path: str | Path, *, study_id: str) -> Iterator[BinaryIO]:
     try:
         with _regular_file(path) as file:
             yield file
-    except FileNotFoundError as error:
-        raise DataError(f"study {study_id}: there is no image {path}") from error
+    except FileNotFoundError:
+        raise DataError(f"study {study_id}: there is no image {image_name(path)}") from None
     except DataError as error:
-        raise DataError(f"study {study_id}: image {path} {error}. Accepted: {ACCEPTED}") from error
+        raise DataError(f"study {study_id}: image {image_name(path)} {error}. Accepted: {ACCEPTED}") from None
     except _DECODING_ERRORS as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
         raise DataError(
-            f"study {study_id}: image {path} is truncated or damaged ({reason}). Accepted: {ACCEPTED}"
-        ) from error
+            f"study {study_id}: image {image_name(path)} is truncated or damaged ({reason}). Accepted: {ACCEPTED}"
+        ) from None
 
 
 def _regular_file(path: str | Path) -> BinaryIO:
@@ -155,7 +166,8 @@ def _regular_file(path: str | Path) -> BinaryIO:
 
 
 @lru_cache(maxsize=4096)
-def _warn_once(warning: str) -> None:
+def _warn_once(path: str, warning: str) -> None:
+    del path  # of two files with one name each is told
     log.warning("%s", warning)
 
 

@@ -103,7 +103,7 @@ class MimicReader(Reader["MimicCxr"]):
         found = next((path for suffix in IMAGE_SUFFIXES if os.path.isfile(path := f"{stem}{suffix}")), None)
         if found is None:
             raise DataError(
-                f"study {row.study_id}: there is no image {stem} with one of the endings {', '.join(IMAGE_SUFFIXES)}; "
+                f"study {row.study_id}: there is no image {image} with one of the endings {', '.join(IMAGE_SUFFIXES)}; "
                 f"get the images of MIMIC-CXR-JPG from {JPG_URL}"
             )
         return found

@@ -14,10 +14,10 @@ from PIL import Image
 from pydantic import AfterValidator, Field, NonNegativeInt
 
 from orapo.data.annotation import MOST_BYTES
-from orapo.data.images import LongestSide, check_below_root, check_image_name, load_study_images
+from orapo.data.images import LongestSide, check_below_root, check_image_name, image_name, load_study_images
 from orapo.data.source import LeftOut
 from orapo.data.splits import check_fractions, split_from_word, split_patients
-from orapo.data.tables import is_blank, named, read_csv
+from orapo.data.tables import is_blank, named, named_columns, read_csv
 from orapo.display import is_plain_id
 from orapo.errors import DataError, SettingError
 from orapo.foreign import open_regular, parse_json, read_json
@@ -162,8 +162,9 @@ class QuestionSource:
                 cells = {name: row.get(self._column(name)) for name in (*REQUIRED, *OPTIONAL)}
                 kept = {name: cell for name, cell in cells.items() if not _is_empty(name, cell)}
                 if missing := [name for name in REQUIRED if name not in kept]:
-                    held = ", ".join(sorted(map(str, row)))
-                    raise DataError(f"{where}: no {self._column(missing[0])!r}; the row has {held or 'nothing'}")
+                    known = {self._column(name) for name in (*REQUIRED, *OPTIONAL)}
+                    told = named_columns(map(str, row), is_header=not known.isdisjoint(row))
+                    raise DataError(f"{where}: no {self._column(missing[0])!r}; {told}")
                 if odd := [name for name in kept if name not in LISTS and isinstance(kept[name], _NOT_ONE_TEXT)]:
                     raise DataError(f"{where}: {self._column(odd[0])!r} must be one text or number")
                 yield where, split, kept
@@ -252,7 +253,7 @@ class QuestionSource:
         check_below_root(image, self._settings.root, study_id=study_id)
         path = Path(self._settings.root) / image
         if not path.is_file():
-            raise DataError(f"{where}: there is no image {path}")
+            raise DataError(f"{where}: there is no image {image_name(path)}")
         return str(path)
 
     def _join_groups(self) -> None:
@@ -265,12 +266,12 @@ class QuestionSource:
             self._studies[study_id] = replace(study, question=replace(study.question, group=_NO_GROUP))
 
     def _refuse_shared_patients(self) -> None:
-        first: dict[str, Split] = {}
+        first: dict[str, Study] = {}
         for study in self._studies.values():
-            if first.setdefault(study.patient_id, study.split) is not study.split:
+            if (other := first.setdefault(study.patient_id, study)).split is not study.split:
                 raise DataError(
-                    f"{self._settings.path}: patient {named(study.patient_id)} has questions in several splits; all "
-                    "of a patient's must be in one"
+                    f"{self._settings.path}: questions {named(other.study_id)} and {named(study.study_id)} are of one "
+                    "patient and in several splits; all of a patient's must be in one"
                 )
 
 

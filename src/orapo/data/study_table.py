@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from orapo.chexpert import OBSERVATIONS, LabelStates
 from orapo.data.context import read_age, read_day, read_order
 from orapo.data.expected_files import ExpectedFile
-from orapo.data.images import check_below_root, check_image_name
+from orapo.data.images import check_below_root, check_image_name, image_name
 from orapo.data.labels import LABEL_COLUMNS, LABEL_NAMES, SharedStates, label_columns, missing_labels
 from orapo.data.splits import name_splits, split_from_word
 from orapo.data.tables import CsvTable, is_blank, named, number_key, quoted, read_csv
@@ -92,7 +92,9 @@ class StudyTableReader(Reader["StudyTable"]):
         path = Path(self.settings.root) / image
         if not os.path.isfile(path):  # which a path that is too long isn't either
             line = self._lines[image]
-            raise DataError(f"{self.settings.csv} line {line}: study {row.study_id}: there is no image {path}")
+            raise DataError(
+                f"{self.settings.csv} line {line}: study {row.study_id}: there is no image {image_name(path)}"
+            )
         return str(path)
 
     def place_of_image(self, image: str) -> str:
@@ -114,7 +116,10 @@ class StudyTableReader(Reader["StudyTable"]):
         root = Path(self.settings.root)
         missing = [(row, image) for row, image in images if not os.path.isfile(root / image)]
         if missing:
-            shown = [f"line {self._lines[image]}, study {row.study_id}: {image}" for row, image in missing[:_NUM_SHOWN]]
+            shown = [
+                f"line {self._lines[image]}, study {row.study_id}: {image_name(image)}"
+                for row, image in missing[:_NUM_SHOWN]
+            ]
             more = "; ..." if len(missing) > _NUM_SHOWN else ""
             raise DataError(
                 f"{self.settings.csv}: {len(missing)} of {len(images)} image files are not under {self.settings.root}: "

@@ -35,6 +35,7 @@ _NO_LETTERS = re.compile(r"[\W_]+")
 _MAGIC = {b"PK": "a zip archive or a workbook", b"PAR1": "Parquet"}
 _LONGEST_QUOTED = 120
 _DIGIT = re.compile(r"\d")
+_NUMBERED = re.compile(r"\d{3}")
 _PLAIN_NAME = re.compile(r"(?!.*\d{3})[\w .()/-]{0,40}")
 """Of a column; a line that is no header holds a patient's id and a report instead."""
 _MOST_UNMATCHED = 2
@@ -133,8 +134,7 @@ def find_columns(
             places[name] = (exact or found)[0]
     missing = [name for name in required if name not in places]
     if missing:
-        is_header = bool(places) or all(_PLAIN_NAME.fullmatch(name) and not _DIGIT.search(name) for name in header)
-        told = f"its columns are {', '.join(map(_column, header))}" if is_header else "is its first line a header?"
+        told = named_columns(header, is_header=bool(places))
         raise DataError(f"{path} has no column {', '.join(map(repr, missing))}; {told}")
     for name in optional:
         if name not in places:
@@ -162,13 +162,20 @@ def number_key(cell: str) -> str:
 
 
 def quoted(cell: str) -> str:
-    """A cell for a message: in quotes, or only its length where it may be words of a report (of a shifted row, say)."""
-    return repr(cell) if _is_word(cell) else f"{len(cell)} characters of text"
+    """A cell for a message: in quotes, or its length where it may be a report or a patient's id (of a shifted row)."""
+    return repr(cell) if _is_word(cell) and not _NUMBERED.search(cell) else f"{len(cell)} characters of text"
 
 
 def named(cell: str) -> str:
     """An id for a message, as ``quoted`` without the quotes."""
     return cell if _is_word(cell) else f"({len(cell)} characters of text)"
+
+
+def named_columns(header: Iterable[str], *, is_header: bool) -> str:
+    """The columns of a table for a message; a first line that is no header may be a patient's id and a report."""
+    header = list(header)
+    is_header = is_header or all(_PLAIN_NAME.fullmatch(name) and not _DIGIT.search(name) for name in header)
+    return f"its columns are {', '.join(map(_column, header))}" if is_header else "is its first line a header?"
 
 
 def _is_word(cell: str) -> bool:
@@ -266,7 +273,7 @@ def _check_header(where: str, columns: Sequence[str]) -> None:
         raise DataError(f"{where}: the last {len(columns) - named} columns have no name; remove them from the table")
     for name in columns:
         if name and columns.count(name) > 1:
-            raise DataError(f"{where}: column {_column(name)} stands twice in the header")
+            raise DataError(f"{where}: column {quoted(name)} stands twice in the header")
 
 
 def _kept(lines: Iterable[str], read: list[str]) -> Iterator[str]:

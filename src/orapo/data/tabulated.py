@@ -21,7 +21,7 @@ from orapo.chexpert import OBSERVATIONS, LabelStates, label_state_to_code
 from orapo.data.context import make_context, read_person
 from orapo.data.expected_files import ExpectedFile, find_all
 from orapo.data.garbage_collection import collection_paused
-from orapo.data.images import LongestSide, load_image
+from orapo.data.images import LongestSide, image_name, load_image
 from orapo.data.labels import SharedStates, check_overlap, join_key, other_key, read_label_table
 from orapo.data.progress import watched
 from orapo.data.report_sections import MissingSection
@@ -29,7 +29,7 @@ from orapo.data.source import LeftOut, count_reasons
 from orapo.data.splits import check_fractions, split_patients
 from orapo.data.tables import find_columns, named, number_key
 from orapo.data.target import Target, report_text
-from orapo.data.views import Views, is_frontal
+from orapo.data.views import Views, is_frontal, shown_view
 from orapo.display import is_plain_id
 from orapo.errors import DataError, SettingError
 from orapo.labeler import Labeler
@@ -500,8 +500,8 @@ class TabulatedSource:
         logger.warning("%s: %d of %d studies left out (%s)%s", title, len(left_out), len(rows), reasons, told)
 
     def _views_left_out(self, rows: Sequence[StudyRow]) -> str:
-        views = Counter(view for row in rows for view in row.views if not self._reader.is_frontal(view))
-        return ", ".join(f"{view or '(blank)'}: {count:,}" for view, count in sorted(views.items()))
+        views = Counter(shown_view(view) for row in rows for view in row.views if not self._reader.is_frontal(view))
+        return ", ".join(f"{view}: {count:,}" for view, count in sorted(views.items()))
 
 
 def join_labels(
@@ -547,9 +547,9 @@ def _twice_listed(reader: Reader[Any], rows: Iterable[StudyRow]) -> Iterator[str
             other = first.setdefault(place, row)
             if other is not row:
                 told = f"stands already in {reader.where(other)}; an image may be listed once"
-                yield f"{reader.where(row)}: image {image} {told}"
+                yield f"{reader.where(row)}: image {image_name(image)} {told}"
             elif place in map(reader.place_of_image, row.images[:number]):
-                yield f"{reader.where(row)}: image {image} is listed twice; an image may be listed once"
+                yield f"{reader.where(row)}: image {image_name(image)} is listed twice; an image may be listed once"
 
 
 def _shared_patients(reader: Reader[Any], rows: Iterable[StudyRow]) -> Iterator[str]:

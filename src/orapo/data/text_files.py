@@ -53,7 +53,8 @@ class TextFiles:
         Raises:
             DataError: it is missing or damaged.
         """
-        where = str(self.path / name) if self.path.is_dir() else f"{name.rpartition('/')[2]} in {self.path}"
+        # The folders between name the patient.
+        where = f"{name.rpartition('/')[2]} in {self.path}"
         try:
             if self.path.is_dir():
                 with open_regular(self.path / name) as file:

@@ -11,6 +11,15 @@ Views = Literal["frontal", "all"]
 
 _FRONTAL_WORDS = ("PA", "AP", "FRONTAL")
 _SIGNS = re.compile(r"[\W_]+")
+_DIGITS = re.compile(r"\d{3}")
+_WORDS = frozenset(
+    (
+        *("PA", "AP", "FRONTAL", "LATERAL", "LAT", "LL", "LLD", "RLD", "LAO", "RAO", "LPO", "RPO", "AXIAL", "SUPINE"),
+        *("ERECT", "UPRIGHT", "SITTING", "PORTABLE", "DECUBITUS", "OBLIQUE", "LORDOTIC", "SWIMMERS", "XTABLE"),
+        *("CROSS", "TABLE", "LEFT", "RIGHT", "VIEW", "CHEST"),
+    )
+)
+"""Of views of several words."""
 _IN_FULL = {"POSTERO ANTERIOR": "PA", "POSTEROANTERIOR": "PA", "ANTERO POSTERIOR": "AP", "ANTEROPOSTERIOR": "AP"}
 
 
@@ -27,6 +36,13 @@ def view_name(cell: str) -> str:
         if name == words or name.startswith(f"{words} "):
             return short + name[len(words) :]
     return name
+
+
+def shown_view(view: str) -> str:
+    """A view of ``view_name`` for a message; what is no view (of a shifted row) may be a report or a patient's id."""
+    words = view.split()
+    is_view = (len(words) == 1 and not _DIGITS.search(view)) or _WORDS.issuperset(words)
+    return (view or "(blank)") if is_view else f"({len(view)} characters of text)"
 
 
 @cache

@@ -40,6 +40,12 @@ class VisionRequest(Request):
 
     num_images: int = 1
 
+    @property
+    def private(self) -> tuple[str, ...]:
+        """What the prompt tells: of the patient too, with context."""
+        parts: list[Any] = [part for message in self.messages for part in message["content"]]
+        return tuple(part["text"] for part in parts if part["type"] == "text")
+
     def corrected(self, reason: str) -> "VisionRequest":
         """The same question: there is no form that a report could have missed."""
         return self

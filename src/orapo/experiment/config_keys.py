@@ -1,7 +1,6 @@
 """Keys that a command line gets wrong: the field's other words, misspellings, and keys that have moved."""
 
 import difflib
-import os
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from orapo.errors import SettingError
 from orapo.experiment.config_help import CONF, group_options
 from orapo.experiment.config_tree import OF_TRAINING
+from orapo.keys import refuse_key, refuse_keys
 
 WORDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("k", "g", "n", "group_size", "num_generations", "num_rollouts", "num_samples", "rollouts_per_prompt"): (
@@ -64,17 +64,6 @@ ADDED = ("+experiment=", "+sweep=", "+row=")
 
 _NO_NAME = re.compile(r"[+-]?[\d.]+(?:e[+-]?\d+)?|true|false|nan|[+-]?inf|\[.*", re.IGNORECASE | re.DOTALL)
 """Values of a group that Hydra stops at, or composes to a config without it or with parts of several."""
-_VARIABLE = re.compile(r"[A-Za-z_]\w*")
-_UNLIKE_A_VARIABLE = re.compile(r"(?=\D*\d)[A-Za-z0-9]{16,}")
-_SECRETS = frozenset({"api_key", "apikey", "token", "hf_token", "access_token", "password", "secret", "authorization"})
-_SECRET = re.compile(
-    r"(?:bearer\s+)?(?:(?:sk|pk|rk|gsk|xai|hf|gh[opsu]|glpat|wandb_v1)[-_](?=[^\d]*\d)[\w-]{16,}|AIza[\w-]{20,}"
-    r"|AKIA[A-Z0-9]{12,}|eyJ[\w-]{10,}\.[\w.-]+)",
-    re.IGNORECASE,
-)
-_HOLDS_SECRET = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD", "_ACCESS_KEY")
-_SHORTEST_SECRET = 12
-
 _REFUSED = re.compile(
     r"Could not (?:override|delete) '([^']+)'|Could not delete from config\. '([^']+)' does not exist"
 )
@@ -101,16 +90,27 @@ def _with_near_leaf(key: str, known: Sequence[str]) -> list[str]:
 
 
 def check_words(config: DictConfig) -> None:
-    """Refuses the field's other words for a setting where a config adds them, by ``+key=`` or in a file.
+    """Refuses the field's other words for a setting where a config adds them, by ``+key=`` or in a file; and keys.
 
     Raises:
         SettingError: names the key, and what it is called here.
     """
+    refuse_keys_within(config)
     paths = _paths(config)
     for path in paths:
         section, _, leaf = path.rpartition(".")
         if section in CLOSED and any(leaf.lower() in words for words in WORDS):
             raise SettingError(_not_a_setting(path, paths))
+
+
+def refuse_keys_within(content: Any, path: str = "") -> None:
+    """Refuses keys and passwords in a config, which a run keeps; raises SettingError naming the setting."""
+    content = OmegaConf.to_container(content, resolve=False) if OmegaConf.is_config(content) else content
+    if isinstance(content, str):
+        refuse_key(path, content)
+    elif isinstance(content, dict | list):
+        for key, value in content.items() if isinstance(content, dict) else enumerate(content):
+            refuse_keys_within(value, f"{path}.{key}" if path else str(key))
 
 
 def in_order(arguments: Sequence[str]) -> list[str]:
@@ -143,35 +143,11 @@ def check_values(arguments: Sequence[str]) -> None:
     Raises:
         SettingError: names the key; no password.
     """
+    refuse_keys(arguments)
     for argument in arguments:
         key, equals, value = argument.partition("=")
-        _check_secret(key, value)
         if equals and not value.strip().strip("'\"").strip():
             raise SettingError(f"{argument} has no value; give one or leave the key out ({key}=null is none)")
-
-
-def _check_secret(key: str, value: str) -> None:
-    name = key.rpartition(".")[2].lstrip("+~").lower()
-    values = [each.strip(" '\"[]") for each in value.split(",")]
-    if name == "api_key_variable":
-        odd = [each for each in values if each and not _VARIABLE.fullmatch(each)]
-        odd += [each for each in values if _UNLIKE_A_VARIABLE.fullmatch(each) and each not in os.environ]
-        what = "must be the name of an environment variable, which holds the key" if odd else ""
-    else:
-        is_secret = name in _SECRETS and values != ["null"]
-        what = "" if not is_secret and not any(map(_is_secret, values)) else "holds a key or password"
-    if what:
-        raise SettingError(
-            f"{key} {what}; keys stand in environment variables only (api_key_variable names one), as a run keeps its "
-            "command line"
-        )
-
-
-def _is_secret(value: str) -> bool:
-    in_use = (
-        held for name, held in os.environ.items() if name.endswith(_HOLDS_SECRET) and len(held) >= _SHORTEST_SECRET
-    )
-    return _SECRET.fullmatch(value) is not None or any(held in value for held in in_use)
 
 
 def check_arguments(arguments: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from orapo.errors import CheckpointError, RunInterrupted, RunPaused, SettingError
 from orapo.experiment.command_line import run_command
 from orapo.experiment.config import Experiment, check_precision, read_experiment
+from orapo.experiment.config_keys import refuse_keys_within
 from orapo.experiment.finished_run import CONFIG_FILE, parse_saved, read_saved
 from orapo.experiment.processes import own_rank, started_processes
 from orapo.experiment.sweeps.earlier_jobs import (
@@ -121,6 +122,7 @@ def saved_config(folder: Path, overrides: list[str]) -> DictConfig:
     if (folder / SUMMARY).is_file() and not list(folder.glob(f"{LAST_CHECKPOINT.parent}/*.ckpt")):
         raise CheckpointError(f"resume={folder} can't go on: the run is finished, and its checkpoints are gone")
     config = read_saved(folder / CONFIG_FILE)
+    refuse_keys_within(config)
     _refuse_edited(folder, config)
     for override in kept:
         if override.startswith("reward.") and "model" not in config.reward:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orapo.data.evaluation_studies import EvaluationStudies
-from orapo.data.tables import read_csv
+from orapo.data.tables import named, quoted, read_csv
 from orapo.errors import DataError
 from orapo.evaluation.report_pairs import ReportPair, Written
 from orapo.json_lines import read_json_lines
@@ -89,8 +89,8 @@ class ReportFile:
                 cells = (cell.strip(' "') for cell in line.split(","))
                 if any(cell in lacking or (form and _form(cell) == form) for cell in cells):
                     raise DataError(
-                        f"{self._path}, line {number}: the report of study {study_id!r} runs over another study's row; "
-                        "is a quote missing, or a quote inside not doubled?"
+                        f"{self._path}, line {number}: the report of study {named(study_id)} runs over another study's "
+                        "row; is a quote missing, or a quote inside not doubled?"
                     )
 
 
@@ -105,7 +105,7 @@ def _reports(path: Path) -> Iterator[tuple[int, str, str]]:
             raise DataError(f"{path}, line {line}: study_id and {column} are needed, as columns or keys with text")
         study_id = str(study_id).strip()
         if (first := seen.setdefault(study_id, line)) != line:
-            raise DataError(f"{path}, line {line}: study {study_id!r} stands already in line {first}")
+            raise DataError(f"{path}, line {line}: study {named(study_id)} stands already in line {first}")
         yield line, study_id, report.strip()
 
 
@@ -154,15 +154,15 @@ class ScoreFile:
         for line, row in [] if path is None else _rows(path, "scores"):
             key = str(row.get("system") or "system"), str(row.get("study_id") or "").strip()
             if key[0] not in ROWS:
-                raise DataError(f"{path}, line {line}: system is {key[0]!r}, allowed: {', '.join(ROWS)}")
+                raise DataError(f"{path}, line {line}: system is {quoted(key[0])}, allowed: {', '.join(ROWS)}")
             if not key[1]:
                 raise DataError(f"{path}, line {line}: study_id is needed")
             if key in self._scores:
-                raise DataError(f"{path}, line {line}: study {key[1]!r} stands there twice")
-            named = {name: value for name, value in row.items() if name not in ("system", "study_id")}
+                raise DataError(f"{path}, line {line}: study {named(key[1])} stands there twice")
+            scores = {name: value for name, value in row.items() if name not in ("system", "study_id")}
             self._scores[key] = {
                 name: _number(value, f"{path}, line {line}: {name}")
-                for name, value in named.items()
+                for name, value in scores.items()
                 if value is not None and value != ""
             }
         if path is not None and not any(self._scores.values()):

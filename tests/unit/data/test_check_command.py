@@ -79,8 +79,8 @@ def test_every_problem_of_an_own_table_is_named(capsys, tmp_path):
         "line 5: study s4: report is ''",
         "line 6: study s5: split 'someday' is none of",
         "line 3: study s2: its patient is in split test here and in train in line 2",
-        f"line 3: study s2: there is no image {tmp_path / 'gone.png'}",
-        f"line 4: study s3: image {tmp_path / 'broken.png'} ",
+        "line 3: study s2: there is no image gone.png",
+        "line 4: study s3: image broken.png ",
     ]
     for problem in expected:
         assert sum(problem in line for line in text.splitlines() if line.startswith("  PROBLEM")) == 1, problem

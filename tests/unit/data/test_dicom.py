@@ -349,7 +349,7 @@ def test_what_shows_nothing_is_said_and_darkest_to_brightest_is_shown(tmp_path, 
     load(path)
     (record,) = caplog.records  # once, however often it is drawn
     assert record.levelname == "WARNING"
-    assert f"image {path}: by its" in record.message
+    assert f"image {path.name}: by its" in record.message
     assert named in record.message
     assert "Made" not in record.message
 
@@ -410,3 +410,24 @@ def test_the_check_finds_truncation_by_the_header(tmp_path, make, kept):
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
     with pytest.raises(DataError, match=r"^study s1: image .*cut\.dcm is (truncated or damaged DICOM|DICOM without)"):
         check_image(path, study_id="s1")
+
+
+@pytest.mark.parametrize("length", [120, 300])
+def test_a_damaged_header_is_not_quoted(tmp_path, caplog, recwarn, length):
+    """The length of the transfer syntax reaches over the elements after it, the patient's name among them."""
+    path = save(tmp_path / "a.dcm", dicom(STORED, ImageComments="A canary perches upon the sternum", **WINDOW))
+    content = bytearray(path.read_bytes())
+    place = content.index(b"\x02\x00\x10\x00UI") + 6
+    content[place : place + 2] = length.to_bytes(2, "little")
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        load(path)
+    told = f"{caught.value} {caplog.text} {[str(warning.message) for warning in recwarn]}"
+    assert not re.search("Made|canary", told)
+
+
+def test_a_window_that_is_no_number_is_not_quoted(tmp_path):
+    path = save(tmp_path / "a.dcm", dicom(STORED, WindowCenter=[1, 2], WindowWidth=3))
+    path.write_bytes(path.read_bytes().replace(b"1.0\\2.0", b"p770001"))
+    with pytest.raises(DataError, match="a WindowCenter that is no number"):
+        load(path)

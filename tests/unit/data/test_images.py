@@ -270,7 +270,7 @@ def test_a_picture_of_one_colour_is_said_once(tmp_path, caplog):
     Image.new("L", (9, 9), 0).save(path)
     load(path)
     load(path)
-    assert [record.message for record in caplog.records] == [f"study s1: image {path}: it shows a single colour"]
+    assert [record.message for record in caplog.records] == [f"study s1: image {path.name}: it shows a single colour"]
 
 
 def check(path):

@@ -172,6 +172,6 @@ def test_a_report_that_is_no_text_is_named(tmp_path):
     mimic = Mimic(tmp_path, [image(1, 1)]).write(zipped=False)
     path = mimic.root / "files/p90/p90000001/s90000001.txt"
     path.write_bytes(b"hush \xff")
-    message = f"study s90000001: report {path} is not UTF-8; is the file complete?"
+    message = f"study s90000001: report {path.name} in {mimic.root}/files is not UTF-8; is the file complete?"
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         reports_in(mimic.root / "files").read(f"p90/{PATIENT}/{STUDY}.txt", study_id=STUDY)

@@ -189,8 +189,8 @@ def test_a_missing_report_or_image_is_named_with_where_to_get_it(mimic):
     del mimic.reports[90000003]
     mimic.write(zipped=False)
     source = MimicCxr(str(mimic.root)).open()
-    path = re.escape(f"{mimic.root}/files/p90/p90000003/s90000003")
-    with pytest.raises(DataError, match=rf"^study s90000003: there is no report {path}\.txt; .*/mimic-cxr/2\.1\.0/$"):
+    path = re.escape(f"s90000003.txt in {mimic.root}/files")
+    with pytest.raises(DataError, match=rf"^study s90000003: there is no report {path}; .*/mimic-cxr/2\.1\.0/$"):
         source.read("s90000003")
     (mimic.root / stem(90000001, 90000001) / "00000001-00000002.jpg").unlink()
     with pytest.raises(DataError, match=r"^study s90000001: there is no image .*00000001-00000002 .*mimic-cxr-jpg"):

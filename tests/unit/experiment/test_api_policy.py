@@ -251,6 +251,17 @@ def test_a_wrong_key_is_one_line_without_the_key(
     assert "\n" not in str(raised.value)
 
 
+def test_a_refusal_that_repeats_what_was_told_of_the_patient_is_not_quoted(policy_of: Any) -> None:
+    studies = EvaluationStudies.read(PhantomSource(num_test=2, followup=True), None)
+
+    def repeat(number: int, body: dict[str, Any]) -> tuple[int, str, str]:
+        return 400, f"no model takes: {body['messages'][0]['content'][-1]['text']}", ""
+
+    with ReportServer(repeat) as server, pytest.raises(ApiRejected, match="status 400") as raised:
+        policy_of(server, prompt=Prompt(INSTRUCTION, ("prior_report",))).write(studies, None)
+    assert "no model takes" not in str(raised.value)
+
+
 def test_private_images_stay_here_unless_allowed(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"allow_external is false.*openai/drawer"):
         check_privacy(settings(tmp_path, None, is_private=True))

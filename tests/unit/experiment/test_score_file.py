@@ -43,7 +43,7 @@ def test_scores_are_measured_over_the_studies_that_have_them(ending: str, tmp_pa
         ('{"study_id": "s0", "green": NaN}\n', "line 1: green must be a finite number"),
         ('{"study_id": "s0", "green": true}\n', "line 1: green must be a finite number"),
         ('{"green": 1}\n', "line 1: study_id is needed"),
-        ('{"study_id": "s0", "green": 1}\n{"study_id": "s0", "green": 2}\n', "line 2: study 's0' stands there twice"),
+        ('{"study_id": "s0", "green": 1}\n{"study_id": "s0", "green": 2}\n', "line 2: study s0 stands there twice"),
         ('{"study_id": "s0", "system": "base", "green": 1}\n', "system is 'base', allowed: system, shuffled_images"),
         ('{"study_id": "s0"}\n', "holds no score"),
         ('{"study_id": "elsewhere", "green": 1}\n', "no score for any of the 4 test studies"),

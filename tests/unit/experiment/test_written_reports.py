@@ -58,7 +58,8 @@ def test_no_study_of_the_split_is_refused_even_if_empty_reports_may_be(
     ("name", "text", "told"),
     [
         ("a.csv", f"study_id,text\n1,{SECRET}\n", "needs the columns study_id and report"),
-        ("a.csv", f"study_id,report\n1,x\n1,{SECRET}\n", "line 3: study '1' stands already in line 2"),
+        ("a.csv", f"study_id,report\n1,x\n1,{SECRET}\n", "line 3: study 1 stands already in line 2"),
+        ("a.csv", f"study_id,report\n{SECRET},1\n{SECRET},2\n", "line 3: study (20 characters of text) stands"),
         ("a.csv", "study_id,report\n1\n", "line 2: 1 cells, but the header has 2"),
         ("a.csv", f"study_id,report\n1,No effusion, {SECRET}\n", "line 2: 3 cells, but the header has 2"),
         ("a.csv", f"study_id,report,,\n1,{SECRET},,\n", "line 1: the last 2 columns have no name"),
@@ -157,7 +158,7 @@ def test_a_report_that_swallowed_rows_is_refused(missing: str, studies: Evaluati
     first, second, third = ids(studies)
     file = tmp_path / "a.csv"
     file.write_text(f'study_id,report\n{first},"No edema.\n{second},{SECRET}\n{third},clear"\n')
-    with pytest.raises(DataError, match=f"line 2: the report of study '{first}' runs over") as raised:
+    with pytest.raises(DataError, match=f"line 2: the report of study {first} runs over") as raised:
         ReportFile(file, missing).write(studies, None)
     assert "umbrella" not in str(raised.value)
 
@@ -167,7 +168,7 @@ def test_a_row_of_a_study_that_is_not_evaluated_is_no_report_either(studies: Eva
     rows = f'{second},"1. Clear.\n2, 3 mm nodule"\n{third},x\n{first},"No edema.\n{first[:-1]}9,{SECRET}"\n'
     file = tmp_path / "a.csv"
     file.write_text(f"study_id,report\n{rows}")
-    with pytest.raises(DataError, match=f"line 5: the report of study '{first}' runs over another"):
+    with pytest.raises(DataError, match=f"line 5: the report of study {first} runs over another"):
         ReportFile(file).write(studies, None)
 
 

@@ -6,7 +6,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from orapo.errors import DataError, RunPaused, SettingError
 from orapo.foreign import parse_json
 from orapo.policy.settings import SamplingSettings
 from orapo.policy.vllm.settings import ServerSettings
+from orapo.remote.call_errors import quotable
 from orapo.stopping import STOP_SIGNALS
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,6 @@ log = logging.getLogger(__name__)
 _PASSING = frozenset({408, 425, 429, 502, 503, 504})
 """Statuses that say "later"; a 500 may be a hiccup or a fault of the request, and is tried a few times only."""
 _TRIES_AT_500 = 3
-_LONGEST_REASON = 200
 _OUTAGE_ENDS_AFTER = 60.0
 """Seconds without a failure after which the next one is worth a warning of its own."""
 _LONGEST_LOOK = 2000
@@ -259,7 +259,7 @@ class ServerClient:
         response = self._send(method, path, body)
         if response.status_code != 200:
             hint = _KEY_HINT if response.status_code in (401, 403) else ""
-            raise Refused(response.status_code, _reason(response) + hint)
+            raise Refused(response.status_code, _reason(response, body or {}) + hint)
         return _json(response)
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx.Response:
@@ -304,16 +304,24 @@ def _weight_version(answer: Any) -> str | None:
     return None if version is None else str(version)
 
 
-def _reason(response: httpx.Response) -> str:
+def _reason(response: httpx.Response, body: Mapping[str, Any]) -> str:
     """The server's own message on one line, without anything that was sent."""
     content = _json(response)
     if content is None:
         return response.reason_phrase or "no reason given"
     error = content.get("error", content) if isinstance(content, dict) else None
     message = error.get("message", error.get("detail")) if isinstance(error, dict) else error
-    line = " ".join(str(message or "no reason given")[:_LONGEST_LOOK].split())
-    # A complaint about a field may repeat the field, and the longest of them is an image.
-    return "the server's message repeats what was sent" if "base64" in line else line[:_LONGEST_REASON]
+    told = str(message or "no reason given")
+    # A complaint about a field may repeat the field: an image, or what the prompt tells of a patient.
+    quoted = "" if "base64" in told[:_LONGEST_LOOK] else quotable(told, tuple(_texts(body.get("messages"))))
+    return quoted or "the server's message repeats what was sent"
+
+
+def _texts(sent: Any) -> Iterator[str]:
+    """The texts of messages: contents, or parts of them."""
+    for part in sent if isinstance(sent, list | tuple) else ():
+        text = part.get("text") or part.get("content")
+        yield from (text,) if isinstance(text, str) else _texts(text)
 
 
 def _json(response: httpx.Response) -> Any:

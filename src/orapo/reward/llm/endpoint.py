@@ -138,7 +138,7 @@ class Endpoint:
             reason = f"no whole answer within {2 * self.timeout_seconds:g} s"
             failure = CallError(reason, CallErrorKind.UNAVAILABLE, may_be_billed=True)
         except Exception as error:
-            failure = call_error(error, (key or "", request.subject))
+            failure = call_error(error, (key or "", *request.private))
         if failure is not None:  # outside of the handler: its context would be the provider's exception
             raise failure
         return self._completion(response, request)

@@ -27,6 +27,9 @@ MOST_TOKENS = 10_000_000
 _SECONDS_TO_IMPORT = 60.0
 _TEXT_PARTS = ("text", "output_text", None)
 
+_TELL_WHAT_IS_SENT = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "httpx", "httpcore", "botocore")
+"""Loggers whose lines can hold addresses, headers and whole prompts, at levels that the environment may ask for."""
+
 _importing = threading.Lock()
 
 
@@ -41,8 +44,8 @@ def load_litellm() -> Any:
         litellm.telemetry = False
         if not isinstance(litellm.aclient_session, PlainClient):
             litellm.aclient_session = PlainClient(uses_proxies=True)
-        # Its own log lines can hold addresses, headers and prompts.
-        logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
+        for name in _TELL_WHAT_IS_SENT:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         return litellm
 
 

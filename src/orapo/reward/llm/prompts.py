@@ -48,6 +48,11 @@ class Request:
     prompt_digest: str
     subject: str
 
+    @property
+    def private(self) -> tuple[str, ...]:
+        """Texts that no message may quote."""
+        return (self.subject,)
+
     def corrected(self, reason: str) -> "Request":
         """The same question, with what was wrong with the last answer."""
         note = f"Your last answer could not be used: {reason}. Answer again, with the JSON object only."

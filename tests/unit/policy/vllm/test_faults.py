@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import torch
 from tests.conftest import make_study, noise_image
@@ -23,7 +24,7 @@ from orapo.errors import RunPaused, RunTerminated, SettingError
 from orapo.policy.loading import load_policy
 from orapo.policy.model import Policy
 from orapo.policy.settings import ModelSettings, SamplingSettings
-from orapo.policy.vllm.client import ServerClient, Stopped
+from orapo.policy.vllm.client import Refused, ServerClient, Stopped
 from orapo.policy.vllm.rollouts import VllmRollouts
 from orapo.policy.vllm.settings import ServerSettings
 from orapo.stopping import STOP_SIGNALS
@@ -271,6 +272,30 @@ def test_no_server_is_one_line_at_once(model: ModelSettings) -> None:
     ):
         check(client(gone))
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("status", [400, 503])
+def test_what_the_prompt_tells_of_a_patient_is_not_repeated(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    told = "Indication: a canary swallowed a thimble."
+    body = {"messages": [{"role": "user", "content": [{"type": "text", "text": told}]}]}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, json={"error": {"message": f"no model takes {request.content.decode()}"}})
+
+    client = ServerClient(ServerSettings("http://127.0.0.1:9/v1", pause_limit_seconds=0.2), first_delay_seconds=0.1)
+    client._http = httpx.Client(base_url="http://127.0.0.1:9/v1/", transport=httpx.MockTransport(answer))
+    with pytest.raises((Refused, RunPaused), match="the server's message repeats what was sent") as caught:
+        client.post("chat/completions", body)
+    assert "canary" not in f"{caught.value} {caplog.text}"
+    assert client_reason(client, "lora_name") == "HTTP 400: no model takes lora_name"
+
+
+def client_reason(client: ServerClient, message: str) -> str:
+    refuses = httpx.MockTransport(lambda _: httpx.Response(400, json={"message": f"no model takes {message}"}))
+    client._http = httpx.Client(base_url="http://127.0.0.1:9/v1/", transport=refuses)
+    with pytest.raises(Refused) as caught:
+        client.post("load_lora_adapter", {"lora_name": "lora_name"})
+    return str(caught.value)
 
 
 def test_an_answer_that_drips_is_given_up() -> None:

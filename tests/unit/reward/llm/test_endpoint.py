@@ -64,6 +64,17 @@ def test_the_key_comes_from_the_variable(server: JudgeServer, monkeypatch: pytes
     assert KEY not in repr(endpoint)
 
 
+def test_what_is_sent_is_not_logged_at_any_level(
+    server: JudgeServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MADE_UP_KEY", KEY)
+    with caplog.at_level(logging.DEBUG):
+        logging.getLogger("openai").setLevel(logging.DEBUG)  # as OPENAI_LOG=debug does
+        assert complete(Endpoint("openai/judge", server.api_base, api_key_variable="MADE_UP_KEY")).text
+    assert "pleural effusion" not in caplog.text
+    assert KEY not in caplog.text
+
+
 def test_another_providers_key_is_not_sent_to_a_server_of_ones_own(
     server: JudgeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
