@@ -19,6 +19,7 @@ from orapo.data.iu_xray import IuXray
 from orapo.data.json_studies import RexGradient, RexRank
 from orapo.data.mimic_cxr import MimicCxr
 from orapo.data.own_images import find_own_images
+from orapo.data.questions import Questions
 from orapo.data.ranking import read_ranking
 from orapo.data.source import StudySource
 from orapo.data.study_table import StudyTable
@@ -270,6 +271,7 @@ def test_a_table_without_a_header_is_told_without_its_words(content: str, tmp_pa
         lambda: read_ranking(tmp_path / "studies.csv"),
         lambda: open_reports(tmp_path / "studies.csv", report_column="report", id_column=None).__enter__(),
         lambda: read_labels(str(tmp_path / "studies.csv")),
+        lambda: Questions(str(tmp_path / "studies.csv")).open(),
     ]
     for read in readers:
         with pytest.raises(DataError) as caught:

@@ -17,7 +17,7 @@ from orapo.data.annotation import MOST_BYTES
 from orapo.data.images import LongestSide, check_below_root, check_image_name, load_study_images
 from orapo.data.source import LeftOut
 from orapo.data.splits import check_fractions, split_from_word, split_patients
-from orapo.data.tables import is_blank, named, read_csv
+from orapo.data.tables import is_blank, named, read_csv, told_columns
 from orapo.display import is_plain_id
 from orapo.errors import DataError, SettingError
 from orapo.foreign import open_regular, parse_json, read_json
@@ -162,8 +162,8 @@ class QuestionSource:
                 cells = {name: row.get(self._column(name)) for name in (*REQUIRED, *OPTIONAL)}
                 kept = {name: cell for name, cell in cells.items() if not _is_empty(name, cell)}
                 if missing := [name for name in REQUIRED if name not in kept]:
-                    held = ", ".join(sorted(map(str, row)))
-                    raise DataError(f"{where}: no {self._column(missing[0])!r}; the row has {held or 'nothing'}")
+                    held = told_columns(sorted(map(str, row)), is_header=bool(kept))
+                    raise DataError(f"{where}: no {self._column(missing[0])!r}; {held}")
                 if odd := [name for name in kept if name not in LISTS and isinstance(kept[name], _NOT_ONE_TEXT)]:
                     raise DataError(f"{where}: {self._column(odd[0])!r} must be one text or number")
                 yield where, split, kept
@@ -269,8 +269,8 @@ class QuestionSource:
         for study in self._studies.values():
             if first.setdefault(study.patient_id, study.split) is not study.split:
                 raise DataError(
-                    f"{self._settings.path}: patient {named(study.patient_id)} has questions in several splits; all "
-                    "of a patient's must be in one"
+                    f"{self._settings.path}: the patient of question {named(study.study_id)} has others in another "
+                    "split; all of a patient's must be in one"
                 )
 
 

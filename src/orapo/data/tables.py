@@ -133,13 +133,21 @@ def find_columns(
             places[name] = (exact or found)[0]
     missing = [name for name in required if name not in places]
     if missing:
-        is_header = bool(places) or all(_PLAIN_NAME.fullmatch(name) and not _DIGIT.search(name) for name in header)
-        told = f"its columns are {', '.join(map(_column, header))}" if is_header else "is its first line a header?"
-        raise DataError(f"{path} has no column {', '.join(map(repr, missing))}; {told}")
+        raise DataError(
+            f"{path} has no column {', '.join(map(repr, missing))}; {told_columns(header, is_header=bool(places))}"
+        )
     for name in optional:
         if name not in places:
             _refuse_near(path, header, name, places.values())
     return places
+
+
+def told_columns(header: Iterable[str], *, is_header: bool) -> str:
+    """The columns of a table for a message; none where they may be a row's cells: no header is known to be there."""
+    names = list(header)
+    if is_header or all(_PLAIN_NAME.fullmatch(name) and not _DIGIT.search(name) for name in names):
+        return f"its columns are {', '.join(map(_column, names)) or 'none'}"
+    return "is its first line a header?"
 
 
 def is_blank(cell: str) -> bool:

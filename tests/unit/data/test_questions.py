@@ -91,7 +91,7 @@ def refused(tmp_path: Path, changed: dict[str, Any], match: str, **settings: Any
 @pytest.mark.parametrize(
     ("changed", "match"),
     [
-        ({"answer": None}, "line 2: no 'answer'; the row has answer, choices, id, question, split"),
+        ({"answer": None}, "line 2: no 'answer'; its columns are 'answer', 'choices', 'id', 'question', 'split'"),
         ({"question": "  "}, "line 2: no 'question'"),
         ({"answer": "C"}, "the answer is none of the 2 choices, nor the letter of one"),
         ({"answer": "centre"}, "the answer is none of the 2 choices"),
@@ -125,8 +125,9 @@ def test_none_may_be_an_answer(tmp_path: Path) -> None:
 
 def test_a_patient_stays_in_one_split(tmp_path: Path) -> None:
     rows = [{**row, "patient_id": "p1"} for row in ROWS]
-    with pytest.raises(DataError, match="patient p1 has questions in several splits"):
+    with pytest.raises(DataError, match=r"the patient of question q\d has others in another split") as caught:
         opened(write_rows(tmp_path, "jsonl", rows))
+    assert "p1" not in str(caught.value)
 
 
 def test_a_pattern_that_does_not_read_the_answer_line_is_refused(tmp_path: Path) -> None:

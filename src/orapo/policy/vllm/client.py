@@ -16,6 +16,7 @@ from orapo.errors import DataError, RunPaused, SettingError
 from orapo.foreign import parse_json
 from orapo.policy.settings import SamplingSettings
 from orapo.policy.vllm.settings import ServerSettings
+from orapo.remote.call_errors import quotable
 from orapo.stopping import STOP_SIGNALS
 
 log = logging.getLogger(__name__)
@@ -259,7 +260,7 @@ class ServerClient:
         response = self._send(method, path, body)
         if response.status_code != 200:
             hint = _KEY_HINT if response.status_code in (401, 403) else ""
-            raise Refused(response.status_code, _reason(response) + hint)
+            raise Refused(response.status_code, _reason(response, _told(body)) + hint)
         return _json(response)
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> httpx.Response:
@@ -304,7 +305,14 @@ def _weight_version(answer: Any) -> str | None:
     return None if version is None else str(version)
 
 
-def _reason(response: httpx.Response) -> str:
+def _told(body: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """The words that a request holds: the context of a prompt may be a prior report."""
+    contents = [message["content"] for message in (body or {}).get("messages", ())]
+    parts = [part for content in contents if not isinstance(content, str) for part in content]
+    return tuple(part["text"] for part in parts if part["type"] == "text")
+
+
+def _reason(response: httpx.Response, private: tuple[str, ...]) -> str:
     """The server's own message on one line, without anything that was sent."""
     content = _json(response)
     if content is None:
@@ -313,7 +321,8 @@ def _reason(response: httpx.Response) -> str:
     message = error.get("message", error.get("detail")) if isinstance(error, dict) else error
     line = " ".join(str(message or "no reason given")[:_LONGEST_LOOK].split())
     # A complaint about a field may repeat the field, and the longest of them is an image.
-    return "the server's message repeats what was sent" if "base64" in line else line[:_LONGEST_REASON]
+    repeats = "base64" in line or not quotable(line, private)
+    return "the server's message repeats what was sent" if repeats else line[:_LONGEST_REASON]
 
 
 def _json(response: httpx.Response) -> Any:
