@@ -33,7 +33,7 @@ def test_words_stay_as_they_are(text: str) -> None:
     assert visible(text) == text
 
 
-@pytest.mark.parametrize("cell", ["=1+1", "+1+1", "-2+3", "@SUM(A1)", "=cmd|' /C calc'!A0", "\t=1", "- No effusion."])
+@pytest.mark.parametrize("cell", ["=1+1", "+1+1", "-2+3", "@SUM(A1)", "=cmd|' /C calc'!A0", "\t=1", "\r=1", "- No"])
 def test_formulas_are_kept_from_spreadsheets(cell: str) -> None:
     assert is_formula(cell)
     assert spreadsheet_cell(cell) == f"'{cell}"

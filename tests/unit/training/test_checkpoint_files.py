@@ -1,5 +1,7 @@
 """Checkpoints on disk: which one a run continues from, and which ones stay."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,27 @@ def test_the_newest_stay(keep: int, kept: list[int], tmp_path: Path) -> None:
     assert [step_of(path) for path in earlier(tmp_path)] == kept
 
 
+def test_what_takes_the_last_ones_place_is_on_the_disk_and_so_is_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut after a rename leaves an empty file where the content was still in memory."""
+    done: list[str] = []
+
+    def noting(name: str, call: Callable[..., None]) -> Callable[..., None]:
+        def noted(place: int | Path, *more: Path) -> None:
+            done.append(f"{name} {Path(os.readlink(f'/proc/self/fd/{place}')) if isinstance(place, int) else place}")
+            call(place, *more)
+
+        return noted
+
+    save(tmp_path / "last.ckpt", 1)
+    for name in ("fsync", "replace"):
+        monkeypatch.setattr(os, name, noting(name, getattr(os, name)))
+    new = save(tmp_path / "x.unfinished", 2)
+    put_in_place(new, tmp_path, 1, 1)
+    assert done == [f"fsync {new}", f"replace {new}", f"fsync {tmp_path}"]
+
+
 def test_a_step_of_ten_is_newer_than_one_of_nine(tmp_path: Path) -> None:
     for step in (9, 10, 100):
         save(tmp_path / f"step_{step}.ckpt", step)
@@ -68,6 +91,24 @@ def test_none_that_is_whole_is_an_error_and_none_at_all_is_not(tmp_path: Path) -
     with pytest.raises(CheckpointError, match="holds weights only"):
         find_last(tmp_path)
     assert path.exists()
+
+
+class Writes:
+    """A pickle of it writes a file when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return open, (str(self.path), "w")
+
+
+def test_no_pickle_of_a_checkpoint_runs(tmp_path: Path) -> None:
+    content = {key: {} for key in (*NEEDED, *NEEDED_TO_RESUME)}
+    torch.save({**content, "more": Writes(tmp_path / "ran")}, tmp_path / "last.ckpt")
+    with pytest.raises(CheckpointError, match="is damaged"):
+        check(tmp_path / "last.ckpt")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_link_whose_file_is_gone_is_a_lost_checkpoint(tmp_path: Path) -> None:
