@@ -227,6 +227,7 @@ def test_settings_out_of_range(settings: dict[str, object], message: str) -> Non
         ("token 0123456789abcdef0123456789abcdef is wrong", "token [masked] is wrong"),
         ("the input [0] small left pleural is too long", ""),
         ("x " * 200, "x " * 80 + "..."),
+        ("half \ud800 of it", "half \ufffd of it"),
     ],
 )
 def test_what_is_quoted_of_a_provider(message: str, expected: str) -> None:

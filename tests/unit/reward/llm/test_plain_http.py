@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from orapo.remote.cache import AnswerCache
-from orapo.remote.call_errors import CallError, CallErrorKind
+from orapo.remote.call_errors import CallError, CallErrorKind, quotable
 from orapo.remote.retry import RetryPolicy
 from orapo.reward.llm.answers import nothing_mentioned
 from orapo.reward.llm.client import LlmClient
@@ -219,6 +219,14 @@ def test_an_error_of_megabytes_takes_no_time(server: Answering, piece: str, stat
         began = time.process_time()
         assert failure(server, body, status).kind is kind
         assert time.process_time() - began < 3.0
+
+
+@pytest.mark.parametrize("piece", ["no,", "key="])
+def test_a_long_message_takes_no_time_from_any_client(piece: str) -> None:
+    """That of another provider reads pages of megabytes; the patterns are quadratic."""
+    began = time.process_time()
+    assert len(quotable(piece * 10_000, (SECRET,))) < 250
+    assert time.process_time() - began < 1.0
 
 
 def test_an_answer_that_drips_is_given_up(server: Answering) -> None:
