@@ -201,6 +201,7 @@ def test_price_of_a_known_and_an_unknown_model(caplog: pytest.LogCaptureFixture)
         ({"model": " "}, "model is ' '; it must be a text"),
         ({"api_key_variable": KEY}, "api_key_variable isn't the name of an environment variable"),
         ({"api_base": f"http://user:{KEY}@host/v1"}, "api_base holds a user, password or query"),
+        ({"api_base": f"http://:{KEY}@host/v1"}, "api_base holds a user, password or query"),
         ({"api_base": f"http://host/v1?key={KEY}"}, "api_base holds a user, password or query"),
         ({"api_base": "host/v1"}, "api_base is 'host/v1'; it must be like http://HOST"),
         ({"temperature": -0.1}, "temperature is -0.1"),
