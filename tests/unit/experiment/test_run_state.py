@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -199,6 +200,18 @@ def test_on_a_full_disk_a_record_takes_the_place_of_the_old_one(
     failed = StateRecord.of_this_process(RunState.FAILED, (), "a full disk")
     failed.write(tmp_path)
     assert read_state(tmp_path) == failed
+
+
+def test_a_log_on_a_full_disk_is_no_traceback(
+    run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "train.log").symlink_to("/dev/full")
+    run(lambda config: logging.getLogger("orapo").warning("a line"))
+    out, err = capfd.readouterr()
+    assert "a line" in out
+    assert "Traceback" not in err
 
 
 def test_a_process_of_another_user_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,12 +13,14 @@ from orapo.errors import CheckpointError
 from orapo.training.checkpoint_files import (
     NEEDED,
     NEEDED_TO_RESUME,
+    RUN,
     CheckpointWriter,
     check,
     earlier,
     find_last,
     put_in_place,
 )
+from orapo.training.checkpoints import LastCheckpoint, RandomStates
 
 
 def save(path: Path, step: int, *, without: tuple[str, ...] = ()) -> Path:
@@ -64,6 +68,19 @@ def test_a_step_of_ten_is_newer_than_one_of_nine(tmp_path: Path) -> None:
     for step in (9, 10, 100):
         save(tmp_path / f"step_{step}.ckpt", step)
     assert [step_of(path) for path in earlier(tmp_path)] == [100, 10, 9]
+
+
+def test_the_checkpoint_that_a_run_continues_from_stays_beside_the_next_one(tmp_path: Path) -> None:
+    def write(path: Path, weights_only: bool) -> None:
+        save(path, 4)
+
+    trainer: Any = SimpleNamespace(save_checkpoint=write)
+    module: Any = None
+    save(tmp_path / "last.ckpt", 3)
+    saving = LastCheckpoint(tmp_path, 1, 9, None, RandomStates(), keep=2)
+    saving.on_load_checkpoint(trainer, module, {RUN: {"step": 3}})
+    saving.on_train_batch_end(trainer, module, None, None, 3)
+    assert (step_of(tmp_path / "last.ckpt"), step_of(tmp_path / "step_3.ckpt")) == (4, 3)
 
 
 def test_a_kill_between_two_renames_loses_nothing(tmp_path: Path) -> None:

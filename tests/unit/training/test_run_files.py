@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import make_study
 
+from orapo.errors import CheckpointError
 from orapo.records import MentionSpan
 from orapo.reward import OfflineJudge, WeightedReward
 from orapo.training.run_files import AppendedFile, breakdown_row, csv_row, fact_row
@@ -54,6 +55,12 @@ def test_what_a_checkpoint_knows_of_a_file_is_on_the_disk(tmp_path: Path, monkey
     file.append("1\n")
     assert file.state_dict()["num_bytes"] == 2
     assert forced == [tmp_path / "metrics.csv"]
+
+
+def test_a_file_shorter_than_its_size_in_an_older_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("1\n")
+    with pytest.raises(CheckpointError, match="was shortened or changed"):
+        AppendedFile(tmp_path / "metrics.csv").cut({"num_bytes": 3})
 
 
 def test_a_resumed_file_keeps_the_columns_it_began_with(tmp_path: Path) -> None:
