@@ -39,6 +39,7 @@ class StandInServer:
     Attributes:
         spoil: changes an answer before it is sent.
         status: when not 0, of every answer to a completion request.
+        message: beside that status.
         failures: so many completion requests are answered by 500 first.
         resets: of so many completion requests the connection is cut first.
         ignores_reload: whether an adapter that is loaded is not applied.
@@ -59,6 +60,7 @@ class StandInServer:
         self.served_name = served_name
         self.spoil: Callable[[Answer], None] | None = None
         self.status = self.failures = self.resets = 0
+        self.message = "out of order"
         self.ignores_reload = False
         self.takes_adapters = self.takes_weights = True
         self.renormalises = False
@@ -200,7 +202,7 @@ class StandInServer:
             return 200, self._one_token(body)
         self.requests.append(body)
         if self.status:
-            return self.status, _error("out of order", self.status)
+            return self.status, _error(self.message, self.status)
         if self.failures:
             self.failures -= 1
             return 500, _error("a hiccup", 500)

@@ -177,6 +177,15 @@ def test_checkpoints_and_adapters_with_several_images_of_one_study(
 
 
 @pytest.mark.slow
+def test_no_name_of_an_image_steers_the_terminal(tmp_path: Path, generated: Callable[..., Any]) -> None:
+    phantoms(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "0.png").rename(tmp_path / "images" / "\x1b[2J.png")
+    assert generated(f"image={tmp_path / 'images'}", f"out={tmp_path / 'out.txt'}") == []
+    assert r"== \x1b[2J.png ==" in (tmp_path / "out.txt").read_text()
+
+
+@pytest.mark.slow
 def test_drawn_reports_do_not_depend_on_the_batch(tmp_path: Path, generated: Callable[..., Any]) -> None:
     phantoms(tmp_path)
     (tmp_path / "1.png").write_text("no image")

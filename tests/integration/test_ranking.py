@@ -77,6 +77,7 @@ def test_a_ranking_is_continued_and_trained_on(tmp_path: Path, capsys: pytest.Ca
     content = json.loads(manifest.read_text())
     hardest = sorted(rates.values(), reverse=True)[:3]
     assert [rates[study_id] for study_id in content["study_ids"]] == hardest
+    assert content["reasons"].keys() == set(content["study_ids"])
     assert all(reason.startswith("zero-reward rate") for reason in content["reasons"].values())
 
 

@@ -56,6 +56,7 @@ def error_of(run: Command) -> str:
     """The one line of a command that failed."""
     assert run.wait() == 1, run.text()
     assert "Traceback" not in run.text(), run.text()
+    assert "Error executing job" not in run.text(), run.text()
     (line,) = [line for line in run.text().splitlines() if line.startswith("error: ")]
     return line
 
@@ -136,7 +137,7 @@ def test_checkpoints_without_the_optimiser_are_a_third_and_no_run_continues_from
     assert "callbacks.keep_optimizer=false" in error_of(resumed(folder))
 
 
-@pytest.mark.parametrize("name", ["metrics.csv", "rollouts.jsonl"])
+@pytest.mark.parametrize("name", ["metrics.csv", "validation.csv", "rollouts.jsonl"])
 @pytest.mark.parametrize("how", ["shortened", "changed", "grown"])
 def test_files_that_do_not_match_the_checkpoint(how: str, name: str, whole: Path, killed: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
@@ -173,7 +174,7 @@ def test_a_config_that_is_none(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_bytes(content)
     told = error_of(resumed(tmp_path / "run"))
-    assert "config.yaml is not the config of a run" in told or not content
+    assert ("config.yaml is not the config of a run" if content else "run_name is missing") in told
 
 
 # ---- two commands, one folder
@@ -285,6 +286,25 @@ def test_batches_from_other_processes_take_few_open_files(tmp_path: Path) -> Non
     finally:
         run.send(signal.SIGKILL)
     assert run.wait() == 0, run.text()
+
+
+def test_what_reads_the_output_has_ended(whole: Path, tmp_path: Path) -> None:
+    """As in ``orapo train | head``; here it read the errors, too."""
+    folder, pipe = tmp_path / "run", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    run = forks.start(["train", *SMALL, f"hydra.run.dir={folder}"], pipe, tmp_path)
+    assert run.until(lambda: num_steps(folder) > 0)
+    os.close(reader)
+    assert run.wait() == 1
+    record = json.loads((folder / "run_state.json").read_text())
+    assert (record["state"], record["reason"]) == (
+        "failed",
+        "Broken pipe; what reads the output of this command has ended",
+    )
+    again = resumed(folder)
+    assert again.wait() == 0, again.text()
+    assert_same_run(folder, whole)
 
 
 def test_a_folder_that_is_moved_away_is_told(tmp_path: Path) -> None:

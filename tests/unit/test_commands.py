@@ -1,5 +1,6 @@
 """The console command: its names, its --help in no time, and one line for what there is not."""
 
+import logging
 import subprocess
 import sys
 from contextlib import suppress
@@ -66,6 +67,18 @@ def test_help_tells_every_key_and_every_option(name: str, capsys: pytest.Capture
         assert f"\n    {key}: " in told or f"\n    {key}:\n" in told
     assert "model=arithmetic|checkpoint|" in told
     assert ("+experiment=" in told) == (name == "train")
+
+
+def test_what_a_command_logs_steers_no_terminal(caplog: pytest.LogCaptureFixture) -> None:
+    before = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(logging.LogRecord)
+    try:
+        with suppress(SystemExit):
+            main(["compare", "--help"])
+        logging.getLogger("of.any.library").warning("a%sb", "\x1b[2J")
+    finally:
+        logging.setLogRecordFactory(before)
+    assert caplog.messages == ["a\\x1b[2Jb"]
 
 
 def test_what_there_is_not_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,7 @@ def test_words_stay_as_they_are(text: str) -> None:
     assert visible(text) == text
 
 
-@pytest.mark.parametrize("cell", ["=1+1", "+1+1", "-2+3", "@SUM(A1)", "=cmd|' /C calc'!A0", "\t=1", "- No effusion."])
+@pytest.mark.parametrize("cell", ["=1+1", "+1+1", "-2+3", "@SUM(A1)", "=cmd|' /C calc'!A0", "\t=1", "\r=1", "- No"])
 def test_formulas_are_kept_from_spreadsheets(cell: str) -> None:
     assert is_formula(cell)
     assert spreadsheet_cell(cell) == f"'{cell}"
@@ -54,7 +54,9 @@ def test_an_exported_report_is_no_formula(tmp_path: Path) -> None:
 
 def test_a_name_on_the_terminal_is_text(capsys: pytest.CaptureFixture[str]) -> None:
     row = {"group": "\x1b[2J[red]x", "state": RunState.FINISHED.value}
-    print_tables([Table("t", (row,), frozenset({"group"}), notes=("\x1b[2J",))], ["\x1b]0;x\x07"])
+    print_tables(
+        [Table("t", (row,), frozenset({"group"}), notes=("\x1b[2J",), warnings=("\x1b[2J",))], ["\x1b]0;x\x07"]
+    )
     printed = capsys.readouterr().out
     assert "\x1b[2J" not in printed
     assert "\x1b]" not in printed

@@ -20,6 +20,7 @@ from orapo.data.iu_xray import IuXray
 from orapo.data.json_studies import RexGradient, RexRank
 from orapo.data.mimic_cxr import MimicCxr
 from orapo.data.own_images import find_own_images
+from orapo.data.questions import Questions
 from orapo.data.ranking import read_ranking
 from orapo.data.source import StudySource
 from orapo.data.study_table import StudyTable
@@ -60,6 +61,7 @@ ALIASES = "a: &a [x]\n" + "".join(f"b{n}: &b{n} [*{'a' if n == 0 else f'b{n - 1}
         (f'{{"{SECRET}": 1{"0" * 5000}}}', "more than 18 digits"),
         (f'{{"{SECRET}": 1, "{SECRET}": 2}}', "a key stands twice"),
         (f'["{SECRET} \\ud800"]', "half of a surrogate pair"),
+        (f'{{"{SECRET} \\ud800": 1}}', "half of a surrogate pair"),
         (b"\xff\xfe", "not UTF-8"),
         (b"\x00", "not JSON"),
     ],
@@ -76,8 +78,8 @@ def test_json_out_of_bounds(text: str | bytes, told: str) -> None:
 def test_json_within_bounds() -> None:
     text = "[" * MOST_DEPTH + "]" * MOST_DEPTH
     assert json.dumps(parse_json(text, "x")) == text
-    assert parse_json(b'\xef\xbb\xbf{"a": 123456789012345678, "b": "\\ud83d\\ude00"}', "x") == {
-        "a": 123456789012345678,
+    assert parse_json(b'\xef\xbb\xbf{"a": -123456789012345678, "b": "\\ud83d\\ude00"}', "x") == {
+        "a": -123456789012345678,
         "b": "😀",
     }
 
@@ -112,6 +114,9 @@ def test_a_file_larger_than_what_is_read(tmp_path: Path) -> None:
     assert read_bytes(path, 101) == b"x" * 101
     with pytest.raises(DataError, match="more than 100 bytes"):
         read_bytes(path, 100)
+    os.truncate(path, 10**12)  # more than any memory holds
+    with pytest.raises(DataError, match="more than 100,000,000 bytes"):
+        read_bytes(path)
 
 
 def test_a_text_of_a_zip_that_becomes_too_much(tmp_path: Path) -> None:
@@ -271,6 +276,7 @@ def test_a_table_without_a_header_is_told_without_its_words(content: str, tmp_pa
         lambda: read_ranking(tmp_path / "studies.csv"),
         lambda: open_reports(tmp_path / "studies.csv", report_column="report", id_column=None).__enter__(),
         lambda: read_labels(str(tmp_path / "studies.csv")),
+        lambda: Questions(str(tmp_path / "studies.csv")).open(),
     ]
     for read in readers:
         with pytest.raises(DataError) as caught:

@@ -34,8 +34,13 @@ USER_ERRORS = (OrapoError, HydraException, OmegaConfBaseException)
 """What is told in one line."""
 
 
+def is_one_line(error: BaseException) -> bool:
+    """Whether an error is told in one line: a user's, or the machine's."""
+    return isinstance(error, USER_ERRORS) or machine_error(error) is not None
+
+
 class PastHydra(BaseException):
-    """Carries a user's error past Hydra, which catches every ``Exception`` of a task or a callback."""
+    """Carries such an error past Hydra, which catches every ``Exception`` of a task or a callback."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -76,10 +81,13 @@ def run_command(
             sys.argv[1:] = rewrite(sys.argv[1:])
         check_arguments(sys.argv[1:])
         sys.argv[1:] = in_order(sys.argv[1:])
+        carried: Exception | None = None
         try:
             command()
-        except PastHydra as carried:
-            raise carried.error from carried.error.__cause__
+        except PastHydra as past:
+            carried = past.error
+        if carried is not None:  # outside of the handler: what an error came from is told by its context
+            raise carried
     except (RunInterrupted, RunPaused) as stop:
         print(f"paused: {stop}" if isinstance(stop, RunPaused) else stop, file=sys.stderr)
         sys.exit(exit_code(stop))
@@ -155,8 +163,8 @@ class _Checked:
         self.has_begun = True
         try:
             return self._run(config)
-        except USER_ERRORS as error:
-            if self._tells_hydra:
+        except Exception as error:
+            if self._tells_hydra or not is_one_line(error):
                 raise
             raise PastHydra(error) from None
 

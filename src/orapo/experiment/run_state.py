@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from orapo.comparison.run_state import RUN_STATE, RunState, StateRecord, read_state
 from orapo.errors import CheckpointError, OrapoError, RunInterrupted, RunPaused, SettingError
-from orapo.experiment.command_line import USER_ERRORS, PastHydra, own_error
+from orapo.experiment.command_line import PastHydra, is_one_line, own_error
 from orapo.experiment.finished_run import CONFIG_FILE
 from orapo.experiment.machine import machine_error, refuse_unwritable
 from orapo.experiment.processes import own_rank
@@ -116,13 +116,13 @@ class RunStateFile(Callback):
             self._tell(config, folder, error)
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Carries a user's error past Hydra, which would print the command line above it.
+        """Carries an error that is one line past Hydra, which would print the command line above it.
 
         Raises:
             PastHydra: carries the error.
         """
         job_return: JobReturn = kwargs["job_return"]
-        if job_return.status is JobStatus.FAILED and isinstance(job_return._return_value, USER_ERRORS):
+        if job_return.status is JobStatus.FAILED and is_one_line(job_return._return_value):
             raise PastHydra(job_return._return_value)
 
     def _tell(self, config: DictConfig, folder: Path, error: BaseException | None) -> None:

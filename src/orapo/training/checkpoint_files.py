@@ -131,7 +131,6 @@ def run_of(path: Path) -> dict[str, Any]:
 
 
 def _content(path: Path) -> Any:
-    open_regular(path).close()  # a pipe would wait for ever
     return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 

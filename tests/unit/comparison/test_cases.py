@@ -91,6 +91,7 @@ def test_what_is_private_is_left_out_unless_asked_for() -> None:
 def test_reports_are_never_markup() -> None:
     page = case_page(cases(pair(generated="</script><b>{{title}} \u2028 &")))
     assert "</script><b>" not in page
+    assert "\u2028" not in page
     start = page.index('id="data">') + len('id="data">')
     content = json.loads(page[start : page.index("</script>", start)])
     assert content["cases"][0]["reports"][0]["text"] == "</script><b>{{title}} \u2028 &"

@@ -109,6 +109,21 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
+def test_no_name_is_markup_of_the_page(tmp_path: Path) -> None:
+    for number in range(2):
+        called, true = marks(number, 20, 0.5)
+        settings = {"model__instruction": f"<i>{number}"}
+        write_run(tmp_path / "runs" / f"<i>{number}", FakeRun(settings, called, true))
+    (tmp_path / "runs" / "<i>1" / "test_reports.jsonl").write_text("[")
+    page = tmp_path / "page.html"
+    assert main([str(tmp_path / "runs"), "--page", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "<h2>Not read</h2>" in text
+    assert "&lt;i&gt;1/test_reports.jsonl" in text
+    assert "instruction=&lt;i&gt;0" in text
+    assert "<i>" not in text
+
+
 @pytest.mark.slow
 def test_the_page_stands_alone(sweep: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"

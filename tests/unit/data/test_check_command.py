@@ -127,3 +127,12 @@ def test_questions_are_counted_and_their_images_looked_at(capsys, tmp_path):
     code, text = check(capsys, "questions", "--path", path)
     assert code == 1
     assert "questions.csv line 4: question b: it has images; set data.root" in text.replace("csv, line", "csv line")
+
+
+def test_what_a_table_says_steers_no_terminal(capsys, tmp_path):
+    rows = "".join(f"s{n},p{n},\x1b[2J.png,PA,Clear lungs.,train,x\n" for n in (1, 2))
+    (tmp_path / "t.csv").write_text(f"{HEADER.strip()},\x1b]0;x\x07\n{rows}")
+    _, text = check(capsys, "study_table", "--csv", tmp_path / "t.csv", "--root", tmp_path)
+    assert "\x1b" not in text
+    assert r"passed over: \x1b]0;x\x07" in text
+    assert r"image \x1b[2J.png stands already" in text

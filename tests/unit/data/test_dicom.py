@@ -354,6 +354,12 @@ def test_what_shows_nothing_is_said_and_darkest_to_brightest_is_shown(tmp_path, 
     assert "Made" not in record.message
 
 
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+def test_a_window_without_a_width_turns_no_two_values_round(tmp_path, function):
+    dataset = dicom(np.array([[100, 4095]], dtype=np.uint16), WindowCenter=2000, WindowWidth=0, VOILUTFunction=function)
+    assert grey(save(tmp_path / "a.dcm", dataset)) == [[0, 255]]
+
+
 def test_a_later_window_is_taken_where_the_first_is_off_the_data(tmp_path, caplog):
     dataset = dicom(STORED, WindowCenter=[30000, 8], WindowWidth=[10, 11])
     assert grey(save(tmp_path / "a.dcm", dataset)) == [[0, 0, 13], [115, 242, 255]]

@@ -127,6 +127,7 @@ def test_a_patient_stays_in_one_split(tmp_path: Path) -> None:
     rows = [{**row, "patient_id": "p1"} for row in ROWS]
     with pytest.raises(DataError, match="questions q1 and q2 are of one patient and in several splits"):
         opened(write_rows(tmp_path, "jsonl", rows))
+    assert "p1" not in str(caught.value)
 
 
 def test_a_pattern_that_does_not_read_the_answer_line_is_refused(tmp_path: Path) -> None:

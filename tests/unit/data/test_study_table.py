@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from orapo.chexpert import OBSERVATIONS, LabelState, Observation
-from orapo.data.balanced_subset import BalancedSubset
 from orapo.data.source import StudySource
 from orapo.data.study_table import StudyTable
 from orapo.data.views import is_frontal
@@ -510,27 +509,3 @@ def test_bad_settings_are_refused(folder):
         StudyTable(str(folder.csv), str(folder.root / "nowhere")).open()
     with pytest.raises(DataError, match=r"there is no table .*none\.csv"):
         StudyTable(str(folder.root / "none.csv"), str(folder.root)).open()
-
-
-NOTES = Path(__file__).parents[4] / "shared" / "data" / "cxr_notes"
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not NOTES.is_dir(), reason="the real radiographs are not beside this checkout")
-def test_real_radiographs_with_their_notes():
-    def table(**options):
-        return StudyTable(str(NOTES / "studies.csv"), str(NOTES), seed=0, longest_side=256, **options).open()
-
-    everything = all_studies(table(views="all"))
-    assert len(everything) == 23
-    assert len(all_studies(table())) == 19
-    assert {len(studies(table(), split)) > 0 for split in Split} == {True}
-    for study in everything:
-        (image,) = table(views="all").load_images(study)
-        assert (image.mode, max(image.size)) == ("RGB", 256)
-        assert np.asarray(image).std() > 20
-    # The notes speak of opacities and tubes: the labeler must have read them.
-    assert any(study.labels[Observation.LUNG_OPACITY] is LabelState.POSITIVE for study in everything)
-    manifest = BalancedSubset(num_studies=1000, seed=0).choose(studies(table(), Split.TRAIN))
-    assert len(manifest.study_ids) == len(studies(table(), Split.TRAIN))
-    assert "fewer than the 1000 asked for" in manifest.note

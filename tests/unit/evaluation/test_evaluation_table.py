@@ -48,6 +48,12 @@ def test_what_the_tables_say() -> None:
     assert "uncertain is not positive" in tables_text(tables(), everything=True)
 
 
+def test_no_name_steers_the_terminal() -> None:
+    text = tables_text(tables("a\x1b[2Jb"), everything=False)
+    assert "\x1b" not in text
+    assert r"a\x1b[2Jb" in text
+
+
 def test_long_names_cut_off_no_number() -> None:
     text = tables_text(tables("a/very/long/" * 12 + "end"), everything=True)
     assert max(map(len, text.splitlines())) <= WIDTH

@@ -170,7 +170,7 @@ def test_a_prior_study_is_shown_and_told_and_belongs_to_the_key(policy_of: Any) 
 def test_effort_is_sent_only_when_given(studies: EvaluationStudies, policy_of: Any) -> None:
     with ReportServer(numbered) as server:
         policy_of(server).write(studies, None)
-    assert all("reasoning_effort" not in body for body in server.bodies)
+    assert ["reasoning_effort" in body for body in server.bodies] == [False] * 4
 
 
 def test_nothing_is_paid_twice_and_shuffled_images_need_no_new_answer(

@@ -49,6 +49,10 @@ def test_what_is_refused_before_the_task_stands_alone(
     assert line.startswith("error: lr is not a setting"), "without Hydra's own line above it"
 
 
+def test_what_is_refused_steers_no_terminal(told: Told) -> None:
+    assert told("data='a\x1b[2Jb'").startswith(r"error: data=a\x1b[2Jb is no choice; allowed: ")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "meant"),

@@ -40,6 +40,14 @@ def test_one_report_with_the_offline_judge(capsys, report, tmp_path):
     assert "No labels given: no reward." in run(capsys, "report", "--report", report)[1]
 
 
+def test_no_word_of_a_report_steers_the_terminal(capsys, report):
+    report.write_text("Small left pleural effusion. A canary\x1b[2J [red]perches[/red].")
+    code, out, _ = run(capsys, "report", "--report", report)
+    assert code == 0
+    assert "\x1b" not in out
+    assert r"canary\x1b[2J [red]perches[/red]" in out
+
+
 @pytest.mark.parametrize(
     ("content", "name", "message"),
     [

@@ -1,16 +1,21 @@
 """run_state.json by real Hydra commands with tasks that end in every way, and the name of a sweep."""
 
 import contextlib
+import errno
+import fcntl
 import json
+import logging
+import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from omegaconf import DictConfig
 
-from orapo.comparison.run_state import RUN_STATE, RunState, StateRecord, read_state
+from orapo.comparison.run_state import RUN_STATE, RunState, StateRecord, process_start, read_state
 from orapo.errors import DataError, OrapoError, RunInterrupted, RunPaused, SettingError
 from orapo.experiment.command_line import run_command
 from orapo.experiment.loggers import MAX_NAME, shown_name
@@ -164,3 +169,82 @@ def test_a_dead_process_is_killed_and_a_damaged_record_is_told(tmp_path: Path) -
     (tmp_path / RUN_STATE).write_text("{}")
     with pytest.raises(OrapoError, match=r"run_state\.json is no record"):
         read_state(tmp_path)
+
+
+def test_a_record_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = StateRecord.of_this_process(RunState.RUNNING, ("seed=1",))
+    record.write(tmp_path)
+
+    def half(path: Path, text: str, **options: str) -> None:
+        path.write_bytes(text.encode()[:9])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(KeyboardInterrupt):
+        StateRecord.of_this_process(RunState.FINISHED, ("seed=1",)).write(tmp_path)
+    assert read_state(tmp_path) == record
+
+
+def test_on_a_full_disk_a_record_takes_the_place_of_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    StateRecord.of_this_process(RunState.RUNNING, ()).write(tmp_path)
+    write = Path.write_text
+
+    def full(path: Path, text: str, **options: str) -> None:
+        if not path.exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, text, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    failed = StateRecord.of_this_process(RunState.FAILED, (), "a full disk")
+    failed.write(tmp_path)
+    assert read_state(tmp_path) == failed
+
+
+def test_a_log_on_a_full_disk_is_no_traceback(
+    run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "train.log").symlink_to("/dev/full")
+    run(lambda config: logging.getLogger("orapo").warning("a line"))
+    out, err = capfd.readouterr()
+    assert "a line" in out
+    assert "Traceback" not in err
+
+
+def test_a_process_of_another_user_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(number: int, signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refused)
+    assert StateRecord.of_this_process(RunState.RUNNING, ()).seen_from_here().state is RunState.RUNNING
+
+
+def test_after_another_boot_a_process_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number and its ticks since the boot may be the same."""
+    record, read = StateRecord.of_this_process(RunState.RUNNING, ()), Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, **how: "other" if path.name == "boot_id" else read(path, **how))
+    assert record.seen_from_here().state is RunState.KILLED
+
+
+def test_without_locks_the_record_decides(
+    run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def none(file: object, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    other = os.getppid()
+    here = StateRecord.of_this_process(RunState.RUNNING, ())
+    at_work = replace(here, process_id=other, process_start=process_start(other))
+    (tmp_path / "run").mkdir()
+    at_work.write(tmp_path / "run")
+    run(lambda config: None)
+    assert f"is being trained by process {other}" in capsys.readouterr().err
+    assert read_state(tmp_path / "run") == at_work
+    replace(at_work, state=RunState.PAUSED).write(tmp_path / "run")
+    record = read_state(run(lambda config: None))
+    assert record is not None
+    assert record.state is RunState.FINISHED

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from orapo.errors import CheckpointError
+from orapo.policy.checkpoints import load_checkpoint
 from orapo.policy.loading import load_policy
-from orapo.policy.settings import ModelSettings
+from orapo.policy.settings import LoraSettings, ModelSettings
 
 DEEP = "[" * 100_000
 
@@ -48,8 +50,6 @@ def test_weights_that_are_none(content: bytes | None, folder: Path) -> None:
 
 
 def test_pickles_are_never_read(folder: Path) -> None:
-    import torch
-
     (folder / "model.safetensors").unlink()
     torch.save({}, folder / "pytorch_model.bin")
     assert "no file named model.safetensors" in refusal(folder)
@@ -90,6 +90,21 @@ def test_code_of_a_folder_neither_runs_nor_is_asked_for(
     assert "Do you wish" not in capsys.readouterr().out
 
 
+def test_code_beside_an_architecture_that_is_known_does_not_run(folder: Path) -> None:
+    maps = {
+        "config": {"AutoConfig": "mine.Mine", "AutoModelForImageTextToText": "mine.Mine"},
+        "tokenizer_config": {"AutoTokenizer": ["mine.Mine", "mine.Mine"], "AutoProcessor": "mine.Mine"},
+        "preprocessor_config": {"AutoImageProcessor": "mine.Mine", "AutoProcessor": "mine.Mine"},
+    }
+    for name, auto_map in maps.items():
+        content = json.loads((folder / f"{name}.json").read_text())
+        (folder / f"{name}.json").write_text(json.dumps({**content, "auto_map": auto_map}))
+    ran = folder / "ran"
+    (folder / "mine.py").write_text(f"open({str(ran)!r}, 'w')\n\n\nclass Mine: ...\n")
+    load_policy(ModelSettings(path=str(folder), instruction="Write the report."))
+    assert not ran.exists()
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", DEEP.encode(), b"\xff\x00", None])
 def test_a_tokenizer_that_is_none(content: bytes | None, folder: Path) -> None:
     if content is None:
@@ -103,3 +118,35 @@ def test_weights_that_are_a_pipe_are_not_waited_for(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     os.mkfifo(folder / "model.safetensors")
     refusal(folder)
+
+
+# ---- adapters
+
+
+class Writes:
+    """A pickle of it writes a file when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (str(self.path), "w")
+
+
+def adapter_refusal(base: Path, adapter: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(ModelSettings(path=str(adapter), instruction="Write the report."), str(base))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_an_adapter_that_is_damaged_or_a_pickle_is_refused(folder: Path, tmp_path: Path) -> None:
+    adapter, lora = tmp_path / "adapter", LoraSettings(rank=2, alpha=4)
+    load_policy(ModelSettings(str(folder), "Write the report.", lora=lora, trainable="language")).save(str(adapter))
+    weights = adapter / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    assert f"{weights} holds no weights, or a part of them" in adapter_refusal(folder, adapter)
+    weights.unlink()
+    torch.save({"weight": Writes(tmp_path / "ran")}, adapter / "adapter_model.bin")
+    assert "has no adapter_model.safetensors; a pickle is not read" in adapter_refusal(folder, adapter)
+    assert not (tmp_path / "ran").exists()

@@ -1,4 +1,4 @@
-"""Connections end with their requests, however these end."""
+"""Connections end with their requests, however these end, and an answer without an end is not read to it."""
 
 import asyncio
 import os
@@ -6,6 +6,7 @@ import random
 from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
 from orapo.remote.http import BoundedClient
@@ -60,3 +61,26 @@ async def sockets_left() -> int:
 @pytest.mark.slow
 def test_calls_that_are_cancelled_leave_no_connection() -> None:
     assert asyncio.run(sockets_left()) == 0
+
+
+async def answer_for_ever(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    status = (await reader.readuntil(b"\r\n\r\n")).split()[1].removeprefix(b"/")
+    with suppress(ConnectionError):
+        writer.write(b"HTTP/1.1 %s OK\r\n\r\n" % status)
+        while True:
+            writer.write(b"x" * 50_000)
+            await writer.drain()
+    writer.close()
+
+
+async def read_for_ever(status: int) -> httpx.Response:
+    server = await asyncio.start_server(answer_for_ever, "127.0.0.1", 0)
+    client = BoundedClient(uses_proxies=False)
+    async with server, asyncio.timeout(20):
+        return await client.get(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/{status}")
+
+
+def test_an_answer_without_an_end_is_cut() -> None:
+    assert asyncio.run(read_for_ever(503)).content == b"x" * 4_000
+    with pytest.raises(httpx.ReadError, match="longer than 4000000 bytes"):
+        asyncio.run(read_for_ever(200))

@@ -1,6 +1,10 @@
 """Checkpoints on disk: which one a run continues from, and which ones stay."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -9,12 +13,14 @@ from orapo.errors import CheckpointError
 from orapo.training.checkpoint_files import (
     NEEDED,
     NEEDED_TO_RESUME,
+    RUN,
     CheckpointWriter,
     check,
     earlier,
     find_last,
     put_in_place,
 )
+from orapo.training.checkpoints import LastCheckpoint, RandomStates
 
 
 def save(path: Path, step: int, *, without: tuple[str, ...] = ()) -> Path:
@@ -37,10 +43,44 @@ def test_the_newest_stay(keep: int, kept: list[int], tmp_path: Path) -> None:
     assert [step_of(path) for path in earlier(tmp_path)] == kept
 
 
+def test_what_takes_the_last_ones_place_is_on_the_disk_and_so_is_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut after a rename leaves an empty file where the content was still in memory."""
+    done: list[str] = []
+
+    def noting(name: str, call: Callable[..., None]) -> Callable[..., None]:
+        def noted(place: int | Path, *more: Path) -> None:
+            done.append(f"{name} {Path(os.readlink(f'/proc/self/fd/{place}')) if isinstance(place, int) else place}")
+            call(place, *more)
+
+        return noted
+
+    save(tmp_path / "last.ckpt", 1)
+    for name in ("fsync", "replace"):
+        monkeypatch.setattr(os, name, noting(name, getattr(os, name)))
+    new = save(tmp_path / "x.unfinished", 2)
+    put_in_place(new, tmp_path, 1, 1)
+    assert done == [f"fsync {new}", f"replace {new}", f"fsync {tmp_path}"]
+
+
 def test_a_step_of_ten_is_newer_than_one_of_nine(tmp_path: Path) -> None:
     for step in (9, 10, 100):
         save(tmp_path / f"step_{step}.ckpt", step)
     assert [step_of(path) for path in earlier(tmp_path)] == [100, 10, 9]
+
+
+def test_the_checkpoint_that_a_run_continues_from_stays_beside_the_next_one(tmp_path: Path) -> None:
+    def write(path: Path, weights_only: bool) -> None:
+        save(path, 4)
+
+    trainer: Any = SimpleNamespace(save_checkpoint=write)
+    module: Any = None
+    save(tmp_path / "last.ckpt", 3)
+    saving = LastCheckpoint(tmp_path, 1, 9, None, RandomStates(), keep=2)
+    saving.on_load_checkpoint(trainer, module, {RUN: {"step": 3}})
+    saving.on_train_batch_end(trainer, module, None, None, 3)
+    assert (step_of(tmp_path / "last.ckpt"), step_of(tmp_path / "step_3.ckpt")) == (4, 3)
 
 
 def test_a_kill_between_two_renames_loses_nothing(tmp_path: Path) -> None:
@@ -68,6 +108,24 @@ def test_none_that_is_whole_is_an_error_and_none_at_all_is_not(tmp_path: Path) -
     with pytest.raises(CheckpointError, match="holds weights only"):
         find_last(tmp_path)
     assert path.exists()
+
+
+class Writes:
+    """A pickle of it writes a file when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return open, (str(self.path), "w")
+
+
+def test_no_pickle_of_a_checkpoint_runs(tmp_path: Path) -> None:
+    content = {key: {} for key in (*NEEDED, *NEEDED_TO_RESUME)}
+    torch.save({**content, "more": Writes(tmp_path / "ran")}, tmp_path / "last.ckpt")
+    with pytest.raises(CheckpointError, match="is damaged"):
+        check(tmp_path / "last.ckpt")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_link_whose_file_is_gone_is_a_lost_checkpoint(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """What rollouts.jsonl tells of a fact leads back to the words of the report."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from tests.conftest import make_study
 
+from orapo.errors import CheckpointError
 from orapo.records import MentionSpan
 from orapo.reward import OfflineJudge, WeightedReward
 from orapo.training.run_files import AppendedFile, breakdown_row, csv_row, fact_row
@@ -44,6 +46,21 @@ def test_places_in_a_row_are_those_of_the_report() -> None:
     assert [MentionSpan.from_row(m) for row in rows for m in row["mentions"]] == [
         mention for fact in judged.facts for mention in fact.mentions
     ]
+
+
+def test_what_a_checkpoint_knows_of_a_file_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forced: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda file: forced.append(Path(f"/proc/self/fd/{file}").readlink()))
+    file = AppendedFile(tmp_path / "metrics.csv")
+    file.append("1\n")
+    assert file.state_dict()["num_bytes"] == 2
+    assert forced == [tmp_path / "metrics.csv"]
+
+
+def test_a_file_shorter_than_its_size_in_an_older_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("1\n")
+    with pytest.raises(CheckpointError, match="was shortened or changed"):
+        AppendedFile(tmp_path / "metrics.csv").cut({"num_bytes": 3})
 
 
 def test_a_resumed_file_keeps_the_columns_it_began_with(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ refusals as success: nothing in an answer is taken on trust.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -148,8 +148,7 @@ def parse(schema: type[_Answer], answer: str | None) -> _Answer:
         return schema.model_validate(value)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False, include_input=False)
-        known = _keys_of(schema)
-        reasons = [_reason(detail["loc"], detail["type"], detail["msg"], known) for detail in details[:_MOST_REASONS]]
+        reasons = [_reason(detail["loc"], detail["type"], detail["msg"]) for detail in details[:_MOST_REASONS]]
         more = f"; and {len(details) - _MOST_REASONS} more" if len(details) > _MOST_REASONS else ""
         raise InvalidAnswer("; ".join(reasons) + more) from None
 
@@ -162,28 +161,20 @@ def _by_key(verdicts: Any) -> dict[str, object]:
     return table
 
 
-def _keys_of(schema: type[BaseModel]) -> frozenset[str]:
-    """Every key that an answer may have."""
-    inside = [
-        part for field in schema.model_fields.values() for part in (field.annotation, *get_args(field.annotation))
-    ]
-    deeper = [_keys_of(part) for part in inside if isinstance(part, type) and issubclass(part, BaseModel)]
-    return frozenset(schema.model_fields).union(*deeper)
-
-
-def _reason(location: Sequence[str | int], kind: str, message: str, known: frozenset[str]) -> str:
+def _reason(location: Sequence[str | int], kind: str, message: str) -> str:
     """One mistake in our words; a key that the model made up isn't repeated."""
     if kind == "extra_forbidden":
-        return f"{_place(location[:-1], known)} has a key that isn't asked for"
+        return f"{_place(location[:-1])} has a key that isn't asked for"
     if kind == "missing":
-        return f"{_place(location, known)} is missing"
-    return f"{_place(location, known)}: {message[:1].lower()}{message[1:]}"
+        return f"{_place(location)} is missing"
+    return f"{_place(location)}: {message[:1].lower()}{message[1:]}"
 
 
-def _place(location: Sequence[str | int], known: frozenset[str]) -> str:
+def _place(location: Sequence[str | int]) -> str:
+    """Where in the answer; made of the schema's keys alone, as every schema is closed."""
     place = ""
     for part in location:
-        place += f"[{part}]" if isinstance(part, int) else f".{part if part in known else '?'}"
+        place += f"[{part}]" if isinstance(part, int) else f".{part}"
     return place.lstrip(".") or "the object"
 
 

@@ -8,7 +8,8 @@ from hydra.core.hydra_config import HydraConfig
 from tests.configs import composed
 
 from orapo.comparison.run_state import RunState, StateRecord
-from orapo.experiment.sweeps.folders import MAX_BYTES, is_run_by_another, job_folder, job_label
+from orapo.errors import SettingError
+from orapo.experiment.sweeps.folders import MAX_BYTES, folder_lock, is_run_by_another, job_folder, job_label
 
 
 @pytest.fixture
@@ -53,3 +54,11 @@ def test_who_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_run_by_another(elsewhere)
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert not is_run_by_another(elsewhere), "SLURM put the job back: its own earlier attempt"
+
+
+def test_a_folder_is_held_by_one_command(tmp_path: Path) -> None:
+    for _ in range(2):
+        with folder_lock(tmp_path / "run") as is_held:
+            assert is_held
+            with pytest.raises(SettingError, match="run is at work in another command"), folder_lock(tmp_path / "run"):
+                pytest.fail("it was held twice")

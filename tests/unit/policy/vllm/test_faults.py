@@ -142,6 +142,14 @@ def test_a_server_that_stays_out_of_order_pauses_the_run(
         source().roll_out(batch, SAMPLING)
 
 
+def test_a_server_that_repeats_the_prompt_is_not_quoted(
+    server: StandInServer, batch: StudyBatch, source: Source
+) -> None:
+    server.status, server.message = 400, "validation error, input: {'type': 'text', 'text': 'Write the report.'}"
+    with pytest.raises(RunPaused, match=r"HTTP 400: the server's message repeats what was sent$"):
+        source().roll_out(batch, SAMPLING)
+
+
 def test_a_500_that_stays_is_not_waited_for_long(server: StandInServer, batch: StudyBatch, source: Source) -> None:
     server.status = 500
     began = time.monotonic()

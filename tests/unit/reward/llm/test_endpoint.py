@@ -212,6 +212,7 @@ def test_price_of_a_known_and_an_unknown_model(caplog: pytest.LogCaptureFixture)
         ({"model": " "}, "model is ' '; it must be a text"),
         ({"api_key_variable": KEY}, "api_key_variable isn't the name of an environment variable"),
         ({"api_base": f"http://user:{KEY}@host/v1"}, "api_base holds a user, password or query"),
+        ({"api_base": f"http://:{KEY}@host/v1"}, "api_base holds a user, password or query"),
         ({"api_base": f"http://host/v1?key={KEY}"}, "api_base holds a user, password or query"),
         ({"api_base": "host/v1"}, "api_base is 'host/v1'; it must be like http://HOST"),
         ({"temperature": -0.1}, "temperature is -0.1"),
@@ -238,6 +239,7 @@ def test_settings_out_of_range(settings: dict[str, object], message: str) -> Non
         ("token 0123456789abcdef0123456789abcdef is wrong", "token [masked] is wrong"),
         ("the input [0] small left pleural is too long", ""),
         ("x " * 200, "x " * 80 + "..."),
+        ("half \ud800 of it", "half \ufffd of it"),
     ],
 )
 def test_what_is_quoted_of_a_provider(message: str, expected: str) -> None:

@@ -5,6 +5,7 @@ import math
 import random
 import re
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -61,10 +62,18 @@ def test_words_are_found_as_one_by_one(text: str, sentences: list[str], data: st
 
 
 def test_a_word_without_an_end_has_no_other_form() -> None:
-    for length in (900, 20_000):
+    for length in (61, 900, 20_000):
         assert first_foreign_word("a" * length, ["b " + "a" * length], 0) is None
         assert first_foreign_word("a" * length, ["b " + "a" * (length - 1)], 0) == 1
         assert first_foreign_word("ed" * length, ["b " + "ed" * length], 0) is None
+
+
+def test_a_word_without_an_end_takes_no_memory() -> None:
+    tracemalloc.start()
+    first_foreign_word("b", ["a" * 20_000], 0)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2_000_000
 
 
 def test_hostile_reports_and_answers_take_no_time() -> None:

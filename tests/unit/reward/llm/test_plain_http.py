@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from orapo.remote.cache import AnswerCache
-from orapo.remote.call_errors import CallError, CallErrorKind
+from orapo.remote.call_errors import CallError, CallErrorKind, quotable
 from orapo.remote.retry import RetryPolicy
 from orapo.reward.llm.answers import nothing_mentioned
 from orapo.reward.llm.client import LlmClient
@@ -33,9 +33,10 @@ PRICES = (2.0, 8.0)
 
 
 class Answering(ThreadingHTTPServer):
-    """Answers every call with the same bytes."""
+    """Answers every call with the same bytes, at once or one each ``pause`` seconds."""
 
     body: bytes
+    pause = 0.0
     status = 200
     headers: tuple[tuple[str, str], ...] = ()
 
@@ -63,7 +64,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(server.body)))
         self.end_headers()
-        self.wfile.write(server.body)
+        pieces = [server.body[at : at + 1] for at in range(len(server.body))] if server.pause else [server.body]
+        for piece in pieces:
+            self.wfile.write(piece)
+            time.sleep(server.pause)
 
     def log_message(self, *_: Any) -> None:
         """Says nothing."""
@@ -217,6 +221,23 @@ def test_an_error_of_megabytes_takes_no_time(server: Answering, piece: str, stat
         assert time.process_time() - began < 3.0
 
 
+@pytest.mark.parametrize("piece", ["no,", "key="])
+def test_a_long_message_takes_no_time_from_any_client(piece: str) -> None:
+    """That of another provider reads pages of megabytes; the patterns are quadratic."""
+    began = time.process_time()
+    assert len(quotable(piece * 10_000, (SECRET,))) < 250
+    assert time.process_time() - began < 1.0
+
+
+def test_an_answer_that_drips_is_given_up(server: Answering) -> None:
+    complete(server, completion())  # the first call of a provider has more time
+    server.pause = 0.05
+    began = time.monotonic()
+    with pytest.raises(CallError, match=r"no whole answer within 0\.6 s"):
+        asyncio.run(Endpoint("openai/judge", f"{server.address}/v1", timeout_seconds=0.3).complete(REQUEST))
+    assert time.monotonic() - began < 5
+
+
 @pytest.mark.parametrize("seconds", ["inf", "nan", "1e999", "-inf", "Fri, 31 Dec 999999 23:59:59 GMT"])
 def test_a_time_to_wait_that_is_none(server: Answering, seconds: str) -> None:
     server.headers = (("Retry-After", seconds),)
@@ -324,6 +345,8 @@ def test_a_report_that_says_nothing_is_not_asked_about(tmp_path: Path) -> None:
 
 
 def test_only_what_is_plain_is_handed_on() -> None:
-    told = json.loads(plain_completion(completion("x", system_fingerprint=SECRET, choices=[{"logprobs": SECRET}] * 2)))
+    choice = {"logprobs": SECRET, "finish_reason": [SECRET]}
+    told = json.loads(plain_completion(completion("x", system_fingerprint=SECRET, choices=[choice] * 2)))
     assert set(told) == {"id", "object", "created", "model", "choices", "usage"}
     assert told["choices"] == [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": ""}}]
+    assert plain_completion(b"[" * 100_000) == b""
