@@ -1,8 +1,10 @@
 """What others wrote: it becomes data within bounds, or one line that names the file and none of its words."""
 
+import gzip
 import json
 import os
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from tests.unit.data import mimic_cxr_folder
 
+from orapo import foreign
 from orapo.comparison.run_folder import read_run
 from orapo.comparison.run_state import RunState
 from orapo.data.annotation import Annotation
@@ -88,6 +91,7 @@ def test_json_within_bounds() -> None:
         ("[" * DEEP, "more than 64"),
         ("- " * DEEP, "more than 64"),
         (ALIASES, "aliases"),
+        (f"a: [{'[],' * 2_000_000}]", "more than 100,000 values"),
         ("a: 1\na: 2", "a key stands twice"),
         ("a: 1" + "0" * 30, "more than 18 digits"),
         (f"a: !!python/object/apply:os.system [echo {SECRET}]", "not YAML"),
@@ -105,12 +109,45 @@ def test_yaml_out_of_bounds(text: str, told: str) -> None:
     assert time.process_time() - began < 2
 
 
+def _rows_to_label(path: Path) -> list[object]:
+    with open_reports(path, report_column="report", id_column=None) as table:
+        return list(table.rows())
+
+
 def test_a_file_larger_than_what_is_read(tmp_path: Path) -> None:
     path = tmp_path / "large"
     path.write_bytes(b"x" * 101)
     assert read_bytes(path, 101) == b"x" * 101
     with pytest.raises(DataError, match="more than 100 bytes"):
         read_bytes(path, 100)
+
+
+@pytest.mark.parametrize("read", [read_csv, _rows_to_label])
+@pytest.mark.parametrize("end", ["a" * 4096, '"\n",' * 1024, '"' + "a,b\n" * 1024, "\0" * 4096])
+def test_a_row_without_an_end_does_not_fill_the_memory(
+    read: Callable[[Path], object], end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign, "LONGEST_RECORD", 100_000)
+    path = tmp_path / "table.csv.gz"
+    path.write_bytes(gzip.compress(b"study_id,report\n1," + end.encode() * 8000, 1))
+    tracemalloc.start()
+    with pytest.raises(DataError) as caught:
+        read(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert str(path) in str(caught.value)
+    assert "line 2" in str(caught.value)
+    assert most < 8_000_000
+
+
+def test_a_table_of_too_many_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orapo.data.tables.MOST_ROWS", 3)
+    path = tmp_path / "table.csv"
+    path.write_text("a\n1\n2\n3\n")
+    assert len(read_csv(path).rows) == 3
+    path.write_text("a\n1\n2\n3\n4\n")
+    with pytest.raises(DataError, match="more than 3 rows"):
+        read_csv(path)
 
 
 def test_a_text_of_a_zip_that_becomes_too_much(tmp_path: Path) -> None:

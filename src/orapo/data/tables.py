@@ -4,6 +4,7 @@ Byte-order marks, CRLF and line breaks inside quotes are ordinary. What RFC 4180
 lost quote or comma moves words into other cells, or a row into the report above it.
 """
 
+import codecs
 import csv
 import difflib
 import gzip
@@ -20,10 +21,10 @@ from typing import IO
 
 from orapo.empty_reports import says_nothing
 from orapo.errors import DataError
-from orapo.foreign import open_regular
+from orapo.foreign import RecordLines, open_regular
 
-LONGEST_CELL = 1 << 24
-"""Characters; a longer one comes from a quote that is never closed."""
+MOST_ROWS = 5_000_000
+"""Of a table: it is read into memory, and a few megabytes of gzip can hold any number."""
 
 BLANK_WORDS = frozenset({"", "nan", "none", "null", "<na>", "na", "n/a", "nat"})
 """What other programs write for an empty cell, in lower case; as an id or a view it would go unnoticed."""
@@ -215,9 +216,9 @@ def _records(path: str | Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _checked_records(text: IO[str], path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    read: list[str] = []
-    csv.field_size_limit(LONGEST_CELL)
-    reader = csv.reader(_kept(text, read), strict=True)
+    lines = RecordLines(text)
+    read = lines.kept
+    reader = csv.reader(lines, strict=True)
     width = 0
     num_rows = -1
     while True:
@@ -244,6 +245,8 @@ def _checked_records(text: IO[str], path: str | Path) -> Iterator[tuple[int, lis
         elif len(cells) != width:
             raise DataError(f"{path} line {line}: {_other_width(cells, width)}")
         num_rows += 1
+        if num_rows > MOST_ROWS:
+            raise DataError(f"{path} has more than {MOST_ROWS:,} rows, which is too many")
         yield line, cells
     if num_rows < 1:
         raise DataError(f"{path} has no rows; a header line and at least one row are needed")
@@ -269,13 +272,6 @@ def _check_header(where: str, columns: Sequence[str]) -> None:
             raise DataError(f"{where}: column {_column(name)} stands twice in the header")
 
 
-def _kept(lines: Iterable[str], read: list[str]) -> Iterator[str]:
-    """The lines, each also appended to ``read``."""
-    for line in lines:
-        read.append(line)
-        yield line
-
-
 def _opened_bytes(path: str | Path) -> IO[bytes]:
     with open_regular(path) as file:
         start = file.read(4)
@@ -288,12 +284,16 @@ def _opened_bytes(path: str | Path) -> IO[bytes]:
 
 
 def _undecodable(path: str | Path) -> str:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    place = 0
     try:
         with _opened_bytes(path) as file:
-            content = file.read()
-        content.decode("utf-8")
+            while chunk := file.read(1 << 20):
+                kept = len(decoder.getstate()[0])
+                decoder.decode(chunk)
+                place += len(chunk)
     except UnicodeDecodeError as error:
-        return f"byte {content[error.start]:#04x} at position {error.start} is not UTF-8"
+        return f"byte {error.object[error.start]:#04x} at position {place - kept + error.start} is not UTF-8"
     except (OSError, EOFError, zlib.error):
         pass
     return "it is not UTF-8"
