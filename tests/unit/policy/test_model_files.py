@@ -55,6 +55,19 @@ def test_pickles_are_never_read(folder: Path) -> None:
     assert "no file named model.safetensors" in refusal(folder)
 
 
+@pytest.mark.parametrize("part", ["x.bin", "../model.safetensors", "sub/model.safetensors", 5, None])
+def test_parts_of_weights_lie_beside_their_index_and_are_no_pickles(part: object, folder: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / "model.safetensors")
+    shutil.move(folder / "model.safetensors", folder.parent / "model.safetensors")
+    torch.save(weights, folder / "x.bin")
+    parts = {"weight_map": dict.fromkeys(weights, part), "metadata": {"total_size": 1}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(parts))
+    assert "model.safetensors.index.json: its weight_map must name for each weight" in refusal(folder)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -99,7 +112,8 @@ def test_a_tokenizer_that_is_none(content: bytes | None, folder: Path) -> None:
     refusal(folder)
 
 
-def test_weights_that_are_a_pipe_are_not_waited_for(folder: Path) -> None:
-    (folder / "model.safetensors").unlink()
-    os.mkfifo(folder / "model.safetensors")
-    refusal(folder)
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "chat_template.jinja", "added_tokens.json"])
+def test_a_pipe_is_not_waited_for(name: str, folder: Path) -> None:
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    assert f"{name} is no regular file" in refusal(folder)
