@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orapo.errors import CheckpointError
-from orapo.policy.loading import load_policy
+from orapo.policy.loading import load_policy, load_processor
 from orapo.policy.settings import ModelSettings
 
 DEEP = "[" * 100_000
@@ -87,6 +87,32 @@ def test_a_config_of_wrong_types(change: dict[str, Any], folder: Path) -> None:
     changed = {key: {**config[key], **value} if isinstance(value, dict) else value for key, value in change.items()}
     (folder / "config.json").write_text(json.dumps({**config, **changed}))
     refusal(folder)
+
+
+@pytest.mark.parametrize("eos", ["x", 10**6, -1, [0, 10**6], [True], 1.5])
+def test_the_end_of_a_report_is_a_token(eos: object, folder: Path) -> None:
+    config = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps({**config, "eos_token_id": eos}))
+    assert "eos_token_id" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ 1 / 0 }}",
+        "{{ raise_exception(messages[0].content[0].text) }}",
+        "{{ nobody.x }}",
+    ],
+)
+def test_a_chat_template_that_fails_is_one_line_without_the_prompt(template: str, folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text(template)
+    processor = load_processor(ModelSettings(path=str(folder), instruction="Write the report."))
+    with pytest.raises(CheckpointError, match="its chat template can't write the prompt") as caught:
+        processor([], [{"role": "user", "content": [{"type": "text", "text": "Cough and feathers"}]}])
+    assert str(folder) in str(caught.value)
+    assert "feathers" not in str(caught.value)
 
 
 def test_code_of_a_folder_neither_runs_nor_is_asked_for(

@@ -115,10 +115,10 @@ class Asked:
         values = []
         for token_id, entry in zip(token_ids, content, strict=True):
             value = entry.get("logprob") if isinstance(entry, dict) else None
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not is_number or not math.isfinite(value) or value > _ROUNDING:
-                shown = value if is_number else type(value).__name__
-                raise self._wrong(f"completion {index} has a log-probability that is {shown}")
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                raise self._wrong(f"completion {index} has a log-probability that is {type(value).__name__}")
+            if not math.isfinite(value) or value > _ROUNDING:
+                raise self._wrong(f"completion {index} has a log-probability that is {value}")
             if entry.get("token") != f"token_id:{token_id}":
                 raise self._wrong(f"completion {index} has token_ids and log-probabilities of different tokens")
             values.append(float(value))
