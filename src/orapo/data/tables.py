@@ -13,11 +13,12 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from operator import itemgetter
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from orapo.empty_reports import says_nothing
 from orapo.errors import DataError
@@ -299,21 +300,48 @@ def _undecodable(path: str | Path) -> str:
     return "it is not UTF-8"
 
 
-def _parquet_columns(path: Path, required: Sequence[str], optional: Sequence[str]) -> Columns:
-    from pyarrow import ArrowException, parquet
+@contextmanager
+def parquet_errors(path: Path) -> Iterator[None]:
+    """Turns what reading a Parquet file raises into a DataError."""
+    from pyarrow import ArrowException
 
     try:
-        open_regular(path).close()
-        header = parquet.read_schema(path).names
-        places = find_columns(path, header, required, optional)
-        table = parquet.read_table(path, columns=[header[place] for place in places.values()])
+        yield
     except FileNotFoundError:
         raise DataError(f"there is no table {path}") from None
     except (ArrowException, OSError):
         raise DataError(f"table {path} can't be read as Parquet; is it complete?") from None
-    cells = {name: [_text(cell) for cell in table.column(header[place]).to_pylist()] for name, place in places.items()}
+    except (ValueError, OverflowError):
+        raise DataError(f"table {path} holds text that is not UTF-8, or a date that there is not") from None
+
+
+def _parquet_columns(path: Path, required: Sequence[str], optional: Sequence[str]) -> Columns:
+    from pyarrow import parquet
+
+    with parquet_errors(path):
+        open_regular(path).close()
+        schema = parquet.read_schema(path)
+        header = schema.names
+        places = find_columns(path, header, required, optional)
+        for name, place in places.items():
+            if _is_no_cell(schema.field(place).type):
+                raise DataError(f"{path}: column {name} holds lists, mappings or bytes; it must hold text or numbers")
+        if parquet.read_metadata(path).num_rows > MOST_ROWS:
+            raise DataError(f"{path} has more than {MOST_ROWS:,} rows, which is too many")
+        table = parquet.read_table(path, columns=[header[place] for place in places.values()])
+        cells = {
+            name: [_text(cell) for cell in table.column(header[place]).to_pylist()] for name, place in places.items()
+        }
     passed_over = tuple(name for place, name in enumerate(header) if place not in places.values())
     return Columns(range(1, table.num_rows + 1), cells, passed_over)
+
+
+def _is_no_cell(kind: Any) -> bool:
+    from pyarrow import types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    bytes_of_any_kind = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)
+    return bool(types.is_nested(kind) or any(is_kind(kind) for is_kind in bytes_of_any_kind))
 
 
 def _text(cell: object) -> str:
