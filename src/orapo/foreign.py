@@ -7,14 +7,15 @@ What a language model wrote is read by ``reward.llm.json_text``, tables by ``dat
 """
 
 import codecs
+import csv
 import json
 import os
 import stat
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
@@ -27,6 +28,10 @@ MOST_DEPTH = 64
 """Lists and mappings within one another."""
 MOST_DIGITS = 18
 """Of a whole number."""
+MOST_VALUES = 100_000
+"""Of a YAML text: each takes a hundred times its letters."""
+LONGEST_RECORD = 1 << 24
+"""Characters of a row of a CSV: a quote that is never closed, or a line without an end, makes one of a whole file."""
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -140,16 +145,50 @@ def check_yaml(text: str) -> None:
     """Refuses, before a value is built, what would be too deep or become large.
 
     Raises:
-        ValueError: it is too deep or has aliases.
+        ValueError: it is too deep, has too many values or has aliases.
         yaml.YAMLError: it is no YAML.
     """
     depth = 0
-    for event in yaml.parse(text, Loader=_LOADER):
+    for number, event in enumerate(yaml.parse(text, Loader=_LOADER)):
+        if number > 2 * MOST_VALUES:  # a list or mapping has a start and an end
+            raise _OutOfBounds(f"more than {MOST_VALUES:,} values")
         if isinstance(event, AliasEvent):
             raise _OutOfBounds("aliases (*name) are not read; write the value out")
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
         if depth > MOST_DEPTH:
             raise _OutOfBounds(_TOO_DEEP)
+
+
+class RecordLines:
+    """The lines of an open CSV, for ``csv.reader``.
+
+    Args:
+        text: opened with ``newline=""``.
+
+    Attributes:
+        kept: lines since ``csv.reader`` gave its last record; whoever takes a record empties it.
+    """
+
+    def __init__(self, text: IO[str]) -> None:
+        csv.field_size_limit(LONGEST_RECORD)
+        self.kept: list[str] = []
+        self._text = text
+        self._length = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        """Raises csv.Error where a record is too long."""
+        self._length = self._length if self.kept else 0
+        line = self._text.readline(LONGEST_RECORD + 1 - self._length)
+        if not line:
+            raise StopIteration
+        self.kept.append(line)
+        self._length += len(line)
+        if self._length > LONGEST_RECORD:
+            raise csv.Error(f"a row of more than {LONGEST_RECORD:,} characters")
+        return line
 
 
 class _OutOfBounds(ValueError):

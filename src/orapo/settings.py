@@ -66,6 +66,13 @@ def _http_address(value: str) -> str:
         raise ValueError("holds a user, password or query; a key belongs in the environment, see api_key_variable")
     if address.scheme not in ("http", "https") or not address.hostname:
         raise ValueError(f"is {value!r}; it must be like http://HOST... or https://HOST...")
+    import httpx  # a tenth of a second, for who asks a server
+
+    try:
+        httpx.URL(value).host.encode("idna")
+        _ = address.port
+    except (httpx.InvalidURL, ValueError):
+        raise ValueError(f"is {value!r}, and there can be no such host or port") from None
     return value
 
 

@@ -245,7 +245,7 @@ def test_judge_answers() -> None:
 
 def test_server_bodies() -> None:
     settings_ = SamplingSettings(per_study=1, temperature=1.0, top_p=1.0, max_new_tokens=4, min_new_tokens=1)
-    rules = SamplingRules(stop_ids=(2,), banned_ids=frozenset({3}))
+    rules = SamplingRules(stop_ids=(2,), banned_ids=frozenset({3}), num_tokens=1000)
     asked = Asked("s1", "adapter", (1, 7, 1), 7, settings_, rules, (1, 2))
     completion = {
         "model": "adapter",

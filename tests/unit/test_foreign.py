@@ -1,17 +1,23 @@
 """What others wrote: it becomes data within bounds, or one line that names the file and none of its words."""
 
+import gzip
 import json
 import os
 import time
+import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from omegaconf import OmegaConf
 from PIL import Image
+from pyarrow import parquet
 from tests.unit.data import mimic_cxr_folder
 
+from orapo import foreign
 from orapo.__main__ import main
 from orapo.comparison.run_folder import read_run
 from orapo.comparison.run_state import RunState
@@ -36,7 +42,7 @@ from orapo.experiment.judge_tasks import read_labels, read_report
 from orapo.experiment.written_reports import ReportFile, ScoreFile
 from orapo.foreign import MOST_DEPTH, parse_json, parse_yaml, read_bytes, read_json, read_text, read_yaml
 from orapo.json_lines import read_json_lines
-from orapo.labeler.tables.reports import open_reports
+from orapo.labeler.tables.reports import BadRow, open_reports
 from orapo.policy.checkpoints import adapter_config
 from orapo.records import Split
 from orapo.reward.llm.rubric import load_rubric
@@ -91,6 +97,7 @@ def test_json_within_bounds() -> None:
         ("[" * DEEP, "more than 64"),
         ("- " * DEEP, "more than 64"),
         (ALIASES, "aliases"),
+        (f"a: [{'[],' * 2_000_000}]", "more than 100,000 values"),
         ("a: 1\na: 2", "a key stands twice"),
         ("a: 1" + "0" * 30, "more than 18 digits"),
         (f"a: !!python/object/apply:os.system [echo {SECRET}]", "not YAML"),
@@ -108,6 +115,15 @@ def test_yaml_out_of_bounds(text: str, told: str) -> None:
     assert time.process_time() - began < 2
 
 
+def _questions(path: Path) -> object:
+    return Questions(str(path), None).open()
+
+
+def _rows_to_label(path: Path) -> list[object]:
+    with open_reports(path, report_column="report", id_column=None) as table:
+        return list(table.rows())
+
+
 def test_a_file_larger_than_what_is_read(tmp_path: Path) -> None:
     path = tmp_path / "large"
     path.write_bytes(b"x" * 101)
@@ -119,9 +135,72 @@ def test_a_file_larger_than_what_is_read(tmp_path: Path) -> None:
         read_bytes(path)
 
 
-def test_a_text_of_a_zip_that_becomes_too_much(tmp_path: Path) -> None:
-    import zipfile
+@pytest.mark.parametrize("read", [read_csv, _rows_to_label])
+@pytest.mark.parametrize("end", ["a" * 4096, '"\n",' * 1024, '"' + "a,b\n" * 1024, "\0" * 4096])
+def test_a_row_without_an_end_does_not_fill_the_memory(
+    read: Callable[[Path], object], end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign, "LONGEST_RECORD", 100_000)
+    path = tmp_path / "table.csv.gz"
+    path.write_bytes(gzip.compress(b"study_id,report\n1," + end.encode() * 8000, 1))
+    tracemalloc.start()
+    with pytest.raises(DataError) as caught:
+        read(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert str(path) in str(caught.value)
+    assert "line 2" in str(caught.value)
+    assert most < 8_000_000
 
+
+@pytest.mark.parametrize("read", [lambda path: read_columns(path, ("study_id", "report")), _rows_to_label, _questions])
+def test_parquet_of_text_that_is_none(read: Callable[[Path], object], tmp_path: Path) -> None:
+    path, letters = tmp_path / "table.parquet", pa.py_buffer(b"\xff\xfe")
+    no_text = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), letters])
+    parquet.write_table(pa.table({"study_id": ["1"], "report": no_text, "question": no_text}), path)
+    if read is _rows_to_label:
+        assert [type(row) for row in _rows_to_label(path)] == [BadRow]
+    else:
+        with pytest.raises(DataError, match=r"table\.parquet holds text that is not UTF-8"):
+            read(path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"report", b"\xff\xff\xff\xff\xff\xff"))
+    with pytest.raises(DataError, match=r"table\.parquet"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    "cell", [pa.array([2**62], pa.timestamp("us")), pa.array([b"1"]), pa.array([["1"]]), pa.array([{"a": 1}])]
+)
+def test_parquet_of_what_is_no_cell(cell: pa.Array, tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    parquet.write_table(pa.table({"study_id": cell, "report": ["Clear."]}), path)
+    with pytest.raises(DataError, match=r"table\.parquet(: column study_id)? holds "):
+        read_columns(path, ("study_id", "report"))
+
+
+def test_a_text_that_stands_twice_in_a_zip(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "reports.zip", "w") as archive:
+        archive.writestr("a/s1.txt", "Clear.")
+        archive.writestr("b/s1.txt", "Edema.")
+    with pytest.raises(DataError, match=r"reports\.zip holds s1\.txt twice"):
+        TextFiles(tmp_path / "reports.zip", "somewhere").read("s1.txt", study_id="s1")
+
+
+def test_a_table_of_too_many_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orapo.data.tables.MOST_ROWS", 3)
+    path = tmp_path / "table.csv"
+    path.write_text("a\n1\n2\n3\n")
+    assert len(read_csv(path).rows) == 3
+    path.write_text("a\n1\n2\n3\n4\n")
+    with pytest.raises(DataError, match="more than 3 rows"):
+        read_csv(path)
+    parquet.write_table(pa.table({"a": [1, 2, 3, 4]}), tmp_path / "table.parquet")
+    with pytest.raises(DataError, match="more than 3 rows"):
+        read_columns(tmp_path / "table.parquet", ("a",))
+
+
+def test_a_text_of_a_zip_that_becomes_too_much(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "reports.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("s1.txt", b"a" * (LONGEST_TEXT + 1))
         archive.writestr("s2.txt", b"a" * LONGEST_TEXT)

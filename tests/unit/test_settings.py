@@ -76,6 +76,13 @@ def test_a_section_reads_as_settings_with_its_own_sections() -> None:
             {"address": "http://me:sk-123@host"},
             "address holds a user, password or query; a key belongs in the environment, see api_key_variable",
         ),
+        *(
+            ({"address": address}, f"address is {address!r}, and there can be no such host or port")
+            for address in (
+                *("http://localhost:99999/v1", "http://localhost:80:80/v1", "http://a..b/v1", "http://256.1.1.1/v1"),
+                *(f"http://{'a' * 64}.org/v1", "http://xn--a/v1", "http://a\u0378.org"),
+            )
+        ),
         ({"free": 1}, "free is 1; it must be a mapping"),
         ({"wrd": 1, "flag": 2}, "wrd is not a setting (did you mean top.word?); allowed: inner, word, other, flag, "),
     ],
@@ -86,6 +93,13 @@ def test_what_is_wrong_is_one_line_with_the_whole_key(changed: dict[str, Any], t
     assert str(caught.value).startswith(f"top.{told}")
     assert "\n" not in str(caught.value)
     assert caught.value.__cause__ is None, "pydantic's own words may hold a key"
+
+
+@pytest.mark.parametrize(
+    "address", ["http://[::1]:80/v1", "https://bücher.example", "http://127.0.0.1", "http://a_b-c"]
+)
+def test_an_address(address: str) -> None:
+    assert read(Outer, {"inner": {"number": 1}, "address": address}, "top").address == address
 
 
 class Made:

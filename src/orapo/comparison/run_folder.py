@@ -105,12 +105,23 @@ def find_runs(paths: Iterable[Path]) -> tuple[Path, ...]:
     return tuple(found.values())
 
 
-def _runs_below(path: Path) -> list[Path]:
-    entries = list(os.scandir(path))
-    if any(entry.name in RUN_MARKS for entry in entries):
-        return [path]
-    folders = sorted((entry.name for entry in entries if entry.is_dir()), key=_job_order)
-    return [run for name in folders for run in _runs_below(path / name)]
+def _runs_below(above: Path) -> list[Path]:
+    """Follows links, and looks into each folder once, whatever links lead back to it."""
+    runs: list[Path] = []
+    waiting, seen = [above], set[tuple[int, int]]()
+    while waiting:
+        path = waiting.pop()
+        told = path.stat()
+        if (told.st_dev, told.st_ino) in seen:
+            continue
+        seen.add((told.st_dev, told.st_ino))
+        entries = list(os.scandir(path))
+        if any(entry.name in RUN_MARKS for entry in entries):
+            runs.append(path)
+            continue
+        names = (entry.name for entry in entries if os.path.isdir(entry))
+        waiting += [path / name for name in sorted(names, key=_job_order, reverse=True)]
+    return runs
 
 
 def _job_order(name: str) -> tuple[int, int, str]:

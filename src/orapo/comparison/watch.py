@@ -1,6 +1,7 @@
 """A run at work, as its folder shows it: progress, time left, curves, and the latest rollout with its facts."""
 
 import os
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 _CURVE_WIDTH = 32
 _SPEED_STEPS = 20
 _TAIL_BYTES = 1 << 20
+_LONGEST_LEFT = 1e10
+"""Seconds, three hundred years: what is told to be longer comes of a damaged file."""
 
 
 def newest_run(path: Path) -> Path:
@@ -50,7 +53,15 @@ def newest_run(path: Path) -> Path:
     Raises:
         DataError: there is none.
     """
-    return max(find_runs([path]), key=lambda folder: max(entry.stat().st_mtime for entry in os.scandir(folder)))
+    return max(find_runs([path]), key=_last_written)
+
+
+def _last_written(folder: Path) -> float:
+    times = [0.0]
+    for entry in os.scandir(folder):
+        with suppress(FileNotFoundError):  # a file under another name by now
+            times.append(entry.stat(follow_symlinks=False).st_mtime)
+    return max(times)
 
 
 def is_at_work(folder: Path) -> bool:
@@ -76,7 +87,7 @@ def view(folder: Path, *, shows_private: bool) -> RenderableType:
         _, validated = read_columns(folder / VALIDATION, (), tuple(VALIDATED))
     except DataError as error:
         return _text(str(error), "red")
-    is_hidden = run.settings.get("data.is_private", True) and not shows_private
+    is_hidden = run.settings.get("data.is_private") is not False and not shows_private
     hidden = Text("latest rollout: private; --show-private shows it", style="dim")
     return Group(_head(run, trained), _table(trained | validated), hidden if is_hidden else _rollout(folder))
 
@@ -93,7 +104,7 @@ def _head(run: Run, curves: dict[str, Curve]) -> RenderableType:
     of = "" if run.num_steps is None else f" of {run.num_steps}"
     line = Text.assemble((visible(run.name), "bold"), f"  {run.state}  step {run.last_step}{of}")
     left = seconds_left(run, curves)
-    if run.state is RunState.RUNNING and left is not None:
+    if run.state is RunState.RUNNING and left is not None and left < _LONGEST_LEFT:
         line.append(f"  about {timedelta(seconds=round(left))} of training left")
     if run.reason:
         line.append(_text(f"  {run.reason}", "red"))

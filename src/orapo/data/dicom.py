@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+import zlib
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -14,6 +15,8 @@ from orapo.errors import DataError
 
 MAGIC_START, MAGIC = 128, b"DICM"
 """Where a DICOM file says what it is."""
+MOST_BYTES = 500_000_000
+"""Of an image file, and of what a deflated one holds; 80 million pixels of 16 bits and three colours have fewer."""
 
 _TAGS = (
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
@@ -25,6 +28,7 @@ _TAGS = (
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _MOST_REASON = 200
+_TOO_MANY = "is DICOM with more pixels than its header claims"
 _NO_PLUGIN = "does not support"
 """In pydicom's words where a plug-in knows the compression, but not with so many bits."""
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
@@ -69,6 +73,8 @@ class DicomImage:
                 makes no sense.
         """
         pixels = _decode(self.dataset)
+        if pixels.shape[1::-1] != self.size:
+            raise DataError(_TOO_MANY)
         if self.dataset.PhotometricInterpretation in _COLOUR:
             if pixels.dtype != np.uint8:
                 raise DataError(f"has colours of {8 * pixels.itemsize} bits; 8 are accepted")
@@ -77,7 +83,7 @@ class DicomImage:
         return Image.fromarray(grey).convert("RGB"), note
 
     def check_length(self) -> None:
-        """Raises a DataError where uncompressed pixels are fewer than the header claims; decodes nothing."""
+        """Raises a DataError where uncompressed pixels are not as many as the header claims; decodes nothing."""
         from pydicom.pixels.utils import get_expected_length
 
         if self.dataset.file_meta.TransferSyntaxUID.is_compressed:
@@ -85,6 +91,8 @@ class DicomImage:
         found, claimed = len(self.dataset.PixelData), get_expected_length(self.dataset)
         if found < claimed:
             raise DataError(f"is truncated or damaged DICOM ({found:,} bytes of pixels of {claimed:,})")
+        if found >= 2 * claimed:  # fewer are padding
+            raise DataError(_TOO_MANY)
 
 
 def open_dicom(file: BinaryIO) -> DicomImage:
@@ -95,13 +103,14 @@ def open_dicom(file: BinaryIO) -> DicomImage:
             its kind of pixels or of compression can't be read. The text continues "image x ...".
     """
     require_pydicom()
-    from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
+    from pydicom.filereader import read_partial
+    from pydicom.tag import Tag
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they quote the header
         try:
-            dataset = dcmread(file, specific_tags=list(_TAGS))
+            dataset = read_partial(_Bounded(file), _is_padding, specific_tags=list(map(Tag, _TAGS)))
             _check_header(dataset)
             return DicomImage((int(dataset.Columns), int(dataset.Rows)), dataset)
         except InvalidDicomError as error:
@@ -112,8 +121,33 @@ def open_dicom(file: BinaryIO) -> DicomImage:
             raise DataError(f"is truncated or damaged DICOM ({type(error).__name__})") from None
 
 
+class _Bounded:
+    """A file for pydicom, which unpacks a deflated one at once, whatever its size."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """As of the file; raises DataError where all is asked for, as before unpacking, and it would be too large."""
+        content = self._file.read(size)
+        if size < 0:
+            unpacker, rest, length = zlib.decompressobj(-zlib.MAX_WBITS), content, 0
+            while rest and length <= MOST_BYTES:
+                length += len(unpacker.decompress(rest, 1 << 24))
+                rest = unpacker.unconsumed_tail
+            if length > MOST_BYTES:
+                raise DataError(f"is DICOM of more than {MOST_BYTES:,} bytes when unpacked, which is too many")
+        return content
+
+
+def _is_padding(tag: int, *_: object) -> bool:
+    """Whether no element follows: tag 0 is none, and would be met at every eighth byte of a file filled with zeros."""
+    return tag == 0
+
+
 def _check_header(dataset: Any) -> None:
-    if "PixelData" not in dataset:
+    if not dataset.get("PixelData"):
         raise DataError("is DICOM without pixels; is it an image, and is the file complete?")
     if any(dataset.get(name) is None for name in ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation")):
         raise DataError("is DICOM without Rows, Columns, BitsAllocated or PhotometricInterpretation")

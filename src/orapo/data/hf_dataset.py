@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from PIL import Image
 
 from orapo.data.expected_files import ExpectedFile
-from orapo.data.images import image_name, load_image
+from orapo.data.images import check_below_root, image_name, load_image
 from orapo.data.splits import name_splits, split_from_word
 from orapo.data.tables import is_blank, named, number_key, quoted
 from orapo.data.tabulated import CONTEXT, OwnColumnsSettings, Reader, StudyRow, Tell
@@ -107,6 +107,7 @@ class HfDatasetReader(Reader["HfDataset"]):
         part, index, number = path.removeprefix(_ROW).rsplit("/", 2)
         content = self._contents(part, int(index))[int(number)]
         if content.get("bytes") is None:
+            self._check_place(str(content["path"]), study_id)
             return load_image(str(content["path"]), study_id=study_id, longest_side=longest_side, max_pixels=max_pixels)
         with tempfile.NamedTemporaryFile(suffix=".png") as file:  # which tells nothing: the first bytes do
             file.write(content["bytes"])
@@ -117,6 +118,15 @@ class HfDatasetReader(Reader["HfDataset"]):
                 raise DataError(
                     str(error).replace(image_name(file.name), f"{path.removeprefix(_ROW)} of {self.title}")
                 ) from None
+
+    def _check_place(self, path: str, study_id: str) -> None:
+        """A file that a row names lies in the folder of the data set, or where the library unpacks archives."""
+        import datasets
+
+        try:
+            check_below_root(path, str(datasets.config.HF_CACHE_HOME), study_id=study_id)
+        except DataError:
+            check_below_root(path, self.settings.path, study_id=study_id)
 
     def _open(self) -> dict[str, Any]:
         import datasets

@@ -16,7 +16,7 @@ from typing import Annotated, BinaryIO
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from pydantic import Field
 
-from orapo.data.dicom import MAGIC, MAGIC_START, DicomImage, open_dicom, require_pydicom
+from orapo.data.dicom import MAGIC, MAGIC_START, MOST_BYTES, DicomImage, open_dicom, require_pydicom
 from orapo.data.sixteen_bit import eight_bits
 from orapo.data.tables import quoted
 from orapo.errors import DataError
@@ -154,15 +154,17 @@ def open_image(path: str | Path, *, study_id: str) -> Iterator[BinaryIO]:
 def _regular_file(path: str | Path) -> BinaryIO:
     try:
         # A pipe would wait for someone who writes into it.
-        mode = os.stat(path).st_mode
-        if stat.S_ISREG(mode):
+        told = os.stat(path)
+        if stat.S_ISREG(told.st_mode) and told.st_size <= MOST_BYTES:
             return open(path, "rb")
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
         raise DataError(f"can't be opened ({getattr(error, 'strerror', None) or error})") from error
+    if stat.S_ISREG(told.st_mode):
+        raise DataError(f"has {told.st_size:,} bytes; at most {MOST_BYTES:,} are accepted")
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    raise DataError(f"is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a file")
+    raise DataError(f"is {kinds.get(stat.S_IFMT(told.st_mode), 'a device')}, not a file")
 
 
 @lru_cache(maxsize=4096)

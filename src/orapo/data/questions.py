@@ -17,7 +17,7 @@ from orapo.data.annotation import MOST_BYTES
 from orapo.data.images import LongestSide, check_below_root, check_image_name, image_name, load_study_images
 from orapo.data.source import LeftOut
 from orapo.data.splits import check_fractions, split_from_word, split_patients
-from orapo.data.tables import is_blank, named, named_columns, read_csv
+from orapo.data.tables import is_blank, named, named_columns, parquet_errors, read_csv
 from orapo.display import is_plain_id
 from orapo.errors import DataError, SettingError
 from orapo.foreign import open_regular, parse_json, read_json
@@ -299,16 +299,12 @@ def _read(path: Path, id_column: str) -> Iterator[tuple[str, Row]]:
 
 
 def _parquet_rows(path: Path) -> list[dict[str, Any]]:
-    from pyarrow import ArrowException, parquet
+    from pyarrow import parquet
 
-    try:
+    with parquet_errors(path):
         open_regular(path).close()
         rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
-    except FileNotFoundError:
-        raise DataError(f"there is no table {path}") from None
-    except (ArrowException, OSError):
-        raise DataError(f"table {path} can't be read as Parquet; is it complete?") from None
-    return rows
+        return rows
 
 
 def _shown(answer: str, choices: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ Byte-order marks, CRLF and line breaks inside quotes are ordinary. What RFC 4180
 lost quote or comma moves words into other cells, or a row into the report above it.
 """
 
+import codecs
 import csv
 import difflib
 import gzip
@@ -12,18 +13,19 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from operator import itemgetter
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from orapo.empty_reports import says_nothing
 from orapo.errors import DataError
-from orapo.foreign import open_regular
+from orapo.foreign import RecordLines, open_regular
 
-LONGEST_CELL = 1 << 24
-"""Characters; a longer one comes from a quote that is never closed."""
+MOST_ROWS = 5_000_000
+"""Of a table: it is read into memory, and a few megabytes of gzip can hold any number."""
 
 BLANK_WORDS = frozenset({"", "nan", "none", "null", "<na>", "na", "n/a", "nat"})
 """What other programs write for an empty cell, in lower case; as an id or a view it would go unnoticed."""
@@ -222,9 +224,9 @@ def _records(path: str | Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _checked_records(text: IO[str], path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    read: list[str] = []
-    csv.field_size_limit(LONGEST_CELL)
-    reader = csv.reader(_kept(text, read), strict=True)
+    lines = RecordLines(text)
+    read = lines.kept
+    reader = csv.reader(lines, strict=True)
     width = 0
     num_rows = -1
     while True:
@@ -251,6 +253,8 @@ def _checked_records(text: IO[str], path: str | Path) -> Iterator[tuple[int, lis
         elif len(cells) != width:
             raise DataError(f"{path} line {line}: {_other_width(cells, width)}")
         num_rows += 1
+        if num_rows > MOST_ROWS:
+            raise DataError(f"{path} has more than {MOST_ROWS:,} rows, which is too many")
         yield line, cells
     if num_rows < 1:
         raise DataError(f"{path} has no rows; a header line and at least one row are needed")
@@ -276,13 +280,6 @@ def _check_header(where: str, columns: Sequence[str]) -> None:
             raise DataError(f"{where}: column {quoted(name)} stands twice in the header")
 
 
-def _kept(lines: Iterable[str], read: list[str]) -> Iterator[str]:
-    """The lines, each also appended to ``read``."""
-    for line in lines:
-        read.append(line)
-        yield line
-
-
 def _opened_bytes(path: str | Path) -> IO[bytes]:
     with open_regular(path) as file:
         start = file.read(4)
@@ -295,32 +292,63 @@ def _opened_bytes(path: str | Path) -> IO[bytes]:
 
 
 def _undecodable(path: str | Path) -> str:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    place = 0
     try:
         with _opened_bytes(path) as file:
-            content = file.read()
-        content.decode("utf-8")
+            while chunk := file.read(1 << 20):
+                kept = len(decoder.getstate()[0])
+                decoder.decode(chunk)
+                place += len(chunk)
     except UnicodeDecodeError as error:
-        return f"byte {content[error.start]:#04x} at position {error.start} is not UTF-8"
+        return f"byte {error.object[error.start]:#04x} at position {place - kept + error.start} is not UTF-8"
     except (OSError, EOFError, zlib.error):
         pass
     return "it is not UTF-8"
 
 
-def _parquet_columns(path: Path, required: Sequence[str], optional: Sequence[str]) -> Columns:
-    from pyarrow import ArrowException, parquet
+@contextmanager
+def parquet_errors(path: Path) -> Iterator[None]:
+    """Turns what reading a Parquet file raises into a DataError."""
+    from pyarrow import ArrowException
 
     try:
-        open_regular(path).close()
-        header = parquet.read_schema(path).names
-        places = find_columns(path, header, required, optional)
-        table = parquet.read_table(path, columns=[header[place] for place in places.values()])
+        yield
     except FileNotFoundError:
         raise DataError(f"there is no table {path}") from None
     except (ArrowException, OSError):
         raise DataError(f"table {path} can't be read as Parquet; is it complete?") from None
-    cells = {name: [_text(cell) for cell in table.column(header[place]).to_pylist()] for name, place in places.items()}
+    except (ValueError, OverflowError):
+        raise DataError(f"table {path} holds text that is not UTF-8, or a date that there is not") from None
+
+
+def _parquet_columns(path: Path, required: Sequence[str], optional: Sequence[str]) -> Columns:
+    from pyarrow import parquet
+
+    with parquet_errors(path):
+        open_regular(path).close()
+        schema = parquet.read_schema(path)
+        header = schema.names
+        places = find_columns(path, header, required, optional)
+        for name, place in places.items():
+            if _is_no_cell(schema.field(place).type):
+                raise DataError(f"{path}: column {name} holds lists, mappings or bytes; it must hold text or numbers")
+        if parquet.read_metadata(path).num_rows > MOST_ROWS:
+            raise DataError(f"{path} has more than {MOST_ROWS:,} rows, which is too many")
+        table = parquet.read_table(path, columns=[header[place] for place in places.values()])
+        cells = {
+            name: [_text(cell) for cell in table.column(header[place]).to_pylist()] for name, place in places.items()
+        }
     passed_over = tuple(name for place, name in enumerate(header) if place not in places.values())
     return Columns(range(1, table.num_rows + 1), cells, passed_over)
+
+
+def _is_no_cell(kind: Any) -> bool:
+    from pyarrow import types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    bytes_of_any_kind = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)
+    return bool(types.is_nested(kind) or any(is_kind(kind) for is_kind in bytes_of_any_kind))
 
 
 def _text(cell: object) -> str:

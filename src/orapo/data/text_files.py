@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orapo.data.garbage_collection import collection_paused
+from orapo.data.tables import named
 from orapo.errors import DataError
 from orapo.foreign import open_regular
 
@@ -93,7 +94,11 @@ class TextFiles:
                 told = f"{self.path} can't be read as zip ({error}); is the download complete? {self.obtain}"
                 raise DataError(told) from None
             infos = archive.infolist()
-            texts = {info.filename.rpartition("/")[2]: info for info in infos if info.filename.endswith(".txt")}
+            texts: dict[str, zipfile.ZipInfo] = {}
+            for info in infos:
+                name = info.filename.rpartition("/")[2]
+                if name.endswith(".txt") and texts.setdefault(name, info) is not info:
+                    raise DataError(f"{self.path} holds {named(name)} twice; each report may stand there once")
         if not texts:
             raise DataError(f"{self.path} has no .txt file; it must be the zip of reports from {self.obtain}")
         return _Opened(os.getpid(), archive, texts)

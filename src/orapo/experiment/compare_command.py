@@ -96,7 +96,7 @@ def _case_page(comparison: "Comparison", *, shows_private: bool) -> str:
     if left_out := sum(bool(group.finished) for group in comparison.groups) - len(groups):
         print(f"--cases shows {len(groups)} groups, the baseline first; {left_out} more are left out")
     systems, (data, *others) = case_systems(groups), [data_section(group.finished[0]) for group in groups]
-    is_private = any(one.get("is_private", True) for one in (data, *others))
+    is_private = any(one.get("is_private") is not False for one in (data, *others))
     return page_with_images(
         systems,
         lambda: build(data.source, "data.source"),

@@ -151,13 +151,15 @@ def check_values(arguments: Sequence[str]) -> None:
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
-    """Refuses, before Hydra reads them, names that have moved and more than one experiment in a run.
+    """Refuses, before Hydra reads them, names that have moved, more than one experiment in a run, and a pickle.
 
     Raises:
         SettingError: says what takes the argument's place.
     """
     models = group_options("model")
     for argument in arguments:
+        if argument.startswith("--e"):  # argparse takes a part of --experimental-rerun for it
+            raise SettingError("--experimental-rerun reads a pickle, which can run anything; give the overrides again")
         key, equals, value = argument.lstrip("+~").partition("=")
         if not equals:
             continue

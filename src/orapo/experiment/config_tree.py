@@ -14,6 +14,8 @@ OF_TRAINING = ("rollout", "training", "trainer")
 """Sections that come with ``model=NAME`` and that only train.py reads."""
 
 _UNLESS = "${unless:"
+_FUNCTION = "base_folder"
+"""Of orapo, the only one that a config may call: others write files, or let it name any package."""
 _trusted = {"orapo", "hydra_plugins.orapo_sweepers"}
 
 
@@ -48,7 +50,7 @@ def trust(package: str) -> None:
 
 
 def trusted() -> list[str]:
-    """Packages and modules whose classes and functions a config may name."""
+    """Packages and modules whose classes a config may name, and whose functions where they are a program's own."""
     return sorted(_trusted)
 
 
@@ -73,7 +75,7 @@ def read_target(name: object, key: str) -> Callable[..., Any]:
 
     Raises:
         SettingError: it can't be imported, or is not a class or function of a trusted package: a module's own imports
-            are no part of it.
+            are no part of it, and of orapo's own functions only ``base_folder`` is one.
     """
     if not isinstance(name, str) or not _is_trusted(name):
         raise SettingError(_refusal(key, name))
@@ -81,7 +83,11 @@ def read_target(name: object, key: str) -> Callable[..., Any]:
         target = get_object(name)
     except Exception as error:
         raise SettingError(f"{key} is {name!r}, which can't be imported: {' '.join(str(error).split())}") from error
-    if not (inspect.isclass(target) or inspect.isfunction(target)) or not _is_trusted(target.__module__):
+    is_part = inspect.isclass(target) or (
+        inspect.isfunction(target)
+        and (target.__name__ == _FUNCTION or target.__module__.partition(".")[0] != __name__.partition(".")[0])
+    )
+    if not is_part or not _is_trusted(target.__module__):
         raise SettingError(_refusal(key, name))
     found: Callable[..., Any] = target
     return found
@@ -92,7 +98,7 @@ def _is_trusted(name: object) -> bool:
 
 
 def _refusal(key: str, name: object) -> str:
-    return f"{key} is {name!r}; a config may build only classes and functions of orapo"
+    return f"{key} is {name!r}; a config may build only classes of orapo"
 
 
 def without_training(config: DictConfig, overrides: Sequence[str]) -> DictConfig:

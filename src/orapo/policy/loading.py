@@ -66,6 +66,7 @@ def load_policy(settings: ModelSettings, processor: StudyProcessor | None = None
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     policy = Policy(model, processor, settings, adapter)
     policy.own_dtype = config.dtype or policy.own_dtype
+    _ = policy.stop_rules  # refused before anything is sampled
     # Loaded models are in eval mode, in which gradient checkpointing is silently off.
     return policy.train()
 

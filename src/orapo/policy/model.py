@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from orapo.batches import RolloutGroup, StudyBatch
+from orapo.errors import CheckpointError
 from orapo.policy.decoding import CachedDecoder, Decoder, SharedPrefixDecoder
 from orapo.policy.families import shared_prefix
 from orapo.policy.frozen_features import FrozenFeatures, is_shared_out
@@ -150,7 +151,11 @@ class Policy(nn.Module):
 
     @property
     def stop_rules(self) -> StopRules:
-        """Which tokens end a report and which are never sampled."""
+        """Which tokens end a report and which are never sampled.
+
+        Raises:
+            CheckpointError: the folder names no token for the end of a report, or what is none.
+        """
         model, tokenizer = self.model, self.tokenizer
         banned = torch.zeros(model.get_output_embeddings().weight.shape[0], dtype=torch.bool)
         added = tokenizer.added_tokens_decoder.items()
@@ -162,7 +167,13 @@ class Policy(nn.Module):
         banned[len(tokenizer) :] = True
         named = model.generation_config.eos_token_id
         # Oracle reports end with the tokenizer's own.
-        stops = sorted({tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None})
+        ends = [i for i in (tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])) if i is not None]
+        if not ends or not all(type(i) is int and 0 <= i < len(banned) for i in ends):
+            raise CheckpointError(
+                f"model.path {self.settings.path!r}: its eos_token_id is {named!r} and its tokenizer's "
+                f"{tokenizer.eos_token_id}; they must name tokens from 0 to {len(banned) - 1}"
+            )
+        stops = sorted(set(ends))
         banned[stops] = False
         return StopRules(torch.tensor(stops, device=self.device), banned.to(self.device))
 

@@ -1,8 +1,9 @@
 """Checks the files of a model folder before a library builds anything of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -10,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from orapo.errors import CheckpointError, DataError, OrapoError, first_line
 from orapo.foreign import open_regular, read_json
 
+_INDEX = "model.safetensors.index.json"
 _OBJECTS = (
     "config.json",
     "generation_config.json",
@@ -18,7 +20,7 @@ _OBJECTS = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.json",
-    "model.safetensors.index.json",
+    _INDEX,
     "adapter_config.json",
 )
 _MOST_DIGITS = 40
@@ -26,7 +28,9 @@ _MOST_DIGITS = 40
 
 
 def check_model_files(folder: str | Path, what: str) -> None:
-    """Checks the settings and the headers of weight files; a folder without such files passes.
+    """Checks the settings and the headers of weight files, and that no file is a pipe or device.
+
+    A folder without such files passes.
 
     Args:
         folder: of a model or adapter.
@@ -37,10 +41,15 @@ def check_model_files(folder: str | Path, what: str) -> None:
     """
     for file in sorted(Path(folder).iterdir()):
         try:
-            if file.name in _OBJECTS and not isinstance(read_json(file, most_digits=_MOST_DIGITS), dict):
-                raise DataError(f"{file} holds no JSON object")
-            if file.suffix == ".safetensors":
+            if file.exists() and not file.is_dir():
                 open_regular(file).close()
+            if file.name in _OBJECTS:
+                content = read_json(file, most_digits=_MOST_DIGITS)
+                if not isinstance(content, dict):
+                    raise DataError(f"{file} holds no JSON object")
+                if file.name == _INDEX:
+                    _check_index(file, content)
+            if file.suffix == ".safetensors":
                 with safe_open(file, framework="pt"):
                     pass
         except DataError as error:
@@ -48,6 +57,15 @@ def check_model_files(folder: str | Path, what: str) -> None:
         except (SafetensorError, OSError) as error:
             told = f"{file} holds no weights, or a part of them"
             raise CheckpointError(f"{what}: {told}: {first_line(error)}") from None
+
+
+def _check_index(file: Path, content: Mapping[str, Any]) -> None:
+    """A part of any other name would be read as a pickle, or from another folder."""
+    parts = content.get("weight_map")
+    if not isinstance(parts, dict) or not all(
+        isinstance(part, str) and part.endswith(".safetensors") and part == Path(part).name for part in parts.values()
+    ):
+        raise DataError(f"{file}: its weight_map must name for each weight a .safetensors file beside it")
 
 
 @contextmanager

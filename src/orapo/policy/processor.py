@@ -99,9 +99,16 @@ class StudyProcessor:
             the images, a batch of one study.
 
         Raises:
+            CheckpointError: the template can't be run.
             DataError: the template does not write one placeholder for each image.
         """
-        text = str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        try:
+            text = str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        except Exception as error:  # a template may raise anything, and say the words of the prompt
+            raise CheckpointError(
+                f"model.path {self.tokenizer.name_or_path!r}: its chat template can't write the prompt "
+                f"({type(error).__name__})"
+            ) from None
         placeholder = self._stock.image_token
         if text.count(placeholder) != len(images):
             raise DataError(

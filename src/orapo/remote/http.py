@@ -33,6 +33,7 @@ class BoundedClient(httpx.AsyncClient):
         """The response, read whole; raises httpx.ReadError where a success is longer than 4 MB."""
         response = await super().send(request, stream=True, **options)
         try:
+            check_encoding(response)
             body = await _body(response)
         finally:
             await response.aclose()
@@ -47,6 +48,17 @@ class BoundedClient(httpx.AsyncClient):
         """The part of a success's body that is kept; all of it, unless a subclass limits it."""
         del request
         return body
+
+
+def check_encoding(response: httpx.Response) -> None:
+    """Refuses a body that a few bytes of the wire may fill the memory with: packed twice, or by more than a thousand.
+
+    Raises:
+        httpx.DecodingError: names what is accepted.
+    """
+    encoding = ", ".join(response.headers.get_list("content-encoding"))
+    if encoding.strip().lower() not in ("", "identity", "gzip", "deflate"):
+        raise httpx.DecodingError("the answer must be plain, gzip or deflate", request=response.request)
 
 
 class FreshConnections(httpx.AsyncBaseTransport):

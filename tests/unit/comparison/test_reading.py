@@ -1,5 +1,7 @@
 """Run folders of every state, found and read."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,22 @@ def test_runs_are_found_in_the_order_of_their_jobs_and_once(tmp_path: Path) -> N
         find_runs([tmp_path / "empty"])
     with pytest.raises(DataError, match="nowhere is not a folder"):
         find_runs([tmp_path / "nowhere"])
+
+
+def test_folders_that_lead_back_to_themselves_or_are_deep(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a" / "run", finished())
+    for name in ("one", "two", "three"):
+        (tmp_path / "a" / name).symlink_to(tmp_path, target_is_directory=True)
+    assert [folder.resolve() for folder in find_runs([tmp_path])] == [run]
+    inner = os.open(tmp_path / "a", os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=inner)
+        outer, inner = inner, os.open("d", os.O_RDONLY, dir_fd=inner)
+        os.close(outer)
+    os.close(inner)
+    found = find_runs([tmp_path])
+    subprocess.run(["rm", "-r", tmp_path / "a" / "d"], check=True)  # shutil would go too deep
+    assert len(found) == 1
 
 
 def test_a_finished_run(tmp_path: Path) -> None:

@@ -56,6 +56,26 @@ def test_a_run_at_work(running: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert seconds_left(read_run(running), curves) == pytest.approx(40 * 0.5)
 
 
+def test_what_is_odd_in_a_folder(running: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (running / "gone").symlink_to(running / "nowhere")
+    text = (running / "config.yaml").read_text()
+    (running / "config.yaml").write_text(text.replace("num_steps: 60", f"num_steps: {10**17}"))
+    assert main([str(running.parent), "--once"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"step 20 of {10**17}" in out
+    assert "left" not in out
+
+
+@pytest.mark.parametrize("word", ["null", "0", "''", "[]"])
+def test_data_are_private_unless_their_config_says_false(
+    word: str, running: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (running / "config.yaml").read_text()
+    (running / "config.yaml").write_text(text.replace("is_private: false", f"is_private: {word}"))
+    assert main([str(running), "--once"]) == 0
+    assert "Canary" not in capsys.readouterr().out
+
+
 def test_the_first_stage_until_the_run_has_made_a_step(running: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = write_run(running.parent / "whole", FakeRun({"data__is_private": False}, steps=0, state=RunState.RUNNING))
     (whole / "metrics.csv").unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import builtins
 import io
 import re
+import zlib
 
 import numpy as np
 import pydicom
@@ -246,6 +247,53 @@ def test_no_pixels(tmp_path):
     del dataset.PixelData
     with pytest.raises(DataError, match=r"a\.dcm is DICOM without pixels; is it an image, and is the file complete\?"):
         load(save(tmp_path / "a.dcm", dataset))
+
+
+def test_no_value_for_the_pixels(tmp_path):
+    path = save(tmp_path / "a.dcm", dicom(STORED, PixelData=b""))
+    for look in (load, lambda path: check_image(path, study_id="s1")):
+        with pytest.raises(DataError, match=r"^study s1: image .* is DICOM without pixels"):
+            look(path)
+
+
+@pytest.mark.parametrize("elements", [{"PixelData": STORED.tobytes() * 2}, {"BitsAllocated": 8, "BitsStored": 8}])
+def test_pixels_of_more_frames_than_the_header_claims(tmp_path, elements):
+    path = save(tmp_path / "a.dcm", dicom(STORED, **elements))
+    for look in (load, lambda path: check_image(path, study_id="s1")):
+        with pytest.raises(DataError, match=r"^study s1: image .* more pixels than its header claims"):
+            look(path)
+
+
+def deflated(path, zeros=0):
+    """STORED, deflated, with so many millions of zeros after it."""
+    plain = save(path, dicom(STORED, bits=12, **WINDOW))
+    dataset = pydicom.dcmread(plain)
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    content = save(path, dataset).read_bytes()
+    start = 144 + int.from_bytes(content[140:144], "little")  # the length of the first group stands there
+    packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+    body = packer.compress(zlib.decompress(content[start:], -zlib.MAX_WBITS))
+    body += b"".join(packer.compress(bytes(1_000_000)) for _ in range(zeros))
+    path.write_bytes(content[:start] + body + packer.flush())
+    return path
+
+
+def test_a_deflated_file(tmp_path):
+    shown = grey(save(tmp_path / "a.dcm", dicom(STORED, bits=12, **WINDOW)))
+    assert grey(deflated(tmp_path / "b.dcm")) == shown
+    assert grey(deflated(tmp_path / "c.dcm", zeros=2)) == shown
+
+
+@pytest.mark.parametrize("name", ["a.dcm", "a.png"])
+def test_a_file_that_is_or_becomes_too_large(tmp_path, name, monkeypatch):
+    path = tmp_path / name
+    with path.open("wb") as file:
+        file.truncate(500_000_001)
+    with pytest.raises(DataError, match=r"^study s1: image .* has 500,000,001 bytes; at most 500,000,000 are accepted"):
+        load(path)
+    monkeypatch.setattr("orapo.data.dicom.MOST_BYTES", 3_000_000)
+    with pytest.raises(DataError, match=r"^study s1: image .* more than 3,000,000 bytes when unpacked"):
+        load(deflated(path, zeros=4))
 
 
 def test_sixteen_bit_colour_is_refused(tmp_path):

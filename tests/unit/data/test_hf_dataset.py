@@ -75,6 +75,25 @@ def test_a_folder_of_parquet_files_is_opened_too(tmp_path, monkeypatch):
     assert source.load_images(source.read("train-2"))[0].size == (42, 30)
 
 
+def test_an_image_that_a_row_names_lies_in_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(datasets.config, "HF_CACHE_HOME", str(tmp_path / "home"))
+    places = [tmp_path / "d" / "in.png", tmp_path / "home" / "unpacked.png", tmp_path / "out.png"]
+    for place in places:
+        place.parent.mkdir(exist_ok=True)
+        Image.new("L", (40, 30), 9).save(place)
+    named = [*map(str, places), str(tmp_path / "d" / ".." / "out.png")]
+    columns = {"image": [{"bytes": None, "path": path} for path in named], "report": ["Mild edema."] * 4}
+    made = datasets.Dataset.from_dict(columns)
+    made.cast_column("image", datasets.Image()).to_parquet(tmp_path / "d" / "test.parquet")
+    source = HfDataset(str(tmp_path / "d")).open()
+    for number in (0, 1):
+        assert source.load_images(source.read(f"test-{number}"))[0].size == (40, 30)
+    for number in (2, 3):
+        with pytest.raises(DataError, match=r"outside of root"):
+            source.load_images(source.read(f"test-{number}"))
+
+
 def test_columns_can_have_other_names_and_near_ones_are_refused(tmp_path):
     columns = rows(4, findings=["Clear lungs."] * 4, Patient_ID=["a", "b", "c", "d"])
     path = save(tmp_path / "d", columns)

@@ -125,7 +125,7 @@ def test_none_may_be_an_answer(tmp_path: Path) -> None:
 
 def test_a_patient_stays_in_one_split(tmp_path: Path) -> None:
     rows = [{**row, "patient_id": "p1"} for row in ROWS]
-    with pytest.raises(DataError, match="questions q1 and q2 are of one patient and in several splits"):
+    with pytest.raises(DataError, match="questions q1 and q2 are of one patient and in several splits") as caught:
         opened(write_rows(tmp_path, "jsonl", rows))
     assert "p1" not in str(caught.value)
 

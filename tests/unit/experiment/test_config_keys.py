@@ -9,9 +9,9 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from orapo.errors import SettingError
-from orapo.experiment import config_tree
+from orapo.experiment import config_tree, targets
 from orapo.experiment.command_line import run_command
-from orapo.experiment.config_keys import in_order, nearest
+from orapo.experiment.config_keys import check_arguments, in_order, nearest
 from orapo.experiment.config_tree import check_targets, read_target, trust, without_training
 from orapo.experiment.targets import build
 
@@ -159,7 +159,7 @@ TARGETS = [
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_target_outside_orapo_is_refused(target: object) -> None:
-    with pytest.raises(SettingError, match=r"x._target_ is .* only classes and functions of orapo"):
+    with pytest.raises(SettingError, match=r"x._target_ is .* only classes of orapo"):
         read_target(target, "x._target_")
 
 
@@ -188,6 +188,36 @@ def test_no_command_line_and_no_file_runs_a_shell(told: Told, tmp_path: Path) ->
     (tmp_path / "mine" / "reward" / "sent.yaml").write_text(f"a: [{shell}]\n")
     assert "reward.a.0._target_ is 'os.system'" in told("--config-dir", str(tmp_path / "mine"), "reward=sent")
     assert not (tmp_path / "was_here").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments"),
+    [
+        ("orapo.experiment.config_tree.trust", {"package": "subprocess"}),
+        ("orapo.data.source.write_left_out", {"left_out": [], "path": "was_here"}),
+        ("orapo.foreign.RecordLines.__next__", {}),
+        ("orapo.experiment.config_tree.read_target", {"name": "orapo.labeler.Labeler", "key": "x"}),
+    ],
+)
+def test_a_config_calls_no_function_of_orapo(
+    target: str, arguments: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = config_tree.trusted()
+    for called in (build, targets.check):
+        with pytest.raises(SettingError, match=r"model.min_pixels._target_ is .* only classes of orapo"):
+            called(
+                {"_target_": "orapo.policy.settings.ModelSettings", "min_pixels": {"_target_": target, **arguments}},
+                "model",
+            )
+    assert config_tree.trusted() == before
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("flag", ["--experimental-rerun", "--experimental-rerun=x", "--exp"])
+def test_hydra_reads_no_pickle(flag: str) -> None:
+    with pytest.raises(SettingError, match="--experimental-rerun reads a pickle"):
+        check_arguments([flag, "x"])
 
 
 def test_a_program_can_trust_its_own_parts(monkeypatch: pytest.MonkeyPatch) -> None:

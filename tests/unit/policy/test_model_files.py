@@ -12,7 +12,7 @@ import torch
 
 from orapo.errors import CheckpointError
 from orapo.policy.checkpoints import load_checkpoint
-from orapo.policy.loading import load_policy
+from orapo.policy.loading import load_policy, load_processor
 from orapo.policy.settings import LoraSettings, ModelSettings
 
 DEEP = "[" * 100_000
@@ -55,6 +55,19 @@ def test_pickles_are_never_read(folder: Path) -> None:
     assert "no file named model.safetensors" in refusal(folder)
 
 
+@pytest.mark.parametrize("part", ["x.bin", "../model.safetensors", "sub/model.safetensors", 5, None])
+def test_parts_of_weights_lie_beside_their_index_and_are_no_pickles(part: object, folder: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / "model.safetensors")
+    shutil.move(folder / "model.safetensors", folder.parent / "model.safetensors")
+    torch.save(weights, folder / "x.bin")
+    parts = {"weight_map": dict.fromkeys(weights, part), "metadata": {"total_size": 1}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(parts))
+    assert "model.safetensors.index.json: its weight_map must name for each weight" in refusal(folder)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -74,6 +87,32 @@ def test_a_config_of_wrong_types(change: dict[str, Any], folder: Path) -> None:
     changed = {key: {**config[key], **value} if isinstance(value, dict) else value for key, value in change.items()}
     (folder / "config.json").write_text(json.dumps({**config, **changed}))
     refusal(folder)
+
+
+@pytest.mark.parametrize("eos", ["x", 10**6, -1, [0, 10**6], [True], 1.5])
+def test_the_end_of_a_report_is_a_token(eos: object, folder: Path) -> None:
+    config = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps({**config, "eos_token_id": eos}))
+    assert "eos_token_id" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ 1 / 0 }}",
+        "{{ raise_exception(messages[0].content[0].text) }}",
+        "{{ nobody.x }}",
+    ],
+)
+def test_a_chat_template_that_fails_is_one_line_without_the_prompt(template: str, folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text(template)
+    processor = load_processor(ModelSettings(path=str(folder), instruction="Write the report."))
+    with pytest.raises(CheckpointError, match="its chat template can't write the prompt") as caught:
+        processor([], [{"role": "user", "content": [{"type": "text", "text": "Cough and feathers"}]}])
+    assert str(folder) in str(caught.value)
+    assert "feathers" not in str(caught.value)
 
 
 def test_code_of_a_folder_neither_runs_nor_is_asked_for(
@@ -114,10 +153,11 @@ def test_a_tokenizer_that_is_none(content: bytes | None, folder: Path) -> None:
     refusal(folder)
 
 
-def test_weights_that_are_a_pipe_are_not_waited_for(folder: Path) -> None:
-    (folder / "model.safetensors").unlink()
-    os.mkfifo(folder / "model.safetensors")
-    refusal(folder)
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "chat_template.jinja", "added_tokens.json"])
+def test_a_pipe_is_not_waited_for(name: str, folder: Path) -> None:
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    assert f"{name} is no regular file" in refusal(folder)
 
 
 # ---- adapters

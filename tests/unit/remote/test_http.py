@@ -1,14 +1,19 @@
 """Connections end with their requests, however these end, and an answer without an end is not read to it."""
 
 import asyncio
+import gzip
 import os
 import random
+import threading
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
 
+from orapo.policy.vllm.client import ServerClient
+from orapo.policy.vllm.settings import ServerSettings
 from orapo.remote.http import BoundedClient
 
 NUM_CALLS = 200
@@ -84,3 +89,42 @@ def test_an_answer_without_an_end_is_cut() -> None:
     assert asyncio.run(read_for_ever(503)).content == b"x" * 4_000
     with pytest.raises(httpx.ReadError, match="longer than 4000000 bytes"):
         asyncio.run(read_for_ever(200))
+
+
+class Packed(BaseHTTPRequestHandler):
+    """Answers with an empty object, packed as the path says."""
+
+    def do_GET(self) -> None:
+        encoding, content = self.path.removeprefix("/v1/").replace("-", ", "), b"{}"
+        for _ in range(encoding.count("gzip")):
+            content = gzip.compress(content)
+        self.send_response(200)
+        self.send_header("Content-Encoding", encoding)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("encoding", "is_read"), [("gzip", True), ("identity", True), ("gzip-gzip", False), ("br", False), ("zstd", False)]
+)
+def test_an_answer_that_is_packed_twice_or_by_more_is_not_unpacked(encoding: str, is_read: bool) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Packed) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/v1"
+        of_rollouts = ServerClient(ServerSettings(api_base=address))
+
+        async def get() -> bytes:
+            async with BoundedClient(uses_proxies=False) as client:
+                return (await client.get(f"{address}/{encoding}")).content
+
+        for asked in (lambda: asyncio.run(get()), lambda: of_rollouts._send("GET", encoding, None).content):
+            if is_read:
+                assert asked() == b"{}"
+            else:
+                with pytest.raises(httpx.DecodingError):
+                    asked()
+        server.shutdown()

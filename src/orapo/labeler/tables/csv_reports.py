@@ -8,14 +8,11 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from orapo.errors import DataError
-from orapo.foreign import open_regular
+from orapo.foreign import RecordLines, open_regular
 from orapo.labeler.tables.reports import BadRow, ChosenColumns, ReportRow, checked_row, choose_columns
-
-LONGEST_CELL = 16 * 2**20
-"""Characters; longer ones come from a quote that is never closed, and would take the whole file into memory."""
 
 
 class CsvReports:
@@ -23,15 +20,15 @@ class CsvReports:
 
     place_word = "line"
 
-    def __init__(self, path: Path, raw: BinaryIO, text: io.TextIOBase, report_column: str, id_column: str | None):
+    def __init__(self, path: Path, raw: BinaryIO, text: IO[str], report_column: str, id_column: str | None):
         """Reads the header.
 
         Raises:
             DataError: the file is empty or not UTF-8, or a column is missing.
         """
-        csv.field_size_limit(LONGEST_CELL)
         self._path, self._raw, self._size = path, raw, max(1, os.fstat(raw.fileno()).st_size)
-        self._reader = csv.reader(text, strict=True)
+        self._lines = RecordLines(text)
+        self._reader = csv.reader(self._lines, strict=True)
         _, header = self._next_record()
         names = [name.strip() for name in header or []]
         if not names:
@@ -68,6 +65,7 @@ class CsvReports:
     def _next_record(self) -> tuple[int, list[str] | None]:
         """First line and cells; None at the end. After a broken quote no row's start is certain, so that is an end."""
         line = self._reader.line_num + 1
+        self._lines.kept.clear()
         try:
             return line, next(self._reader, None)
         except csv.Error as error:

@@ -101,7 +101,8 @@ def open_parquet(path: Path, report_column: str, id_column: str | None) -> Itera
     try:
         # Without a buffer size a whole column of a row group is read at once.
         file = pq.ParquetFile(path, buffer_size=_BYTES_AT_A_TIME, pre_buffer=False)
-    except (pa.ArrowException, OSError):
+        file.schema_arrow  # noqa: B018  names that are no UTF-8
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
         raise DataError(f"{path} can't be read as Parquet; is it complete, and is the ending right?") from None
     with file:
         yield ParquetReports(path, file, report_column, id_column)

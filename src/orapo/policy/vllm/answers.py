@@ -9,6 +9,10 @@ from orapo.errors import RunPaused
 from orapo.policy.settings import SamplingSettings
 from orapo.policy.vllm.requests import SamplingRules
 
+_ROUNDING = 1e-3
+"""By which a log-probability may exceed 0."""
+_LONGEST_WORD = 40
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -58,7 +62,7 @@ class Asked:
         if not isinstance(answer, dict) or not isinstance(answer.get("choices"), list):
             raise self._wrong("the answer is no chat completion")
         if answer.get("model") != self.model:
-            raise self._wrong(f"{answer.get('model')!r} answered in the stead of {self.model!r}")
+            raise self._wrong(f"{_short(answer.get('model'))} answered in the stead of {self.model!r}")
         self._check_prompt(answer.get("prompt_token_ids"))
         choices = [choice for choice in answer["choices"] if isinstance(choice, dict)]
         expected = 1 if self.settings.greedy else self.settings.per_study
@@ -93,7 +97,7 @@ class Asked:
         logps = self._logps(index, token_ids, choice.get("logprobs"))
         reason = choice.get("finish_reason")
         if reason not in ("stop", "length"):
-            raise self._wrong(f"completion {index} ended by {reason!r}; only stop and length are known")
+            raise self._wrong(f"completion {index} ended by {_short(reason)}; only stop and length are known")
         ids, finished = list(token_ids), reason == "stop"
         if finished and (not ids or ids[-1] not in self.rules.stop_ids):
             stop_reason = choice.get("stop_reason")
@@ -111,8 +115,10 @@ class Asked:
         values = []
         for token_id, entry in zip(token_ids, content, strict=True):
             value = entry.get("logprob") if isinstance(entry, dict) else None
-            if not isinstance(value, int | float) or not math.isfinite(value):
-                raise self._wrong(f"completion {index} has a log-probability that is {value!r}")
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                raise self._wrong(f"completion {index} has a log-probability that is {type(value).__name__}")
+            if not math.isfinite(value) or value > _ROUNDING:
+                raise self._wrong(f"completion {index} has a log-probability that is {value}")
             if entry.get("token") != f"token_id:{token_id}":
                 raise self._wrong(f"completion {index} has token_ids and log-probabilities of different tokens")
             values.append(float(value))
@@ -123,6 +129,8 @@ class Asked:
         words = ids[:-1] if finished else ids
         if banned := sorted(rules.banned_ids.intersection(words)):
             raise self._wrong(f"completion {index} holds token {banned[0]}, which logit_bias should have kept out")
+        if beyond := [i for i in words if not 0 <= i < rules.num_tokens]:
+            raise self._wrong(f"completion {index} holds token {beyond[0]} of a vocabulary of {rules.num_tokens}")
         if any(i in rules.stop_ids for i in words):
             raise self._wrong(f"completion {index} goes on behind a stop token")
         too_long = len(ids) > settings.max_new_tokens
@@ -135,6 +143,10 @@ class Asked:
 
     def _wrong(self, what: str) -> RunPaused:
         return RunPaused(f"rollout server, study {self.study_id}: {what}")
+
+
+def _short(value: Any) -> str:
+    return repr(value[:_LONGEST_WORD]) if isinstance(value, str) else type(value).__name__
 
 
 def _is_ids(value: Any) -> TypeGuard[list[int]]:

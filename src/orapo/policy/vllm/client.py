@@ -17,6 +17,7 @@ from orapo.foreign import parse_json
 from orapo.policy.settings import SamplingSettings
 from orapo.policy.vllm.settings import ServerSettings
 from orapo.remote.call_errors import quotable
+from orapo.remote.http import check_encoding
 from orapo.stopping import STOP_SIGNALS
 
 log = logging.getLogger(__name__)
@@ -266,6 +267,7 @@ class ServerClient:
         url = f"{self._root}{path}" if path.startswith("/") else path
         ends = time.monotonic() + self.settings.timeout_seconds
         with self._http.stream(method, url, json=body) as response:
+            check_encoding(response)
             content = bytearray()
             for chunk in response.iter_bytes():
                 content += chunk

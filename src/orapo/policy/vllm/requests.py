@@ -21,10 +21,12 @@ class SamplingRules:
     Attributes:
         stop_ids: tokens that end a report, the tokenizer's EOS first.
         banned_ids: tokens that may never be drawn.
+        num_tokens: in the vocabulary.
     """
 
     stop_ids: tuple[int, ...]
     banned_ids: frozenset[int]
+    num_tokens: int
 
     @classmethod
     def of(cls, policy: Policy) -> "SamplingRules":
@@ -32,7 +34,8 @@ class SamplingRules:
         rules = policy.stop_rules
         stops = [int(i) for i in rules.stop_ids.tolist()]
         stops.sort(key=lambda i: i != policy.tokenizer.eos_token_id)
-        return cls(tuple(stops), frozenset(int(i) for i in rules.banned.nonzero().flatten().tolist()))
+        banned = frozenset(int(i) for i in rules.banned.nonzero().flatten().tolist())
+        return cls(tuple(stops), banned, len(rules.banned))
 
 
 def completion_request(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from orapo import foreign
 from orapo.errors import DataError
-from orapo.labeler.tables import csv_reports
 from orapo.labeler.tables.reports import BadRow, ReportRow, open_reports
 
 ROW = ReportRow(2, "a", "No edema.")
@@ -125,7 +125,7 @@ def test_a_file_that_cannot_be_read_is_one_line(content: bytes, told: str, tmp_p
 
 
 def test_an_unclosed_quote_does_not_take_the_file_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_reports, "LONGEST_CELL", 1000)
+    monkeypatch.setattr(foreign, "LONGEST_RECORD", 1000)
     with pytest.raises(DataError, match="line 2: a quote is missing"):
         read_bytes(tmp_path, b'study_id,report\na,"Clear.\n' + b"b,Clear.\n" * 1000)
     csv.field_size_limit(131_072)

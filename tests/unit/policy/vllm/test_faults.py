@@ -49,7 +49,22 @@ SPOILED: dict[str, tuple[Callable[[Answer], Any], str]] = {
     "no log-probabilities": (choice(lambda c: c.update(logprobs=None)), r"completion 1 has \d+ tokens but 0 log-prob"),
     "one missing": (choice(lambda c: c["logprobs"]["content"].pop()), r"completion 1 has \d+ tokens but \d+ log-prob"),
     "of other tokens": (choice(lambda c: c["logprobs"]["content"][0].update(token="token_id:0")), r"different tokens"),
-    "infinite": (choice(lambda c: c["logprobs"]["content"][0].update(logprob=None)), r"log-probability that is None"),
+    "infinite": (
+        choice(lambda c: c["logprobs"]["content"][0].update(logprob=None)),
+        r"log-probability that is NoneType",
+    ),
+    "no number": (choice(lambda c: c["logprobs"]["content"][0].update(logprob=True)), r"log-probability that is bool"),
+    "above 0": (choice(lambda c: c["logprobs"]["content"][0].update(logprob=0.5)), r"log-probability that is 0.5"),
+    "a long model": (lambda a: a.update(model="x" * 9999), r"'x{40}' answered in the stead"),
+    "a token beyond the vocabulary": (
+        choice(
+            lambda c: (
+                c["token_ids"].__setitem__(0, 10**9),
+                c["logprobs"]["content"][0].update(token=f"token_id:{10**9}"),
+            )
+        ),
+        r"completion 1 holds token 1000000000 of a vocabulary of \d+",
+    ),
     "no token ids": (choice(lambda c: c.pop("token_ids")), r"completion 1 has no token_ids"),
     "aborted": (choice(lambda c: c.update(finish_reason="abort")), r"completion 1 ended by 'abort'"),
     "cut early": (choice(lambda c: cut(c, 1)), r"completion 1 has 1 tokens and no stop token; 1 to 12"),
