@@ -208,6 +208,26 @@ def test_a_file_that_may_not_grow_loses_nothing(whole: Path, tmp_path: Path) -> 
     assert_same_run(folder, whole)
 
 
+def test_half_a_config_is_none(tmp_path: Path) -> None:
+    """With it the folder could neither be resumed nor begun again."""
+    folder = tmp_path / "run"
+    run = forks.run(["train", *SMALL, f"hydra.run.dir={folder}"], tmp_path / "log", tmp_path, FSIZE=3_000)
+    assert "File too large" in error_of(run)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", [".lock", "checkpoints", "rollouts.jsonl", "model"])
+def test_something_else_in_a_files_place(name: str, killed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(killed, folder)
+    path = folder / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    path.write_text("") if name in ("checkpoints", "model") else path.mkdir()
+    told = error_of(resumed(folder))
+    assert str(path) in told
+    assert "composed" not in told
+
+
 @contextmanager
 def small_disk(place: Path, size: str) -> Iterator[Path]:
     place.mkdir()

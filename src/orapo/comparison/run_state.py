@@ -14,6 +14,7 @@ from pydantic import Field, Strict
 from orapo.errors import DataError, SettingError
 from orapo.foreign import read_json
 from orapo.settings import read, settings
+from orapo.whole_file import write_whole
 
 RUN_STATE = "run_state.json"
 
@@ -67,13 +68,11 @@ class StateRecord:
 
     def write(self, folder: Path) -> None:
         """Writes run_state.json whole or not at all; on a full disk over the old record, which is as long."""
-        draft, path = folder / f"{RUN_STATE}.draft", folder / RUN_STATE
+        path = folder / RUN_STATE
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
         try:
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(path)
+            write_whole(path, text)
         except OSError:
-            draft.unlink(missing_ok=True)
             path.write_text(text, encoding="utf-8")
 
     def seen_from_here(self) -> "StateRecord":

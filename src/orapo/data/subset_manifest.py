@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from orapo.chexpert import OBSERVATIONS
 from orapo.data.tables import named
 from orapo.errors import DataError
 from orapo.foreign import read_json
+from orapo.whole_file import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -86,9 +86,7 @@ class SubsetManifest:
         content |= {name: getattr(self, name) for name in self.__slots__}
         for name in ("study_ids", "reasons"):  # last, since they are long
             content[name] = content.pop(name)
-        temporary = Path(path).with_name(f"{Path(path).name}.part")
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(Path(path), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def read(cls, path: str | Path) -> "SubsetManifest":

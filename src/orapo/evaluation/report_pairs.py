@@ -17,6 +17,7 @@ from orapo.evaluation.answers import Answered
 from orapo.json_lines import read_json_lines
 from orapo.labeler.types import LabeledReport, ReportLabeler
 from orapo.records import MentionSpan, Reading, Study
+from orapo.whole_file import write_whole
 
 
 class Reader(Protocol):
@@ -181,9 +182,7 @@ def labeled(generated_report: str, labeler: ReportLabeler) -> LabeledReport:
 def write_report_pairs(path: Path, pairs: Sequence[ReportPair]) -> None:
     """Writes one study a line, UTF-8, in the order given; the whole file or none of it."""
     lines = [json.dumps(pair.to_row(), ensure_ascii=False) + "\n" for pair in pairs]
-    draft = path.with_name(f"{path.name}.draft")
-    draft.write_text("".join(lines), encoding="utf-8")
-    draft.replace(path)
+    write_whole(path, "".join(lines))
 
 
 def read_report_pairs(path: Path) -> tuple[ReportPair, ...]:

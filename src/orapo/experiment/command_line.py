@@ -90,8 +90,8 @@ def run_command(
         print(f"error: {visible(told)}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
     except Exception as error:
-        # Before the task begins, only Hydra has run, on what was typed.
-        refused = machine_error(error) if checked.has_begun else _not_composed(error)
+        # Before the task begins, only Hydra has run, on what was typed, and the folder was made.
+        refused = machine_error(error) or (None if checked.has_begun else _not_composed(error))
         if asked == "1" or refused is None:
             raise
         print(f"error: {visible(refused)}", file=sys.stderr)

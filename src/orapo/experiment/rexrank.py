@@ -18,6 +18,7 @@ from orapo.errors import DataError
 from orapo.foreign import read_json
 from orapo.json_lines import read_json_lines
 from orapo.records import Split, Study
+from orapo.whole_file import write_whole
 
 PREDICTION = "model_prediction"
 _HEADED = re.compile(r"\s*(findings|impression)\s*:", re.IGNORECASE)
@@ -62,9 +63,7 @@ class RexrankFile:
         content = {
             key: {**row, PREDICTION: prediction(self._written.get(key, ""))} for key, row in self._content.items()
         }
-        draft = self._out.with_name(f"{self._out.name}.draft")
-        draft.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
-        draft.replace(self._out)
+        write_whole(self._out, json.dumps(content, indent=4, ensure_ascii=False) + "\n")
         self.part.unlink(missing_ok=True)
 
     def _study(self, key: str, row: Any, root: Path, images: str) -> Study:

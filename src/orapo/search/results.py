@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orapo.display import spreadsheet_cell
 from orapo.search.space import Plain
 from orapo.search.study import REASON, Search
+from orapo.whole_file import write_whole
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -20,7 +21,7 @@ TRIALS = "trials.csv"
 def write_results(search: Search, metric: str, folder: Path) -> dict[str, Any]:
     """Writes both files whole or not at all, and returns the content of search.json."""
     trials = search.study.get_trials(deepcopy=False)
-    _replace(folder / TRIALS, _table(search, trials))
+    write_whole(folder / TRIALS, _table(search, trials))
     content = {
         "study_name": search.study.study_name,
         "metric": metric,
@@ -29,7 +30,7 @@ def write_results(search: Search, metric: str, folder: Path) -> dict[str, Any]:
         "counts": counts(trials),
         "best": _best(search, trials),
     }
-    _replace(folder / RESULTS, json.dumps(content, indent=2) + "\n")
+    write_whole(folder / RESULTS, json.dumps(content, indent=2) + "\n")
     return content
 
 
@@ -98,9 +99,3 @@ def _table(search: Search, trials: "list[FrozenTrial]") -> str:
 
 def _state(trial: "FrozenTrial") -> str:
     return {"COMPLETE": "finished", "FAIL": "failed"}.get(trial.state.name, "running")
-
-
-def _replace(path: Path, text: str) -> None:
-    draft = path.with_name(f"{path.name}.draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
