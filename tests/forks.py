@@ -149,6 +149,10 @@ class RankProcess:
             raise subprocess.TimeoutExpired("rank_process", timeout or 0.0)
         return self._process.exitcode
 
+    def send_signal(self, number: int) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
     def kill(self) -> None:
         self._process.kill()
 
