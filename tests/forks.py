@@ -99,6 +99,7 @@ def _command(
     os.chdir(cwd)
     for name, limit in limits.items():
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (limit, limit))
+        sys.dont_write_bytecode = True  # a limit may cut what Python writes, which every later process would read
     code: Any = 1
     try:
         sys.argv = ["orapo"]

@@ -1,5 +1,7 @@
 """``orapo COMMAND ...``: all that the package does from a shell. train.py and the scripts beside it come here too."""
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +9,12 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
 
-from orapo.display import log_visibly
+from orapo.display import log_visibly, visible
 from orapo.stopping import STOP_SIGNALS
 
 HELP = ("-h", "--help")
 EXIT_BAD_COMMAND = 2
+EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command, rest = Command("", "orapo.experiment.rank_command"), rest[1:]
     # Hydra reads them there.
     sys.argv = [sys.argv[0], *rest]
-    code: int | None = import_module(command.module).main()
+    try:
+        code: int | None = import_module(command.module).main()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        from orapo.experiment.machine import machine_error
+
+        told = machine_error(error)
+        if told is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print(f"error: {visible(told)}", file=sys.stderr)
+        return 1
     return code or 0
 
 

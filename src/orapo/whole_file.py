@@ -1,6 +1,7 @@
 """Text files that appear whole or not at all, whatever stops the command that writes them."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -8,9 +9,20 @@ def write_whole(path: Path, text: str) -> None:
     """Writes a UTF-8 file beside the place of ``path``, then renames it; what was there before stays until then."""
     draft = path.with_name(f"{path.name}.draft")
     try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
+        with named(path):
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(path)
     except BaseException:
         with suppress(OSError):  # where nothing can be written, nothing can be removed
             draft.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Gives an OSError of the block the file's name, which that of a failed write lacks."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
         raise

@@ -1,0 +1,26 @@
+"""A file is as it was, or as it shall be."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from orapo.whole_file import named, write_whole
+
+
+def test_a_write_that_fails_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    write_whole(path, "one")
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(path, "two \ud800")
+    assert path.read_text() == "one"
+    write_whole(path, "two")
+    assert path.read_text() == "two"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_write_says_which_file() -> None:
+    with pytest.raises(OSError, match="page"), named(Path("page")):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="other"), named(Path("page")):
+        raise OSError(errno.ENOENT, "No such file", "other")
