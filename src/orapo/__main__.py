@@ -59,7 +59,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Runs one command; what the machine refuses is one line.
 
     Args:
         arguments: the command's name and its arguments; None takes them from the command line.
@@ -67,7 +67,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code; 2 for a command that there is not.
     """
-    name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        from orapo.experiment.machine import machine_error
+
+        told = machine_error(error)
+        if told is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print(f"error: {visible(told)}", file=sys.stderr)
+        return 1
+
+
+def _run(arguments: Sequence[str]) -> int:
+    name, *rest = arguments or ["--help"]
     if name in HELP or name == "--version":
         print(_overview() if name in HELP else f"orapo {version('orapo')}")
         return 0
@@ -90,18 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command, rest = Command("", "orapo.experiment.rank_command"), rest[1:]
     # Hydra reads them there.
     sys.argv = [sys.argv[0], *rest]
-    try:
-        code: int | None = import_module(command.module).main()
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except Exception as error:
-        from orapo.experiment.machine import machine_error
-
-        told = machine_error(error)
-        if told is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
-        print(f"error: {visible(told)}", file=sys.stderr)
-        return 1
+    code: int | None = import_module(command.module).main()
     return code or 0
 
 

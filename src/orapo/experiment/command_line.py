@@ -167,6 +167,8 @@ class _Checked:
 
 def _not_composed(error: Exception) -> str:
     """What Hydra and OmegaConf let through raw, as for a key within a list, or a number as the name of a group."""
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        return "the current folder is gone; change into one that is there"
     return f"the overrides can't be composed: {first_line(error)}; every key stands with a comment in conf/"
 
 
