@@ -99,6 +99,7 @@ def _command(
     os.chdir(cwd)
     for name, limit in limits.items():
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (limit, limit))
+        sys.dont_write_bytecode = True  # a limit may cut what Python writes, which every later process would read
     code: Any = 1
     try:
         sys.argv = ["orapo"]
@@ -148,6 +149,10 @@ class RankProcess:
         if self._process.exitcode is None:
             raise subprocess.TimeoutExpired("rank_process", timeout or 0.0)
         return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
 
     def kill(self) -> None:
         self._process.kill()

@@ -1,5 +1,7 @@
 """``orapo COMMAND ...``: all that the package does from a shell. train.py and the scripts beside it come here too."""
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +9,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
 
-from orapo.display import log_visibly
+from orapo.display import log_visibly, visible
 from orapo.errors import SettingError
 from orapo.keys import refuse_keys
 from orapo.stopping import STOP_SIGNALS
@@ -15,6 +17,7 @@ from orapo.stopping import STOP_SIGNALS
 HELP = ("-h", "--help")
 EXIT_ERROR = 1
 EXIT_BAD_COMMAND = 2
+EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Runs one command; what the machine refuses is one line.
 
     Args:
         arguments: the command's name and its arguments; None takes them from the command line.
@@ -67,7 +70,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code; 2 for a command that there is not.
     """
-    name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        from orapo.experiment.machine import machine_error
+
+        told = machine_error(error)
+        if told is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        print(f"error: {visible(told)}", file=sys.stderr)
+        return 1
+
+
+def _run(arguments: Sequence[str]) -> int:
+    name, *rest = arguments or ["--help"]
     if name in HELP or name == "--version":
         print(_overview() if name in HELP else f"orapo {version('orapo')}")
         return 0

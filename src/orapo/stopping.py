@@ -6,12 +6,15 @@ asked to say that a job's time is nearly up, pause: the run continues when it ha
 
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from types import FrameType
+from typing import Any
 
 from orapo.errors import OrapoError, RunInterrupted, RunPaused, RunTerminated
 
@@ -29,6 +32,8 @@ REPEATED_SECONDS = 0.5
 
 PATIENCE_SECONDS = 10.0
 """So long after a signal a step still waits for an answer; schedulers kill 30 seconds after theirs."""
+
+AGAIN_SECONDS = 0.05
 
 
 class Stopped(BaseException):
@@ -91,12 +96,15 @@ class StopSignals:
         """
         before, mode = {number: signal.getsignal(number) for number in SIGNALS}, self._mode
         self.listen(numbers)
+        hook = sys.unraisablehook
+        sys.unraisablehook = partial(self._hear_again, hook)
         try:
             self._mode = _Mode.RAISE
             self.check()
             yield
         finally:
             self._mode = mode
+            sys.unraisablehook = hook
             if before[signal.SIGTERM] != self._hear and threading.current_thread() is threading.main_thread():
                 # A caller that has signals of its own, as a sweep or a test.
                 self.first = None
@@ -131,6 +139,18 @@ class StopSignals:
         """
         if self.first is not None and time.monotonic() - self._since >= PATIENCE_SECONDS:
             raise Stopped(self.first).error(f" while waiting for {waited_for}")
+
+    def _hear_again(self, hook: Callable[[Any], object], lost: Any) -> None:
+        """Sends a signal once more that came while an object was being deleted: Python drops what is raised there."""
+        if not isinstance(lost.exc_value, Stopped):
+            hook(lost)
+            return
+        number, self.first = lost.exc_value.number, None
+        threading.Timer(AGAIN_SECONDS, self._send_again, (number,)).start()
+
+    def _send_again(self, number: signal.Signals) -> None:
+        if self._mode is not _Mode.NOTE:
+            os.kill(os.getpid(), number)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

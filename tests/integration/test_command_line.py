@@ -138,6 +138,25 @@ def test_an_unknown_key_is_refused_before_anything_heavy_is_imported(tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("mkdir gone && cd gone && rmdir ../gone && exec orapo train seed=1", "the current folder is gone"),
+        ("(orapo train --help; echo $? > code) | true; exit $(cat code)", "what reads the output"),
+    ],
+)
+def test_a_folder_or_a_reader_that_is_gone_is_told(script: str, told: str, tmp_path: Path) -> None:
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    run = subprocess.run(
+        ["sh", "-c", script], cwd=tmp_path, env={**environment(), "PATH": path}, capture_output=True, text=True
+    )
+    assert run.returncode == 1
+    (line,) = run.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert told in line
+
+
+@pytest.mark.slow
 def test_a_traceback_comes_when_asked_for(tmp_path: Path) -> None:
     result = subprocess.run(
         command("rollout.temperature=-1", f"paths.logs={tmp_path}"),

@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +26,7 @@ from orapo.experiment.train_command import train_command
 from orapo.policy.loading import load_policy
 from orapo.policy.settings import ModelSettings
 from orapo.policy.tiny import base_folder
+from orapo.stopping import STOP_SIGNALS
 from orapo.training.distributed import RankFailed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -247,6 +250,23 @@ def test_what_stops_one_process_stops_all_and_the_run_goes_on(
     saved.reward.fails_on = 0
     OmegaConf.save(saved, tmp_path / "run" / "config.yaml")
     assert_same_run(one_process, resume(tmp_path / "run"))
+
+
+def test_a_signal_in_a_test_does_not_wait_for_a_process_that_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process is in an exchange by then, where it hears nothing; schedulers kill after 30 seconds."""
+    began = []
+
+    def stopped(*_: object) -> None:
+        time.sleep(2)
+        began.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("orapo.experiment.run._base_pairs", stopped)
+    with pytest.raises(RunInterrupted), STOP_SIGNALS.heard():
+        run(tmp_path / "run", small_config(2))
+    assert time.monotonic() - began[0] < 20
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,25 @@ def test_it_is_resumed_in_either_stage(
 
 
 @pytest.mark.slow
+def test_a_first_stage_that_a_stop_left_without_its_pictures_is_completed(
+    both_stages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> str:
+        raise RunInterrupted("while the pictures are drawn")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("orapo.experiment.run.write_pictures", interrupted)
+        with pytest.raises(RunInterrupted):
+            train(small_config(*TWO_STAGES), tmp_path)
+    assert (tmp_path / "first" / "model").is_dir()
+    train_in(tmp_path, small_config(*TWO_STAGES))
+    for folder in (Path("first"), Path()):
+        whole = {path.name for path in (both_stages / folder).iterdir()}
+        assert whole == {path.name for path in (tmp_path / folder).iterdir()}
+    assert_same_weights(trained_weights(both_stages), trained_weights(tmp_path), atol=0)
+
+
+@pytest.mark.slow
 def test_an_adapter_is_merged_before_the_next_one(random_model_folder: Path, tmp_path: Path) -> None:
     config = small_config(
         "model=qwen2_5_vl_3b",

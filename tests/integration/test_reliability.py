@@ -209,6 +209,53 @@ def test_a_file_that_may_not_grow_loses_nothing(whole: Path, tmp_path: Path) -> 
     assert_same_run(folder, whole)
 
 
+def test_half_a_config_is_none(tmp_path: Path) -> None:
+    """With it the folder could neither be resumed nor begun again."""
+    folder = tmp_path / "run"
+    run = forks.run(["train", *SMALL, f"hydra.run.dir={folder}"], tmp_path / "log", tmp_path, FSIZE=3_000)
+    assert "File too large" in error_of(run)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", [".lock", "checkpoints", "rollouts.jsonl", "model"])
+def test_something_else_in_a_files_place(name: str, killed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(killed, folder)
+    path = folder / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    path.write_text("") if name in ("checkpoints", "model") else path.mkdir()
+    told = error_of(resumed(folder))
+    assert str(path) in told
+    assert "composed" not in told
+
+
+@pytest.mark.parametrize("option", ["--page", "--cases"])
+def test_a_page_that_cannot_be_written_leaves_the_one_before(option: str, whole: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("the one before")
+    told = error_of(forks.run(["compare", str(whole), option, str(page)], tmp_path / "log", tmp_path, FSIZE=20_000))
+    assert str(page) in told
+    assert page.read_text() == "the one before"
+
+
+def test_an_evaluation_that_cannot_be_written_keeps_its_reports_and_does_not_count(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    run = forks.run(["evaluate", f"run={tmp_path}/run"], tmp_path / "log", tmp_path, FSIZE=100_000)
+    (folder,) = (tmp_path / "run" / "evaluation").iterdir()
+    assert str(folder) in error_of(run)
+    assert (folder / "reports.jsonl").read_text().count("\n") == 2
+    assert not (folder / "evaluation.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "size"), [("data miniature iu_xray mini", 4_000), ("data rank --out table.csv", 600)]
+)
+def test_commands_without_a_config_say_what_the_machine_refuses(command: str, size: int, tmp_path: Path) -> None:
+    overrides = SMALL if "rank" in command else []
+    told = error_of(forks.run([*command.split(), *overrides], tmp_path / "log", tmp_path, FSIZE=size))
+    assert "File too large" in told
+
+
 @contextmanager
 def small_disk(place: Path, size: str) -> Iterator[Path]:
     place.mkdir()

@@ -55,6 +55,20 @@ def test_a_signal_waits_for_the_end_of_a_step_and_a_second_one_does_not(capfd: p
             send(signal.SIGINT)
 
 
+def test_a_signal_while_an_object_is_deleted_is_heard_after_that() -> None:
+    class Deleted:
+        def __del__(self) -> None:
+            send(signal.SIGTERM)
+
+    def work() -> None:
+        with STOP_SIGNALS.heard():
+            Deleted()
+            time.sleep(1)
+
+    with pytest.raises(Stopped, match="SIGTERM"):
+        work()
+
+
 def test_a_signal_that_came_before_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(STOP_SIGNALS, "first", signal.SIGUSR1)
     with pytest.raises(Stopped, match="SIGUSR1"), STOP_SIGNALS.heard():

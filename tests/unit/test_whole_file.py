@@ -1,19 +1,40 @@
-"""Text files that appear whole or not at all."""
+"""A file is as it was, or as it shall be."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from orapo.whole_file import write_whole
+from orapo.whole_file import named, write_whole
 
 
-def test_what_was_there_stays_where_writing_fails(tmp_path: Path) -> None:
-    path = tmp_path / "summary.json"
-    write_whole(path, "één\n")
+def test_a_write_that_fails_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    write_whole(path, "one")
     with pytest.raises(UnicodeEncodeError):
-        write_whole(path, "a" * 1_000_000 + "\ud800")
-    assert path.read_bytes() == "één\n".encode()
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(OSError, match="folder"):
-        write_whole(tmp_path / "folder", "text")
-    assert {each.name for each in tmp_path.iterdir()} == {"summary.json", "folder"}, "and no draft is left"
+        write_whole(path, "two \ud800")
+    assert path.read_text() == "one"
+    write_whole(path, "two")
+    assert path.read_text() == "two"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_or_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "page.html")
+    write_whole(tmp_path / "link", "one")
+    assert (tmp_path / "page.html").read_text() == "one"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(tmp_path / "pipe", "two")
+    assert os.read(reader, 10) == b"two"
+    os.close(reader)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_failed_write_says_which_file() -> None:
+    with pytest.raises(OSError, match="page"), named(Path("page")):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="other"), named(Path("page")):
+        raise OSError(errno.ENOENT, "No such file", "other")

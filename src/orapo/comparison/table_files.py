@@ -17,6 +17,7 @@ from orapo.comparison.significance import TESTED
 from orapo.comparison.swept import shown_value
 from orapo.comparison.tables import ABSENT, Table
 from orapo.display import spreadsheet_cell
+from orapo.whole_file import write_whole
 
 _SIGNS = {"±": r"$\pm$", "Δ": r"$\Delta$", "◆": r"$\diamond$"}
 
@@ -24,7 +25,7 @@ _SIGNS = {"±": r"$\pm$", "Δ": r"$\Delta$", "◆": r"$\diamond$"}
 def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Writes rows under all their keys; a blank cell is a number that does not exist."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).map(spreadsheet_cell).to_csv(path, index=False, float_format="%.8g")
+    write_whole(path, pd.DataFrame(rows).map(spreadsheet_cell).to_csv(index=False, float_format="%.8g"))
 
 
 def comparison_rows(comparison: Comparison) -> list[dict[str, Any]]:

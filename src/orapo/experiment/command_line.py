@@ -98,8 +98,8 @@ def run_command(
         print(f"error: {visible(told)}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
     except Exception as error:
-        # Before the task begins, only Hydra has run, on what was typed.
-        refused = machine_error(error) if checked.has_begun else _not_composed(error)
+        # Before the task begins, only Hydra has run, on what was typed, and the folder was made.
+        refused = machine_error(error) or (None if checked.has_begun else _not_composed(error))
         if asked == "1" or refused is None:
             raise
         print(f"error: {visible(refused)}", file=sys.stderr)
@@ -122,11 +122,6 @@ def reported(task: Callable[[], None]) -> int:
         return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except Exception as error:
-        if (refused := machine_error(error)) is None:
-            raise
-        print(f"error: {visible(refused)}", file=sys.stderr)
-        return EXIT_ERROR
     return 0
 
 
@@ -180,6 +175,8 @@ class _Checked:
 
 def _not_composed(error: Exception) -> str:
     """What Hydra and OmegaConf let through raw, as for a key within a list, or a number as the name of a group."""
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        return "the current folder is gone; change into one that is there"
     return f"the overrides can't be composed: {first_line(error)}; every key stands with a comment in conf/"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orapo.errors import OrapoError, SettingError
+from orapo.whole_file import write_whole
 
 if TYPE_CHECKING:
     from orapo.comparison.compare import Comparison
@@ -108,7 +109,7 @@ def _case_page(comparison: "Comparison", *, shows_private: bool) -> str:
 
 def _write_text(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    write_whole(path, text)
     return path
 
 

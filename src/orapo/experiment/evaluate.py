@@ -136,13 +136,13 @@ def _tables(
 def _write(content: dict[str, Any], tables: EvaluationTables, export: str | None, folder: Path) -> dict[str, str]:
     """Makes the folder and writes its files; returns what each file holds."""
     folder.mkdir(parents=True)
-    write_evaluation(content, tables, folder)
     files = dict(FILES)
     for key, row in tables.systems.items():
         if row.pairs:
             name = reports_name(key)
             write_report_pairs(folder / name, row.pairs)
             files.setdefault(name, f"the same of {row.title}")
+    write_evaluation(content, tables, folder)
     return files if export is None else files | export_reports(export, folder, tables.systems["system"].pairs)
 
 

@@ -61,7 +61,8 @@ def evaluate_command(config: DictConfig) -> None:
     try:
         evaluate(evaluation, folder)
     except Stopped as stop:
-        raise stop.error("; no evaluation is written") from None
+        told = f"what is written so far lies in {folder}" if folder.exists() else "no evaluation is written"
+        raise stop.error(f"; {told}") from None
 
 
 def evaluation_folder(evaluation: Evaluation) -> Path:

@@ -28,7 +28,7 @@ _WORKER_DIED = (
 )
 _TOLD = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO),
-    *(errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.EPIPE),
+    *(errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.EPIPE, errno.EISDIR, errno.EEXIST),
 )
 _WAY_OUT = {
     errno.ENOSPC: "make room",

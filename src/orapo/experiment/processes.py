@@ -30,6 +30,9 @@ from orapo.stopping import STOP_SIGNALS, Stopped
 GRACE_SECONDS = 30.0
 """How long the other processes may take to end by themselves once one has ended."""
 
+STOPPED_GRACE_SECONDS = 5.0
+"""The same after a signal: what was to be saved is, and who waits in an exchange hears none. Schedulers kill in 30."""
+
 PER_RUN = ("max_cost", "requests_per_minute", "tokens_per_minute")
 """Limits of a judge that are the run's, whatever the number of its processes."""
 
@@ -196,19 +199,21 @@ class _Watcher:
 
     def __init__(self, others: "list[subprocess.Popen[str]]") -> None:
         self._others = others
+        self._grace_seconds = GRACE_SECONDS
         self._is_over = threading.Event()
         if others:
             threading.Thread(target=self._watch, daemon=True).start()
 
     def pass_on(self, number: signal.Signals) -> None:
         """Forwards the signal that stops this process to the others."""
+        self._grace_seconds = STOPPED_GRACE_SECONDS
         for process in self._others:
             process.send_signal(number)
 
     def stop(self) -> None:
         """Waits for the others, and ends those that don't end by themselves."""
         self._is_over.set()
-        deadline = time.monotonic() + GRACE_SECONDS
+        deadline = time.monotonic() + self._grace_seconds
         for process in self._others:
             assert process.stdin is not None
             process.stdin.close()

@@ -20,6 +20,7 @@ from orapo.evaluation.resampling import Difference
 from orapo.evaluation.study_pictures import study_sheet
 from orapo.experiment.config import Experiment
 from orapo.experiment.evaluation_files import tested
+from orapo.experiment.train_settings import SUMMARY
 from orapo.training.metrics import METRIC_NAMES
 from orapo.whole_file import write_whole
 
@@ -50,12 +51,12 @@ class Results:
     judge: Mapping[str, float]
 
 
-def write_results(results: Results, experiment: Experiment, folder: Path) -> dict[str, Any]:
-    """Writes summary.json and returns its content."""
+def summary_of(results: Results, experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """The content of summary.json."""
     reading, data = reading_of(experiment.data.uncertain_is_positive), results.data
     trained, base, shuffled = (results.systems[key] for key in ("system", "base", "shuffled_images"))
     floor = results.systems.get("always_positive")
-    summary = {
+    return {
         "run_name": experiment.run_name,
         "seed": experiment.seed,
         "base": base.summary(reading),
@@ -78,10 +79,11 @@ def write_results(results: Results, experiment: Experiment, folder: Path) -> dic
         "git_commit": git_commit(),
         "sortable": _sortable(results.systems, reading),
     }
-    text = json.dumps(summary, indent=2, allow_nan=True) + "\n"
-    # Whole or not at all: a run with a summary counts as finished.
-    write_whole(folder / "summary.json", text)
-    return summary
+
+
+def write_summary(summary: Mapping[str, Any], folder: Path) -> None:
+    """Writes summary.json, whole and after all else: a run with a summary counts as finished."""
+    write_whole(folder / SUMMARY, json.dumps(summary, indent=2, allow_nan=True) + "\n")
 
 
 def _sortable(systems: Mapping[str, SystemScores], reading: str) -> dict[str, float]:
@@ -109,7 +111,7 @@ def _sortable(systems: Mapping[str, SystemScores], reading: str) -> dict[str, fl
 
 
 def write_pictures(results: Results, experiment: Experiment, folder: Path) -> str:
-    """Writes the learning curve, a sheet of test studies and the tables; returns what is printed."""
+    """Writes the learning curve, a sheet of test studies and the tables; returns the tables that are printed."""
     is_lenient, data = experiment.data.uncertain_is_positive, results.data
     reading, trained = reading_of(is_lenient), results.systems["system"]
     key, measure = ("majority_answer", ACCURACY) if data.asks_questions else ("always_positive", f"{reading}/{_MACRO}")
@@ -132,9 +134,14 @@ def write_pictures(results: Results, experiment: Experiment, folder: Path) -> st
         confidence=results.confidence,
     )
     (folder / "summary.txt").write_text(tables_text(tables, everything=True), encoding="utf-8")
+    return tables_text(tables, everything=False)
+
+
+def files_text(folder: Path) -> str:
+    """What of a run's files there is, a line each."""
     width = max(map(len, FILES))
     files = [f"  {name:<{width}}  {meaning}" for name, meaning in FILES.items() if (folder / name).exists()]
-    return "\n".join([tables_text(tables, everything=False), f"Everything lies in {folder}", *files])
+    return "\n".join([f"Everything lies in {folder}", *files])
 
 
 FILES = {

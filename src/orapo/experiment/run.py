@@ -33,7 +33,7 @@ from orapo.experiment.loggers import close_loggers, log_summary, log_test_table,
 from orapo.experiment.model_card import CARD, model_card
 from orapo.experiment.parts import CHECKPOINTS, SUBSET, Parts, build_parts
 from orapo.experiment.quiet import quiet_libraries
-from orapo.experiment.results import Results, write_pictures, write_results
+from orapo.experiment.results import Results, files_text, summary_of, write_pictures, write_summary
 from orapo.experiment.sweeps.earlier_jobs import MAX_TOLD, differences, start_over
 from orapo.experiment.targets import plain
 from orapo.experiment.train_settings import SUMMARY
@@ -104,7 +104,7 @@ def _train_first(folder: Path, config: DictConfig, experiment: Experiment, ranks
     if ranks.is_first:
         folder.mkdir(exist_ok=True)
         # For `resume=`, if the first stage is interrupted.
-        write_whole(folder.parent / CONFIG_FILE, OmegaConf.to_yaml(experiment.config, resolve=True))
+        _save_config(experiment, folder.parent)
     log.info("the first stage, a run of its own in %s", folder)
     _train_in(folder, read_experiment(config), ranks)
     log.info("the run itself, from the model of its first stage")
@@ -128,7 +128,7 @@ def _train_in(folder: Path, experiment: Experiment, ranks: Ranks) -> dict[str, A
         log.warning("%s; it is set aside, and the run continues from the checkpoint before", line)
     if checkpoint is None and ranks.is_first:
         start_over(folder)
-        write_whole(folder / CONFIG_FILE, OmegaConf.to_yaml(experiment.config, resolve=True))
+        _save_config(experiment, folder)
     seed_everything(experiment.seed, workers=True, verbose=False)
     loggers: list[WandbLogger] = []
     try:
@@ -137,6 +137,11 @@ def _train_in(folder: Path, experiment: Experiment, ranks: Ranks) -> dict[str, A
         return _run(experiment, folder, checkpoint, loggers, ranks)
     finally:
         close_loggers(loggers)
+
+
+def _save_config(experiment: Experiment, folder: Path) -> None:
+    """Half a config would neither be resumed nor make room for another run."""
+    write_whole(folder / CONFIG_FILE, OmegaConf.to_yaml(experiment.config, resolve=True))
 
 
 def _run(
@@ -191,7 +196,7 @@ def _run(
         seconds=watch.seconds,
         judge=judge_totals,
     )
-    summary = write_results(results, experiment, folder)
+    summary = summary_of(results, experiment, folder)
     # In a run with a first stage: what that stage began with.
     began_with = read_experiment(experiment.config).model.path
     # In place of PEFT's own draft, which is empty.
@@ -199,7 +204,8 @@ def _run(
     table = write_pictures(results, experiment, folder)
     log_test_table(loggers, _table_rows(parts, trained.pairs, experiment))
     log_summary(loggers, summary["sortable"])
-    print(table)
+    write_summary(summary, folder)
+    print(f"{table}\n{files_text(folder)}")
     if results.judge:
         print(judge_line(results.judge))
     return summary

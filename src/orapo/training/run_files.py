@@ -27,6 +27,7 @@ from orapo.records import Fact, RewardBreakdown, Study
 from orapo.training.experience import Experience
 from orapo.training.metrics import METRIC_NAMES, TERM_PREFIX
 from orapo.training.module import OrapoModule
+from orapo.whole_file import named
 
 
 class AppendedFile:
@@ -57,13 +58,10 @@ class AppendedFile:
         content = text.encode()
         self._read().update(content)
         try:
-            with self._path.open("ab") as file:
+            with named(self._path), self._path.open("ab") as file:
                 file.write(content)
         except FileNotFoundError:
             raise CheckpointError(f"{self._path.parent} was moved or removed while its run was at work") from None
-        except OSError as error:
-            error.filename = str(self._path)
-            raise
 
     def state_dict(self) -> dict[str, Any]:
         """Its size and the SHA-256 of its bytes, which are flushed to the disk first."""
