@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from itertools import product
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -13,6 +14,7 @@ from tests.configs import CONF, composed
 from orapo.errors import DataError, SettingError
 from orapo.experiment.config import OptimizedMetric, read_experiment
 from orapo.experiment.parts import build_objective, check_zero_term
+from orapo.experiment.sweeps.earlier_jobs import validation_metric
 from orapo.experiment.targets import build, check
 from orapo.policy.embedded import EMBEDDED
 from orapo.policy.sighted import base_folder as sighted_folder
@@ -269,9 +271,21 @@ def test_what_is_optimised_is_a_validation_score() -> None:
     from orapo.training.run_files import ANSWER_VALIDATION_NAMES, VALIDATION_NAMES
 
     assert set(get_args(OptimizedMetric)) <= {*VALIDATION_NAMES, *ANSWER_VALIDATION_NAMES}
-    assert read_experiment(composed()).optimized_metric == "macro_f1"
+    assert read_experiment(composed()).optimized_metric is None
     with pytest.raises(SettingError, match="optimized_metric is 'test/macro_f1'; it must be one of macro_f1, "):
         read_experiment(composed("optimized_metric=test/macro_f1"))
+
+
+def test_questions_are_optimised_by_accuracy_where_no_score_is_named(tmp_path: Path) -> None:
+    table = tmp_path / "validation.csv"
+    table.write_text("step,macro_f1,micro_f1\n0,0.1,0.2\n10,0.3,0.4\n")
+    assert (validation_metric(tmp_path, None), validation_metric(tmp_path, "micro_f1")) == (0.3, 0.4)
+    table.write_text("step,accuracy\n0,0.1\n10,0.6\n")
+    assert validation_metric(tmp_path, None) == 0.6
+    with pytest.raises(DataError, match="lacks the column macro_f1"):
+        validation_metric(tmp_path, "macro_f1")
+    table.write_text("step,accuracy\n0,0.1\n")
+    assert validation_metric(tmp_path, None) is None
 
 
 def test_every_row_is_in_a_sweep() -> None:

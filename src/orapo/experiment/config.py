@@ -137,7 +137,7 @@ class Experiment:
     paths: PathSettings
     # The saved configs of older runs have none.
     first: Mapping[str, Any] | None = None
-    optimized_metric: OptimizedMetric = "macro_f1"
+    optimized_metric: OptimizedMetric | None = None
     examiner: ExaminerSettings = field(default_factory=ExaminerSettings)
 
     @property

@@ -108,13 +108,18 @@ def setting_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
     return [f"{key} is {now!r}, was {before!r}" for key, (now, before) in told.items() if now != before]
 
 
-def validation_metric(folder: Path, name: str) -> float | None:
+def validation_metric(folder: Path, name: str | None) -> float | None:
     """The value that a search optimises: a column of the last validation, never a score of the test split.
+
+    Args:
+        folder: of the run.
+        name: of the column; None for macro F1, or the accuracy of questions.
 
     Returns:
         None for a run that was not validated after its first step.
     """
-    steps, curves = read_columns(folder / "validation.csv", (name,))
-    _, values = curves[name]
+    names = ("macro_f1", "accuracy") if name is None else (name,)
+    steps, curves = read_columns(folder / "validation.csv", () if name is None else names, names)
+    values = [curves[name][1] for name in names if name in curves]
     is_trained = len(steps) > 0 and steps[-1] > 0
-    return float(values[-1]) if is_trained and len(values) else None
+    return float(values[0][-1]) if is_trained and values and len(values[0]) else None

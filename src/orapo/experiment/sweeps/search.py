@@ -83,7 +83,7 @@ def run_search(search: Search, jobs: SweepJobs, fixed: list[str], config: DictCo
     Returns:
         The content of search.json.
     """
-    metric = str(config.get("optimized_metric", "value"))
+    metric = str(config.get("optimized_metric", "value") or "macro_f1 (of questions accuracy)")
     content = write_results(search, metric, jobs.folder)
     while batch := search.batch():
         for together in _consecutive(batch):
