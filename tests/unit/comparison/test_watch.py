@@ -157,3 +157,9 @@ def test_a_curve_of_blocks() -> None:
     assert sparkline(np.arange(8.0)) == "▁▂▃▄▅▆▇█"
     assert sparkline(np.ones(3)) == "▁▁▁"
     assert len(sparkline(np.arange(500.0))) == 32
+
+
+def test_a_run_that_does_not_say_whether_it_is_private_is(running: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (running / "config.yaml").write_text("seed: 1\n")
+    assert main([str(running)]) == 0
+    assert "Canary" not in capsys.readouterr().out

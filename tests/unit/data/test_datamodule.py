@@ -190,3 +190,14 @@ def test_the_model_says_how_large_an_image_is_opened():
     own, shuffled = data.test_dataloader()
     assert own.dataset[0][0] == shuffled.dataset[0][0] == data.test_studies[0]
     assert opened == [906304] * 4
+
+
+def test_a_patient_in_two_splits_is_refused_by_the_studies():
+    class OnePatient(LazySource):
+        def read(self, study_id):
+            study = super().read(study_id)
+            return replace(study, patient_id="patient-7") if isinstance(study, Study) else study
+
+    with pytest.raises(DataError, match=r"^a patient has study train-\d+ in train and study validate-\d+ in") as caught:
+        ReportDataModule(OnePatient(), BalancedSubset(4, 0), batches())
+    assert "patient-7" not in str(caught.value)

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -212,6 +213,18 @@ def test_a_log_on_a_full_disk_is_no_traceback(
     out, err = capfd.readouterr()
     assert "a line" in out
     assert "Traceback" not in err
+
+
+def test_what_a_killed_run_leaves_at_work_is_waited_for(run: Callable[..., Path], tmp_path: Path) -> None:
+    """Its processes that open images hold its lock for some seconds."""
+    (tmp_path / "run").mkdir()
+    replace(StateRecord.of_this_process(RunState.RUNNING, ()), process_start="1").write(tmp_path / "run")
+    lock = (tmp_path / "run" / ".lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    threading.Timer(1.0, lock.close).start()
+    record = read_state(run(lambda config: None))
+    assert record is not None
+    assert record.state is RunState.FINISHED
 
 
 def test_a_process_of_another_user_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:

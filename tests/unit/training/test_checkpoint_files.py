@@ -1,11 +1,13 @@
 """Checkpoints on disk: which one a run continues from, and which ones stay."""
 
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -81,6 +83,19 @@ def test_the_checkpoint_that_a_run_continues_from_stays_beside_the_next_one(tmp_
     saving.on_load_checkpoint(trainer, module, {RUN: {"step": 3}})
     saving.on_train_batch_end(trainer, module, None, None, 3)
     assert (step_of(tmp_path / "last.ckpt"), step_of(tmp_path / "step_3.ckpt")) == (4, 3)
+
+
+def test_every_generator_continues_where_the_checkpoint_left_it() -> None:
+    def drawn() -> tuple[float, float, float]:
+        return random.random(), np.random.rand(), float(torch.rand(1))  # noqa: NPY002
+
+    anything: Any = None
+    saved = RandomStates().state_dict()
+    expected = drawn()
+    resumed = RandomStates()
+    resumed.load_state_dict(saved)
+    resumed.on_train_batch_start(anything, anything, anything, 0)
+    assert drawn() == expected
 
 
 def test_a_kill_between_two_renames_loses_nothing(tmp_path: Path) -> None:
