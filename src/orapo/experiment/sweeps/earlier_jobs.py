@@ -118,8 +118,8 @@ def validation_metric(folder: Path, name: str | None) -> float | None:
     Returns:
         None for a run that was not validated after its first step.
     """
-    names = ("macro_f1", "accuracy") if name is None else (name,)
-    steps, curves = read_columns(folder / "validation.csv", () if name is None else names, names)
-    values = [curves[name][1] for name in names if name in curves]
+    needed, optional = ((), ("macro_f1", "accuracy")) if name is None else ((name,), ())
+    steps, curves = read_columns(folder / "validation.csv", needed, optional)
+    values = [values for _, values in curves.values()]
     is_trained = len(steps) > 0 and steps[-1] > 0
     return float(values[0][-1]) if is_trained and values and len(values[0]) else None
