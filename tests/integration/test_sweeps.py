@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -103,20 +104,32 @@ def test_failed_jobs_are_told_and_run_again_finished_ones_are_not(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic", "slots"])
-def test_ctrl_c_ends_the_sweep(launcher: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("launcher", "number", "send"),
+    [
+        ("basic", signal.SIGINT, os.killpg),
+        ("slots", signal.SIGINT, os.killpg),
+        ("slots", signal.SIGTERM, os.kill),  # to the command alone, which sends it on
+        ("slots", signal.SIGUSR1, os.killpg),
+    ],
+)
+def test_a_signal_ends_the_sweep(
+    launcher: str, number: signal.Signals, send: Callable[[int, int], None], tmp_path: Path
+) -> None:
     arguments = ["-m", "objective.alpha=0.1,0.2,0.3,0.5", f"hydra/launcher={launcher}"]
     process = begin(*arguments, cwd=tmp_path, seconds=60)
     running = 2 if launcher == "slots" else 1
     wait_for_jobs(running, process, tmp_path)
-    os.killpg(process.pid, signal.SIGINT)
+    send(process.pid, number)
     _, errors = process.communicate(timeout=300)
     folder = folder_of(tmp_path)
-    assert process.returncode == 130, errors
+    paused = number is signal.SIGUSR1
+    assert process.returncode == (75 if paused else 128 + number), errors
     assert f"the sweep ends here, go on with: orapo train resume={folder}" in errors
     assert "Traceback" not in errors
     assert len(started(tmp_path)) == running, "no other job begins"
-    assert list(states(tmp_path / folder).values()) == [RunState.INTERRUPTED] * running
+    state = RunState.PAUSED if paused else RunState.INTERRUPTED
+    assert list(states(tmp_path / folder).values()) == [state] * running
     again = sweep(f"resume={folder}", "hydra/launcher=basic", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert list(states(tmp_path / folder).values()) == [RunState.FINISHED] * 4

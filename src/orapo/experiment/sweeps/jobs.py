@@ -1,6 +1,5 @@
 """Runs the jobs of a sweep by any launcher: what each returned, which failed, and when to stop."""
 
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -19,8 +18,8 @@ from orapo.comparison.run_state import RunState, read_state
 from orapo.errors import DataError, OrapoError, RunInterrupted, RunPaused, SweepFailed, first_line
 from orapo.experiment.config_keys import in_order
 from orapo.experiment.run_state import ended
-from orapo.experiment.sweeps.slots import REQUESTED, UntilStopped, mark_of_stop
-from orapo.stopping import SIGNALS, STOP_SIGNALS, Stopped
+from orapo.experiment.sweeps.slots import UntilStopped, are_sent_on, mark_of_stop
+from orapo.stopping import STOP_SIGNALS, Stopped
 
 
 @dataclass(frozen=True)
@@ -111,14 +110,15 @@ class SweepJobs(Launcher):
             stopped = next((outcome.reason for outcome in new if outcome.state is RunState.INTERRUPTED), None)
             if STOP_SIGNALS.first is not None:
                 raise Stopped(STOP_SIGNALS.first).error(f"; the sweep ends here, {self.how_to_go_on}")
-            if stopped or REQUESTED.is_set():
-                raise RunInterrupted(f"{stopped or 'stopped by SIGINT'}; the sweep ends here, {self.how_to_go_on}")
+            if stopped:
+                raise RunInterrupted(f"{stopped}; the sweep ends here, {self.how_to_go_on}")
         return outcomes
 
     def _launched(self, batch: UntilStopped, first_number: int) -> list[JobOutcome]:
-        # Worker processes hear Ctrl-C in their jobs, and finish their step; one process hears all signals in its job.
-        is_own_process = isinstance(self._launcher, BasicLauncher)
-        heard = nullcontext() if is_own_process else STOP_SIGNALS.heard(set(SIGNALS) - {signal.SIGINT})
+        # One process hears signals in its job; slots are sent what comes, finish their step, and the launcher returns.
+        # Jobs on another machine go on without this command.
+        is_elsewhere = not isinstance(self._launcher, BasicLauncher) and not are_sent_on()
+        heard = STOP_SIGNALS.heard() if is_elsewhere else nullcontext()
         try:
             with heard:
                 returned = self._launcher.launch(batch, initial_job_idx=first_number)

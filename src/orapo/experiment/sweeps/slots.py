@@ -1,33 +1,30 @@
 """The worker processes of a sweep: each takes a slot of its machine, and with it a GPU, for as long as it lives.
 
-On Ctrl-C they finish their step and save, and no new job begins.
+On Ctrl-C, or another signal that stops, they finish their step and save, and no new job begins.
 """
 
 import fcntl
+import functools
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from orapo.errors import RunInterrupted, SettingError
+from orapo.errors import SettingError
+from orapo.stopping import SIGNALS, STOP_SIGNALS
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
-SIGNALS = {signal.SIGINT}
-
-REQUESTED = threading.Event()
-"""Set once the user has asked the sweep to stop."""
-
 _held: dict[Path, tuple[int, TextIO]] = {}
 """Sweep to this process's slot there, with the file whose lock keeps it."""
-_in_job = threading.Event()
 
 
 class PinnedSlot(Callback):
@@ -50,8 +47,8 @@ class PinnedSlot(Callback):
         self._listed = listed
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Leaves Ctrl-C to the jobs: joblib would kill them before they save."""
-        listen()
+        """Leaves signals to the jobs: joblib would kill them before they save."""
+        listen(_sweep(config))
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Takes a slot once; CUDA looks at the variable once in the life of a process."""
@@ -59,9 +56,9 @@ class PinnedSlot(Callback):
         hear_in_job()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Ignores Ctrl-C while the slot has no job."""
+        """Puts signals off while the slot has no job."""
         hear_no_more()
-        if job_return.status is JobStatus.FAILED and isinstance(job_return._return_value, RunInterrupted):
+        if STOP_SIGNALS.first is not None:
             mark_of_stop(_sweep(config)).touch()
 
     def _pin(self, config: DictConfig) -> None:
@@ -93,52 +90,73 @@ def take_slot(sweep: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     number = 0
     while True:
-        file = (folder / str(number)).open("w")
+        file = (folder / str(number)).open("a")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
             number += 1
             continue
+        file.truncate(0)
+        print(os.getpid(), file=file, flush=True)
         _held[sweep] = number, file
         return number
 
 
-def listen() -> None:
-    """Makes Ctrl-C only set ``REQUESTED`` in this process; worker processes react to it only within a job.
+def processes(sweep: Path) -> list[int]:
+    """The numbers of the living processes that hold a slot."""
+    found = []
+    for path in mark_of_stop(sweep).parent.glob("[0-9]*"):
+        with path.open("r") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                found += [int(number) for number in file.read().split()]
+    return found
 
-    A terminal sends it to all of them. A worker that hears it between two jobs would die, and joblib kills all others
-    when one has died.
+
+def listen(sweep: Path) -> None:
+    """Makes the signals that stop ask this process's jobs to stop, and no more; worker processes hear them in a job.
+
+    A terminal or a scheduler sends them to all processes, ``kill`` to this one. A worker that heard one between two
+    jobs would die, and joblib kills all others when one has died, or when this process gives up.
     """
-    signal.signal(signal.SIGINT, _note)
+    numbers = {number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+    ask = functools.partial(_ask_to_stop, sweep)
+    for number in numbers:
+        signal.signal(number, ask)
     # Blocked signals stay blocked in the processes that this one starts, handlers don't last.
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     # Threads of libraries that are older than the block would take the signal; where there are none, this one does.
-    threading.Thread(target=_wait, daemon=True).start()
+    threading.Thread(target=_wait, args=(numbers, ask), daemon=True).start()
 
 
-def _note(number: int, frame: FrameType | None) -> None:
-    REQUESTED.set()
-    if _in_job.is_set():
-        raise KeyboardInterrupt
+def are_sent_on() -> bool:
+    """Whether this process leaves signals to its jobs."""
+    return signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def _wait() -> None:
+def _ask_to_stop(sweep: Path, number: int, frame: FrameType | None = None) -> None:
+    STOP_SIGNALS.first = STOP_SIGNALS.first or signal.Signals(number)
+    for process in processes(sweep):
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
+
+
+def _wait(numbers: Collection[int], ask: Callable[[int], None]) -> None:
     while True:
-        signal.sigwait(SIGNALS)
-        REQUESTED.set()
+        ask(signal.sigwait(numbers))
 
 
 def hear_in_job() -> None:
-    """Called when a job begins in this process."""
-    _in_job.set()
+    """Called when a job begins in this process; a signal that came between two jobs ends it at once."""
+    STOP_SIGNALS.listen()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def hear_no_more() -> None:
     """Called when a job ended in this process."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    _in_job.clear()
 
 
 def mark_of_stop(sweep: Path) -> Path:
@@ -158,6 +176,6 @@ class UntilStopped(list[list[str]]):
 
     def __iter__(self) -> Iterator[list[str]]:
         for overrides in super().__iter__():
-            if REQUESTED.is_set() or self._mark.exists():
+            if STOP_SIGNALS.first is not None or self._mark.exists():
                 return
             yield overrides
