@@ -167,15 +167,18 @@ class QuestionSource:
                     raise DataError(f"{where}: no {self._column(missing[0])!r}; {told}")
                 if odd := [name for name in kept if name not in LISTS and isinstance(kept[name], _NOT_ONE_TEXT)]:
                     raise DataError(f"{where}: {self._column(odd[0])!r} must be one text or number")
-                yield where, split, kept
+                try:
+                    own = split_from_word(_text(kept["split"])) if split is None and "split" in kept else split
+                except DataError as error:
+                    raise DataError(f"{where}: {error}") from None
+                yield where, own, kept
 
     def _column(self, name: str) -> str:
         return self._settings.columns.get(name, name)
 
     def _splits(self, rows: Sequence[tuple[Split | None, Row]]) -> list[Split]:
         """Of each row: its file's, its own, or one drawn for its patient."""
-        told = [split or (split_from_word(_text(row["split"])) if "split" in row else None) for split, row in rows]
-        known = [split for split in told if split is not None]
+        known = [split for split, _ in rows if split is not None]
         if known and len(known) < len(rows):
             raise DataError(f"{self._settings.path}: {len(rows) - len(known)} of {len(rows)} rows have no split")
         if known:

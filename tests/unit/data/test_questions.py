@@ -109,7 +109,7 @@ def refused(tmp_path: Path, changed: dict[str, Any], match: str, **settings: Any
         ({"id": "=1+1"}, "line 2: an id must be printable, and not begin with ="),
         ({"patient_id": "p\x1b[2J"}, "line 2: an id must be printable"),
         ({"split": None}, "1 of 3 rows have no split"),
-        ({"split": "some"}, "is none of train"),
+        ({"split": "some"}, r"line 2: .*is none of train"),
         ({"images": ["a.png"]}, "it has images; set data.root"),
     ],
 )
