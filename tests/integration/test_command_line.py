@@ -196,7 +196,7 @@ def test_bad_data_is_one_line(table: Path, tmp_path: Path, random_model_folder: 
     assert "report" in told
     gone = edited_table(table, tmp_path, "images/3.png", "images/none.png")
     told = refused(*own(gone, table, random_model_folder))
-    assert "images/none.png" in told
+    assert "line 5, study s3: none.png" in told
     told = refused(*own(tmp_path / "absent.csv", table, random_model_folder))
     assert "absent.csv" in told
     lateral = tmp_path / "lateral.csv"
