@@ -12,6 +12,8 @@ import httpx
 from orapo.remote.address import is_external
 
 LONGEST_ANSWER = 4_000_000
+ACCEPTED = "gzip, deflate"
+"""Asked for in every request: httpx asks for br and zstd too where their packages are installed."""
 _LONGEST_ERROR = 4000
 _OF_ANOTHER_FORM = ("content-encoding", "content-length", "transfer-encoding")
 
@@ -31,6 +33,7 @@ class BoundedClient(httpx.AsyncClient):
 
     async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
         """The response, read whole; raises httpx.ReadError where a success is longer than 4 MB."""
+        request.headers["Accept-Encoding"] = ACCEPTED
         response = await super().send(request, stream=True, **options)
         try:
             check_encoding(response)
@@ -57,7 +60,7 @@ def check_encoding(response: httpx.Response) -> None:
         httpx.DecodingError: names what is accepted.
     """
     encoding = ", ".join(response.headers.get_list("content-encoding"))
-    if encoding.strip().lower() not in ("", "identity", "gzip", "deflate"):
+    if encoding.strip().lower() not in ("", "identity", *ACCEPTED.split(", ")):
         raise httpx.DecodingError("the answer must be plain, gzip or deflate", request=response.request)
 
 

@@ -92,9 +92,12 @@ def test_an_answer_without_an_end_is_cut() -> None:
 
 
 class Packed(BaseHTTPRequestHandler):
-    """Answers with an empty object, packed as the path says."""
+    """Answers with an empty object, packed as the path says, and with 406 who asks for more than can be read."""
 
     def do_GET(self) -> None:
+        if self.headers["Accept-Encoding"] != "gzip, deflate":
+            self.send_error(406)
+            return
         encoding, content = self.path.removeprefix("/v1/").replace("-", ", "), b"{}"
         for _ in range(encoding.count("gzip")):
             content = gzip.compress(content)
@@ -111,7 +114,10 @@ class Packed(BaseHTTPRequestHandler):
 @pytest.mark.parametrize(
     ("encoding", "is_read"), [("gzip", True), ("identity", True), ("gzip-gzip", False), ("br", False), ("zstd", False)]
 )
-def test_an_answer_that_is_packed_twice_or_by_more_is_not_unpacked(encoding: str, is_read: bool) -> None:
+def test_an_answer_that_is_packed_twice_or_by_more_is_not_unpacked(
+    encoding: str, is_read: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("httpx._client.ACCEPT_ENCODING", "gzip, deflate, br, zstd")  # where these are installed
     with ThreadingHTTPServer(("127.0.0.1", 0), Packed) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/v1"

@@ -17,7 +17,7 @@ from orapo.foreign import parse_json
 from orapo.policy.settings import SamplingSettings
 from orapo.policy.vllm.settings import ServerSettings
 from orapo.remote.call_errors import quotable
-from orapo.remote.http import check_encoding
+from orapo.remote.http import ACCEPTED, check_encoding
 from orapo.stopping import STOP_SIGNALS
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class ServerClient:
         self._http = httpx.Client(
             base_url=settings.api_base.rstrip("/") + "/",
             timeout=httpx.Timeout(settings.timeout_seconds, connect=min(10.0, settings.timeout_seconds)),
-            headers=_headers(settings.api_key_variable),
+            headers={**_headers(settings.api_key_variable), "Accept-Encoding": ACCEPTED},
             # A proxy of the environment is meant for the world outside and would be shown the images; a certificate
             # that it names is kept.
             trust_env=False,
