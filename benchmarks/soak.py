@@ -191,7 +191,7 @@ def draw(samples: Sequence[Sample], path: Path) -> None:
     for axis, (name, title) in zip(axes, panels.items(), strict=True):
         axis.plot([sample.minutes for sample in samples], [getattr(sample, name) for sample in samples])
         axis.set_ylabel(title)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.15 * max(axis.lines[0].get_ydata()))
     last = samples[-1]
     axes[0].set_title(
         f"{last.steps:,} steps, {last.judge_faults:,} faults of the judge, {last.server_faults:,} of the rollout server"
