@@ -1,5 +1,6 @@
 """Slots: who has which, and which GPUs there are."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,8 +11,9 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from orapo.errors import DataError, RunInterrupted, SettingError
-from orapo.experiment.sweeps.slots import PinnedSlot, UntilStopped, take_slot, visible_gpus
+from orapo.errors import DataError, SettingError
+from orapo.experiment.sweeps.slots import PinnedSlot, UntilStopped, processes, take_slot, visible_gpus
+from orapo.stopping import STOP_SIGNALS
 
 
 def test_a_slot_is_free_again_when_its_process_has_died(tmp_path: Path) -> None:
@@ -48,10 +50,20 @@ def own_mask() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("own_mask")
-@pytest.mark.parametrize(("ended_by", "left"), [(RunInterrupted("stopped by SIGINT"), 0), (DataError("no file"), 2)])
-def test_no_job_begins_once_one_has_returned_stopped(ended_by: Exception, left: int, tmp_path: Path) -> None:
-    # Before this process has come to hear the signal itself, as on a busy machine.
+@pytest.mark.parametrize(("number", "left"), [(signal.SIGTERM, 0), (signal.SIGUSR1, 0), (None, 2)])
+def test_no_job_begins_once_one_has_returned_stopped(
+    number: signal.Signals | None, left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
     take_slot(tmp_path)
-    PinnedSlot("auto").on_job_end(config, JobReturn(status=JobStatus.FAILED, _return_value=ended_by))
+    monkeypatch.setattr(STOP_SIGNALS, "first", number)  # heard in the job's process
+    PinnedSlot("auto").on_job_end(config, JobReturn(status=JobStatus.FAILED, _return_value=DataError("no file")))
+    # The sweep's own process has not come to hear it, as on a busy machine.
+    monkeypatch.setattr(STOP_SIGNALS, "first", None)
     assert len(list(UntilStopped([["seed=1"], ["seed=2"]], tmp_path))) == left
+
+
+def test_only_the_living_holders_of_a_slot_are_sent_signals(tmp_path: Path) -> None:
+    take_slot(tmp_path)
+    (tmp_path / ".slots" / "7").write_text("1\n")  # of a process that is gone: nobody holds its lock
+    assert processes(tmp_path) == [os.getpid()]
