@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
 
+from orapo.credentials import refuse_keys
 from orapo.display import log_visibly, visible
 from orapo.errors import SettingError
-from orapo.keys import refuse_keys
 from orapo.stopping import STOP_SIGNALS
 
 HELP = ("-h", "--help")
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if told is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         print(f"error: {visible(told)}", file=sys.stderr)
-        return 1
+        return EXIT_ERROR
 
 
 def _run(arguments: Sequence[str]) -> int:

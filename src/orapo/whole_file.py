@@ -9,12 +9,12 @@ def write_whole(path: Path, text: str) -> None:
     """Writes a UTF-8 file beside the place of ``path``, then renames it; what was there before stays until then."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         # As /dev/stdout: what a link or device stands for is written to, and stays what it is.
-        with named(path):
+        with naming(path):
             path.write_text(text, encoding="utf-8")
         return
     draft = path.with_name(f"{path.name}.draft")
     try:
-        with named(path):
+        with naming(path):
             draft.write_text(text, encoding="utf-8")
             draft.replace(path)
     except BaseException:
@@ -24,7 +24,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 @contextmanager
-def named(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Gives an OSError of the block the file's name, which that of a failed write lacks."""
     try:
         yield

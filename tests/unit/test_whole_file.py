@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orapo.whole_file import named, write_whole
+from orapo.whole_file import naming, write_whole
 
 
 def test_a_write_that_fails_changes_nothing(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_a_link_or_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_says_which_file() -> None:
-    with pytest.raises(OSError, match="page"), named(Path("page")):
+    with pytest.raises(OSError, match="page"), naming(Path("page")):
         raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(OSError, match="other"), named(Path("page")):
+    with pytest.raises(OSError, match="other"), naming(Path("page")):
         raise OSError(errno.ENOENT, "No such file", "other")

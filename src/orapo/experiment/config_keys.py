@@ -9,10 +9,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from orapo.credentials import refuse_key, refuse_keys
 from orapo.errors import SettingError
 from orapo.experiment.config_help import CONF, group_options
 from orapo.experiment.config_tree import OF_TRAINING
-from orapo.keys import refuse_key, refuse_keys
 
 WORDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("k", "g", "n", "group_size", "num_generations", "num_rollouts", "num_samples", "rollouts_per_prompt"): (

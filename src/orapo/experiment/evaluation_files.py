@@ -9,7 +9,7 @@ from typing import Any
 from orapo.display import spreadsheet_cell
 from orapo.evaluation.evaluation_table import EvaluationTables, tables_text
 from orapo.evaluation.examiner import SystemScores
-from orapo.whole_file import named, write_whole
+from orapo.whole_file import naming, write_whole
 
 FORMAT = 1
 """Of evaluation.json; counted up when a key changes its meaning, together with its reader in orapo.comparison."""
@@ -26,7 +26,7 @@ CSV_COLUMNS = ("system", "measure", "value", "low", "high", "not_computed")
 def write_evaluation(content: Mapping[str, Any], tables: EvaluationTables, folder: Path) -> None:
     """Writes table.txt, table.csv and, last, evaluation.json: what has it is whole."""
     write_whole(folder / "table.txt", tables_text(tables, everything=True))
-    with named(folder / "table.csv"), (folder / "table.csv").open("w", encoding="utf-8", newline="") as file:
+    with naming(folder / "table.csv"), (folder / "table.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(CSV_COLUMNS)
         for key, system in tables.systems.items():

@@ -27,7 +27,7 @@ from orapo.records import Fact, RewardBreakdown, Study
 from orapo.training.experience import Experience
 from orapo.training.metrics import METRIC_NAMES, TERM_PREFIX
 from orapo.training.module import OrapoModule
-from orapo.whole_file import named
+from orapo.whole_file import naming
 
 
 class AppendedFile:
@@ -58,7 +58,7 @@ class AppendedFile:
         content = text.encode()
         self._read().update(content)
         try:
-            with named(self._path), self._path.open("ab") as file:
+            with naming(self._path), self._path.open("ab") as file:
                 file.write(content)
         except FileNotFoundError:
             raise CheckpointError(f"{self._path.parent} was moved or removed while its run was at work") from None
